@@ -1,0 +1,62 @@
+# `make figures` and `make test` are the two commands; `make help` lists all.
+PYTHON ?= python3
+PROFILE ?= quick
+DATASET ?=
+CORES ?= all
+VENV := .venv
+STAMP := $(VENV)/.installed
+PY := $(VENV)/bin/python
+
+# One process per core, one thread each: two runs side by side beat one run with two threads by far.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export NUMEXPR_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help setup figures paper test lab
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## only the set-up: .venv with the pinned dependencies and this project
+
+# An environment does not survive a move of its folder, so the stamp names the folder it was made in.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+# .unfinished marks an installation under way: one that was killed may hold half a package, so it is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is not: make setup PYTHON=python3.12" >&2; exit 1; }
+	@if test -e $(VENV)/.unfinished; then \
+	  echo "The last set-up was interrupted; starting again."; rm -rf $(VENV).old; mv $(VENV) $(VENV).old; rm -rf $(VENV).old; fi
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+	  echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing the pinned dependencies into $(VENV); this takes some minutes once."
+	@rm -f $(STAMP); touch $(VENV)/.unfinished
+	@$(PY) -m pip install -qq -c constraints.txt -e '.[test]' || { rm -f $(VENV)/.unfinished; exit 1; }
+	@echo '$(CURDIR)' > $(VENV)/.unfinished; mv $(VENV)/.unfinished $(STAMP)
+
+# The operating system drops this lock when its holder dies, however it dies, which Snakemake's own lock does not survive.
+SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
+  if command -v flock >/dev/null && ! flock -n 9; then echo "Waiting for another run in this folder to end."; flock 9; fi; \
+  $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --cores $(CORES)
+
+figures: $(STAMP) ## train SASRec and BSARec on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))
+
+paper: ## the same with the published settings: make paper DATASET=lastfm (hours)
+	@$(MAKE) --no-print-directory figures PROFILE=paper
+
+test: $(STAMP) ## linters, types and the whole test suite, notebooks included
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest
+
+lab: $(STAMP) ## the notebooks in JupyterLab
+	@$(PY) -m jupyter lab notebooks

@@ -1,0 +1,62 @@
+"""BSARec: self-attention mixed with a frequency filter (Shin et al., AAAI 2024)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.dropout import MaskSource
+from models.encoder import Encoder, EncoderConfig
+from models.errors import ConfigError
+from models.layers import FrequencyLayer, SelfAttention
+
+
+@dataclass(frozen=True)
+class BSARecConfig(EncoderConfig):
+    """Configuration of BSARec; the defaults of alpha and c are the published ones for LastFM."""
+
+    alpha: float = 0.9  # weight of the frequency branch; 1 - alpha is that of attention
+    c: int = 3  # how many of the lowest modes are low frequency; odd, so that conjugate pairs stay together
+    beta: Literal["vector", "scalar"] = "vector"  # one gain of the high frequencies per dimension, or one for all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha must lie in 0..1, got {self.alpha}")
+        if not isinstance(self.c, int) or not 1 <= self.c <= self.max_len or self.c % 2 == 0:
+            raise ConfigError(
+                f"c must be odd and lie in 1..{self.max_len} (the window's length), got {self.c}: "
+                "DC and (c - 1) / 2 pairs of modes are kept"
+            )
+        if self.beta not in ("vector", "scalar"):
+            raise ConfigError(f"beta must be vector or scalar, got {self.beta!r}")
+
+
+class BSARecMixer(nn.Module):
+    """S = alpha * A_IB X + (1 - alpha) * A X, each branch with its own residual and LayerNorm."""
+
+    def __init__(self, config: BSARecConfig, masks: MaskSource) -> None:
+        super().__init__()
+        self.alpha = config.alpha
+        self.frequency = FrequencyLayer(
+            config.hidden_size, config.max_len, config.c, config.beta == "scalar", config.dropout, masks
+        )
+        self.attention = SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
+
+    def forward(self, x: Tensor, mask: Tensor, last_only: bool = False) -> tuple[Tensor, Tensor]:
+        """x: (B, N, D). Returns the mixture (B, N, D) and the attention (B, H, N, N); see SelfAttention."""
+        attended, attention = self.attention(x, mask, last_only)
+        return torch.lerp(attended, self.frequency(x, last_only), self.alpha), attention
+
+
+class BSARec(Encoder):
+    """Blocks of BSARecMixer; padding takes part in the frequency branch and so reaches the real positions."""
+
+    name = "bsarec"
+    config_type = BSARecConfig
+    published_loss = "ce"
+    inert_padding = False
+
+    def __init__(self, config: BSARecConfig) -> None:
+        super().__init__(config, lambda masks: BSARecMixer(config, masks))

@@ -1,0 +1,91 @@
+"""What every command line of the toolkit shares: how it starts, fails, prints JSON and picks a device."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from models.errors import ConfigError, UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(main: Callable[..., None]) -> NoReturn:
+    """Run a typer function as the program: messages instead of tracebacks, and meaningful exit codes.
+
+    A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit code
+    130. Any other exception is a fault of the toolkit and keeps its traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run_app(app)
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Run a typer application that may have subcommands; see `run` for what happens to errors."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(describe(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def describe(error: OSError) -> str:
+    """Say which file an operating system error is about and what went wrong with it."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def fail(message: str) -> NoReturn:
+    """Print `error: message` on standard error and exit with code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
+
+
+def inform(message: str) -> None:
+    """Print a message for people on standard error, so that standard output stays for results."""
+    print(message, file=sys.stderr)
+
+
+def print_json(result: Any) -> None:
+    """Print one JSON value on standard output; numbers that JSON cannot hold (NaN, infinities) become null."""
+    print(json.dumps(_finite(result), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def check_device(name: str) -> str:
+    """Return the device name if torch can use it; `auto` means CUDA where there is one, else the CPU.
+
+    Raises ConfigError for a name that torch does not know or a device that this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto") from error
+    return str(device)

@@ -1,0 +1,61 @@
+"""Dropout whose masks come from bulk random bits, because drawing them one by one dominates training on a CPU."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_TWO = 0x40000000  # the float32 number 2.0, whose pattern is one single bit: 1 / (1 - p) at p = 0.5
+_SHIFTS = torch.arange(31, dtype=torch.int32)[:, None]  # this many fair coins are cut from one 32-bit word
+
+
+class MaskSource:
+    """A seeded stream of dropout masks, shared by all dropout sites of a model.
+
+    On the CPU the bits come from numpy's SFC64, on other devices from torch's generator there.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed(seed)
+
+    def seed(self, *entropy: int) -> None:
+        """Start the stream anew; equal numbers (for example seed and epoch) give equal masks."""
+        sequence = np.random.SeedSequence(entropy)
+        self._words = np.random.SFC64(sequence)
+        self._device_seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def mask(self, shape: torch.Size, p: float, device: torch.device) -> Tensor:
+        """Return a float32 mask of the shape: 0 with probability p, else 1 / (1 - p), independently."""
+        if device.type != "cpu":
+            return self._device_mask(shape, p, device)
+        size = shape.numel()
+        if p == 0.5:
+            words = self._random_words(-(-size // len(_SHIFTS)))
+            return ((words << _SHIFTS) & _TWO).view(torch.float32).view(-1)[:size].view(shape)
+        dropped = self._random_words(size) < round(p * 2**32) - 2**31
+        return torch.where(dropped, 0.0, 1 / (1 - p)).view(shape)
+
+    def _random_words(self, count: int) -> Tensor:
+        """Return `count` random 32-bit words, uniform over all of int32."""
+        return torch.from_numpy(self._words.random_raw(-(-count // 2)).view(np.int32))[:count]
+
+    def _device_mask(self, shape: torch.Size, p: float, device: torch.device) -> Tensor:
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._device_seed)
+        kept = torch.rand(shape, device=device, generator=self._generators[device]) >= p
+        return kept / (1 - p)
+
+
+class Dropout(nn.Module):
+    """Set elements to zero with probability p while training and scale the rest by 1 / (1 - p)."""
+
+    def __init__(self, p: float, source: MaskSource) -> None:
+        super().__init__()
+        self.p = p
+        self.source = source
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with a fresh mask applied; x itself when evaluating or when p is 0."""
+        if not self.training or self.p == 0:
+            return x
+        return x * self.source.mask(x.shape, self.p, x.device)

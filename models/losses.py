@@ -1,0 +1,46 @@
+"""Training losses; every model can be trained with every one of them, so that comparisons can match losses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of the encoder's output (B, D) given the item table (num_items + 1, D), targets and negatives (B,)."""
+
+    function: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+    needs_negatives: bool
+
+
+def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None = None) -> Tensor:
+    """Full-softmax cross-entropy over all items, padding item included as published; BSARec's loss."""
+    return functional.cross_entropy(output @ items.T, target)
+
+
+def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+    """-log sigmoid(positive) - log(1 - sigmoid(negative)) with one sampled negative; SASRec's published loss."""
+    positive_score, negative_score = _pair_scores(output, items, target, negative)
+    return -(functional.logsigmoid(positive_score) + functional.logsigmoid(-negative_score)).mean()
+
+
+def bayesian_personalized_ranking(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+    """-log sigmoid(positive - negative) with one sampled negative (Rendle et al., UAI 2009)."""
+    positive_score, negative_score = _pair_scores(output, items, target, negative)
+    return -functional.logsigmoid(positive_score - negative_score).mean()
+
+
+def _pair_scores(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> tuple[Tensor, Tensor]:
+    if negative is None:
+        raise ValueError("this loss compares each target with a sampled negative item; none was given")
+    pairs = functional.embedding(target, items, padding_idx=0), functional.embedding(negative, items, padding_idx=0)
+    return (output * pairs[0]).sum(-1), (output * pairs[1]).sum(-1)
+
+
+LOSSES = {
+    "ce": Loss(cross_entropy, needs_negatives=False),
+    "bce": Loss(binary_cross_entropy, needs_negatives=True),
+    "bpr": Loss(bayesian_personalized_ranking, needs_negatives=True),
+}
