@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml constraints.txt
 # The operating system drops this lock when its holder dies, however it dies, which Snakemake's own lock does not survive.
 SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
   if command -v flock >/dev/null && ! flock -n 9; then echo "Waiting for another run in this folder to end."; flock 9; fi; \
-  $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --cores $(CORES)
+  $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --quiet host reason --cores $(CORES)
 
 figures: $(STAMP) ## train SASRec and BSARec on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))

@@ -18,7 +18,9 @@ class BSARecConfig(EncoderConfig):
 
     alpha: float = 0.9  # weight of the frequency branch; 1 - alpha is that of attention
     c: int = 3  # how many of the lowest modes are low frequency; odd, so that conjugate pairs stay together
-    beta: Literal["vector", "scalar"] = "vector"  # one gain of the high frequencies per dimension, or one for all
+    beta: Literal["vector", "scalar"] = (
+        "vector"  # one gain of the high frequencies per dimension, or one for all
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

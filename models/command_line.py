@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 import typer
@@ -18,10 +19,9 @@ EXIT_INTERRUPTED = 130
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a typer function as the program: messages instead of tracebacks, and meaningful exit codes.
 
-    A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit code
-    130. Any other exception is a fault of the toolkit and keeps its traceback.
+    A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit
+    code 130. Any other exception is a fault of the toolkit and keeps its traceback.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     run_app(app)
@@ -29,21 +29,26 @@ def run(main: Callable[..., None]) -> NoReturn:
 
 def run_app(app: typer.Typer) -> NoReturn:
     """Run a typer application that may have subcommands; see `run` for what happens to errors."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app(standalone_mode=True)
     except UserError as error:
         fail(str(error))
     except OSError as error:
         fail(describe(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except SystemExit as stop:
+        if stop.code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit without a word
+            inform("interrupted")
+        raise
+    except KeyboardInterrupt:  # while the arguments were not yet typer's business
+        inform("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)
 
 
 def describe(error: OSError) -> str:
     """Say which file an operating system error is about and what went wrong with it."""
-    reason = error.strerror or str(error)
+    reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
@@ -59,11 +64,18 @@ def inform(message: str) -> None:
 
 
 def print_json(result: Any) -> None:
-    """Print one JSON value on standard output; numbers that JSON cannot hold (NaN, infinities) become null."""
+    """Print one JSON value on standard output; numbers that JSON cannot hold (NaN, infinities) become null.
+
+    Numpy and torch numbers and arrays are printed as the numbers and lists they hold, paths as text.
+    """
     print(json.dumps(_finite(result), allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy and torch
+        value = value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -84,8 +96,10 @@ def check_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto") from error
+        torch.empty(1, device=device).cpu()  # the round trip also refuses "meta", which holds no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch goes on for a page
+        raise ConfigError(
+            f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto"
+        ) from error
     return str(device)

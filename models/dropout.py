@@ -54,8 +54,13 @@ class Dropout(nn.Module):
         self.p = p
         self.source = source
 
+    def mask(self, x: Tensor) -> Tensor | None:
+        """Return a fresh mask of x's shape; None when evaluating or when p is 0."""
+        if not self.training or self.p == 0:
+            return None
+        return self.source.mask(x.shape, self.p, x.device)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return x with a fresh mask applied; x itself when evaluating or when p is 0."""
-        if not self.training or self.p == 0:
-            return x
-        return x * self.source.mask(x.shape, self.p, x.device)
+        mask = self.mask(x)
+        return x if mask is None else x * mask

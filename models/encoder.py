@@ -118,7 +118,10 @@ class Encoder(nn.Module):
         """
         if input_ids.ndim != 2:
             raise ValueError(f"input_ids must be (sequences, positions), got shape {tuple(input_ids.shape)}")
-        if input_ids.numel() and not 0 <= int(input_ids.min()) <= int(input_ids.max()) <= self.config.num_items:
+        if (
+            input_ids.numel()
+            and not 0 <= int(input_ids.min()) <= int(input_ids.max()) <= self.config.num_items
+        ):
             raise ValueError(
                 f"item ids must lie in 0..{self.config.num_items} (0 is padding), "
                 f"got {int(input_ids.min())}..{int(input_ids.max())}"

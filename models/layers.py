@@ -7,9 +7,9 @@ other when it is trained or evaluated.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.dropout import Dropout, MaskSource
+from models.feed_forward import feed_forward
 
 MASKED = -10000.0  # added to the score of a forbidden key; a row of padding, all forbidden, stays a softmax
 NORM_EPS = 1e-12
@@ -37,7 +37,9 @@ def low_pass_basis(length: int, c: int) -> Tensor:
     bins = c // 2 + 1
     unit = torch.zeros(c, length // 2 + 1, dtype=torch.complex128)
     unit[0, 0] = 1
-    for pair in range(1, bins):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
+    for pair in range(
+        1, bins
+    ):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
         unit[2 * pair - 1, pair] = 0.5**0.5
         unit[2 * pair, pair] = -1j * 0.5**0.5
     return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous().float()
@@ -53,7 +55,8 @@ class AddNorm(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Return the normalised sum of a layer's output y and its input x, (..., D)."""
-        return self.norm(self.dropout(y) + x)
+        mask = self.dropout.mask(y)
+        return self.norm(y + x if mask is None else torch.addcmul(x, y, mask))
 
 
 class SelfAttention(nn.Module):
@@ -62,7 +65,10 @@ class SelfAttention(nn.Module):
     def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(size, 3 * size)  # query, key and value stacked: one matrix product instead of three
+        self.scale = (size // heads) ** -0.5
+        self.qkv = nn.Linear(
+            size, 3 * size
+        )  # query, key and value stacked: one matrix product instead of three
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(p, masks)
         self.add_norm = AddNorm(size, p, masks)
@@ -73,19 +79,32 @@ class SelfAttention(nn.Module):
         x: (B, N, D); mask: (B, 1, N, N), added to the scores. Returns the output (B, N, D) and the attention
         before dropout (B, H, N, N); with `last_only` (B, 1, D) and (B, H, 1, N).
         """
-        if last_only:
-            size = x.shape[-1]
-            query = functional.linear(x[:, -1:], self.qkv.weight[:size], self.qkv.bias[:size])
-            key, value = functional.linear(x, self.qkv.weight[size:], self.qkv.bias[size:]).chunk(2, dim=-1)
-            mask, x = mask[:, :, -1:], x[:, -1:]
-        else:
-            query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key, value = (self._split_heads(part) for part in (query, key, value))
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask
+        attend = self._attend_last if last_only else self._attend
+        context, attention = attend(x, mask)
+        return self.add_norm(self.output(context), x[:, -1:] if last_only else x), attention
+
+    def _attend(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        query, key, value = (self._split_heads(part) for part in self.qkv(x).chunk(3, dim=-1))
+        scores = query @ key.transpose(-1, -2) * self.scale + mask
         attention = scores.softmax(dim=-1)  # rows are queries, each sums to 1
-        context = self.attention_dropout(attention) @ value
-        context = context.transpose(1, 2).flatten(2)
-        return self.add_norm(self.output(context), x), attention
+        context = self.attention_dropout(attention) @ value  # (B, H, N, D / H)
+        return context.transpose(1, 2).flatten(2), attention
+
+    def _attend_last(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for the last query alone, without projecting N keys and values for it.
+
+        q . (W_k x + b_k) = (W_k^T q) . x + q . b_k, and sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
+        """
+        weights = self.qkv.weight.unflatten(0, (3, self.heads, -1))  # (3, H, D / H, D)
+        biases = self.qkv.bias.unflatten(0, (3, self.heads, -1))  # (3, H, D / H)
+        query = torch.einsum("bd,hed->bhe", x[:, -1], weights[0]) + biases[0]
+        scores = torch.einsum("bhe,hed->bhd", query, weights[1]) @ x.transpose(-1, -2)  # (B, H, N)
+        scores = (scores + (query * biases[1]).sum(-1, keepdim=True)) * self.scale + mask[:, :, -1]
+        attention = scores.softmax(dim=-1)
+        dropped = self.attention_dropout(attention)
+        context = torch.einsum("bhd,hed->bhe", dropped @ x, weights[2])
+        context = context + biases[2] * dropped.sum(-1, keepdim=True)
+        return context.flatten(1)[:, None], attention[:, :, None]
 
     def _split_heads(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, D / H)."""
@@ -133,4 +152,4 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
-        return self.add_norm(self.outer(functional.gelu(self.inner(x))), x)
+        return self.add_norm(feed_forward(x, self.inner, self.outer), x)

@@ -26,16 +26,23 @@ def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative
     return -(functional.logsigmoid(positive_score) + functional.logsigmoid(-negative_score)).mean()
 
 
-def bayesian_personalized_ranking(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+def bayesian_personalized_ranking(
+    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None
+) -> Tensor:
     """-log sigmoid(positive - negative) with one sampled negative (Rendle et al., UAI 2009)."""
     positive_score, negative_score = _pair_scores(output, items, target, negative)
     return -functional.logsigmoid(positive_score - negative_score).mean()
 
 
-def _pair_scores(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> tuple[Tensor, Tensor]:
+def _pair_scores(
+    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None
+) -> tuple[Tensor, Tensor]:
     if negative is None:
         raise ValueError("this loss compares each target with a sampled negative item; none was given")
-    pairs = functional.embedding(target, items, padding_idx=0), functional.embedding(negative, items, padding_idx=0)
+    pairs = (
+        functional.embedding(target, items, padding_idx=0),
+        functional.embedding(negative, items, padding_idx=0),
+    )
     return (output * pairs[0]).sum(-1), (output * pairs[1]).sum(-1)
 
 

@@ -1,0 +1,150 @@
+"""Training runs and figures as one workflow over the notebooks.
+
+    snakemake --cores all --config profile=quick            # what `make figures` runs; a laptop's cores
+    snakemake --cores all --config profile=paper dataset=beauty
+    snakemake --jobs 20 --executor slurm --config profile=paper    # any executor plugin runs the same targets
+
+A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
+notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/.
+Relative folders are relative to the folder of this file.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
+
+from models.datasets import names
+
+ROOT = str(workflow.basedir)
+NOTEBOOKS = os.path.relpath(f"{ROOT}/notebooks")
+PROFILES = sorted(path.stem for path in Path(ROOT, "config").glob("*.yaml"))
+FORMATS = ["png", "pdf", "csv"]
+
+
+def chosen(given, known, what):
+    """Return `given` if it is known, or say what is."""
+    if given not in known:
+        raise WorkflowError(f"unknown {what} {given!r}: expected one of {', '.join(sorted(known))}")
+    return given
+
+
+def settings_of(given):
+    """Return the profile's settings with the given keys on top, all of them known."""
+    profile = chosen(given.get("profile", "quick"), PROFILES, "profile")
+    settings = load_configfile(Path(ROOT, "config", f"{profile}.yaml"))
+    known = {*settings, "data_dir", "dataset_settings"}
+    for key in given:
+        chosen(key, known, "config key")
+    update_config(settings, given)
+
+
+    dataset = str(settings["dataset"])
+    if not (dataset.startswith("synthetic:") or Path(dataset).is_file()):
+        chosen(dataset, settings.get("dataset_settings", names()), f"dataset for profile {settings['profile']}")
+    if not isinstance(settings["models"], list):
+        raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
+    for model in settings["models"]:
+        chosen(model, settings["model_settings"], "model")
+    return settings
+
+
+SETTINGS = settings_of(config)
+DATASET = str(SETTINGS["dataset"])
+DATASET_FOLDER = Path(DATASET).stem if "/" in DATASET else DATASET  # a dataset may be a file of sequences
+RUNS = f"{SETTINGS['runs']}/{SETTINGS['profile']}/{DATASET_FOLDER}"
+FIGURES = f"{SETTINGS['figures']}/{DATASET_FOLDER}"
+SEED = SETTINGS["seed"]
+CHECKPOINT = f"{RUNS}/{{model}}-seed{SEED}.pt"
+CHECKPOINTS = expand(CHECKPOINT, model=SETTINGS["models"])
+
+
+def training_parameters(wildcards):
+    """Return the parameters of train.ipynb for one model: those of all models, of this one, of it on this dataset."""
+    of_dataset = SETTINGS.get("dataset_settings", {}).get(DATASET, {})
+    return json.dumps(
+        {"model": wildcards.model, "dataset": DATASET, "seed": SEED, "data_dir": SETTINGS.get("data_dir")}
+        | SETTINGS["training"]
+        | SETTINGS["model_settings"].get(wildcards.model, {})
+        | of_dataset.get(wildcards.model, {})
+        | {"out": CHECKPOINT.format(model=wildcards.model)}
+    )
+
+
+def figure_parameters():
+    """Return the parameters that all figure notebooks share."""
+    names = {key: SETTINGS[key] for key in ("profile", "models", "seed", "runs", "figures")}
+    return json.dumps(names | {"dataset": DATASET})
+
+
+def pictures(*names):
+    """Return the files of some figures: the picture twice, and the table behind it."""
+    return expand(f"{FIGURES}/{{name}}.{{format}}", name=names, format=FORMATS)
+
+
+# Papermill runs a notebook and keeps it, with its outputs, as the log of the job: also where it failed. At this level
+# it shows what the notebook writes to standard error (the progress of a training run) and nothing of its own.
+PAPERMILL = (
+    "{sys.executable:q} -m papermill --cwd {ROOT:q} --kernel python3 --log-output --log-level WARNING --no-progress-bar"
+    " {NOTEBOOKS:q}/{rule}.ipynb {log:q} -y {params.parameters:q}"
+)
+
+
+rule all:
+    input:
+        CHECKPOINTS,
+        pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+
+
+# The state file of an unfinished run lies beside the checkpoint and is no output, so that a killed run goes on.
+rule train:
+    message:
+        "Training {wildcards.model} on {DATASET}"
+    output:
+        CHECKPOINT,
+    log:
+        f"{RUNS}/notebooks/train-{{model}}-seed{SEED}.ipynb",
+    params:
+        parameters=training_parameters,
+    shell:
+        PAPERMILL
+
+
+rule fig2_filter:
+    message:
+        "Running {rule}.ipynb, which draws into {FIGURES}"
+    input:
+        CHECKPOINTS,
+        f"{NOTEBOOKS}/fig2_filter.ipynb",
+    output:
+        pictures("fig2a", "fig2b"),
+    log:
+        f"{RUNS}/notebooks/fig2_filter.ipynb",
+    params:
+        parameters=figure_parameters(),
+    shell:
+        PAPERMILL
+
+
+use rule fig2_filter as fig3_oversmoothing with:
+    input:
+        CHECKPOINTS,
+        f"{NOTEBOOKS}/fig3_oversmoothing.ipynb",
+    output:
+        pictures("fig3a", "fig3b"),
+    log:
+        f"{RUNS}/notebooks/fig3_oversmoothing.ipynb",
+
+
+use rule fig2_filter as theorem1 with:
+    input:
+        CHECKPOINTS,
+        f"{NOTEBOOKS}/theorem1.ipynb",
+    output:
+        pictures("theorem1"),
+    log:
+        f"{RUNS}/notebooks/theorem1.ipynb",

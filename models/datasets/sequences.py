@@ -1,0 +1,178 @@
+"""Users' histories as one flat array of items, and the samples that models are trained and tested on."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from models.errors import ConfigError
+
+MIN_ITEMS = 3  # one item each to train on, to validate with and to test with
+HELD_OUT = {"test": 1, "valid": 2, "train": 3}  # the target of a split is this many items before the end
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Model inputs with the item that follows each of them.
+
+    Attributes:
+        inputs: (B, N) int32, the most recent item last, padded with 0 on the left.
+        targets: (B,) int64, the item to predict, from 1.
+        users: (B,) int64, the row of the user in the `Sequences` the sample comes from.
+    """
+
+    inputs: NDArray[np.int32]
+    targets: NDArray[np.int64]
+    users: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of samples B."""
+        return len(self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The items of every user in time order, split leave-one-out: last item test, the one before validation.
+
+    Attributes:
+        name: What reports and folders call the dataset.
+        users: (num_users,) int64, the user ids as the file has them.
+        items: (num_interactions,) int32, the items of the first user, then of the second, ...; ids from 1.
+        offsets: (num_users + 1,) int64, user u has `items[offsets[u]:offsets[u + 1]]`, at least 3 items.
+        skipped: Number of users that were left out because they had fewer than 3 items.
+        source: What `models.datasets.load` reads to get these sequences again, "" if made otherwise.
+
+    Raises:
+        ValueError: If the arrays do not fit together as described.
+    """
+
+    name: str
+    users: NDArray[np.int64]
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    skipped: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that the arrays fit together."""
+        if self.users.ndim != 1 or len(self.users) == 0 or self.offsets.shape != (len(self.users) + 1,):
+            raise ValueError(
+                f"users must be (num_users,) with at least one user and offsets (num_users + 1,), "
+                f"got shapes {self.users.shape} and {self.offsets.shape}"
+            )
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.items):
+            raise ValueError(f"offsets must go from 0 to the number of items {len(self.items)}")
+        if self.lengths.min() < MIN_ITEMS:
+            raise ValueError(f"every user needs at least {MIN_ITEMS} items, one has {self.lengths.min()}")
+        if self.items.dtype != np.int32 or self.items.min() < 1:
+            raise ValueError(f"items must be int32 from 1, got {self.items.dtype} from {self.items.min()}")
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return len(self.users)
+
+    @cached_property
+    def num_items(self) -> int:
+        """The largest item id: ids are 1..num_items, whether or not each of them occurs."""
+        return int(self.items.max())
+
+    @property
+    def num_interactions(self) -> int:
+        """Number of items over all sequences, repetitions included."""
+        return len(self.items)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(num_users,) number of items of every user."""
+        return np.diff(self.offsets)
+
+    @property
+    def density(self) -> float:
+        """Interactions per cell of the user-item matrix; a repeated item counts every time."""
+        return self.num_interactions / (self.num_users * self.num_items)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of items and offsets: equal exactly when the sequences are, on every platform."""
+        digest = hashlib.sha256(self.items.astype("<i4").tobytes())
+        digest.update(self.offsets.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def prefixes(self, max_len: int) -> Samples:
+        """Cut the training samples: every item of a user's training window with the items before it.
+
+        The window is the last `max_len` + 2 items of the user without the final two (validation and test
+        targets). Its first item has nothing before it, so the input of that sample is all padding; no input
+        holds more than `max_len` - 1 items. Samples are ordered by user, then by time.
+
+        Source: the training loop published with BSARec (Shin et al., AAAI 2024).
+        """
+        _check_max_len(max_len)
+        stops = self.offsets[1:] - 2
+        starts = np.maximum(self.offsets[:-1], stops - max_len)
+        counts = stops - starts  # (num_users,) samples per user, at least 1
+        users = np.repeat(np.arange(self.num_users), counts)
+        first_sample = np.cumsum(counts) - counts
+        position = np.arange(len(users)) - first_sample[users]  # of the target within its window
+        targets = starts[users] + position
+        return Samples(self._windows_before(targets, position, max_len), self._targets(targets), users)
+
+    def windows(self, split: str, max_len: int) -> Samples:
+        """One sample per user: the last `max_len` items before the target of the split.
+
+        The target is the last item for "test", the second last for "valid" and the third last for "train".
+        The train window is the user's last training sample, except that it is filled up to `max_len` items
+        where the user has them; for a user of 3 items it is all padding.
+        """
+        _check_max_len(max_len)
+        targets = self.offsets[1:] - held_out(split)
+        inputs = self._windows_before(targets, targets - self.offsets[:-1], max_len)
+        return Samples(inputs, self._targets(targets), np.arange(self.num_users))
+
+    def history(self, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return all items of every user before the target of the split, without a limit on the length.
+
+        Returns:
+            items (num_kept,) int32 and offsets (num_users + 1,) int64: user u has seen
+            `items[offsets[u]:offsets[u + 1]]` when the split asks for the next item.
+        """
+        kept = self.lengths - held_out(split)
+        offsets = np.concatenate([[0], np.cumsum(kept)])
+        # Position j of the result lies behind as many dropped items as there are users before its own.
+        shift = np.repeat(self.offsets[:-1] - offsets[:-1], kept)
+        return self.items[np.arange(offsets[-1]) + shift], offsets
+
+    def _targets(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.items[positions].astype(np.int64)
+
+    def _windows_before(
+        self, stops: NDArray[np.int64], available: NDArray[np.int64], max_len: int
+    ) -> NDArray[np.int32]:
+        """Gather (B, N) the items before the positions `stops`, of which `available` belong to the user."""
+        padded = np.concatenate([np.zeros(max_len, np.int32), self.items])
+        inputs = sliding_window_view(padded, max_len)[
+            stops
+        ]  # (B, N) a copy, with items of earlier users in it
+        padding = np.arange(max_len) < max_len - available[:, None]
+        inputs[padding] = 0
+        return inputs
+
+
+def held_out(split: str) -> int:
+    """Return how many items at the end of a sequence the split must not see: its target and those after it.
+
+    Raises:
+        ConfigError: If the split is not train, valid or test.
+    """
+    if split not in HELD_OUT:
+        raise ConfigError(f"split must be train, valid or test, got {split!r}")
+    return HELD_OUT[split]
+
+
+def _check_max_len(max_len: int) -> None:
+    if max_len < 1:
+        raise ConfigError(f"max_len must be at least 1, got {max_len}")

@@ -1,0 +1,123 @@
+"""Sequences from a text file with one user a line: `user item item item ...`, in time order.
+
+Ids are integers from 1 (items fit 32 bits), separated by spaces or tabs. Empty lines, Windows line ends, a
+UTF-8 byte-order mark and a missing last newline are all fine. Users with fewer than 3 items cannot be split
+into training, validation and test; they are left out, counted and reported in one warning.
+"""
+
+import codecs
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.sequences import MIN_ITEMS, Sequences
+from models.errors import DataError
+
+logger = logging.getLogger("models")
+
+FORMAT = "expected one user a line, 'user item item ...', with integer ids from 1 separated by spaces"
+MAX_ITEM = np.iinfo(np.int32).max
+MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
+SHOWN = 40  # characters of a wrong token that a message repeats
+
+
+def read_sequences(path: Path, name: str | None = None, source: str | None = None) -> Sequences:
+    """Read a file of the format above.
+
+    Args:
+        path: The file.
+        name: Name of the dataset, by default the file's name without its ending.
+        source: What `load` reads to get the sequences again, by default the absolute path.
+
+    Raises:
+        DataError: If the file is not text, holds a token that is not an id (named with its line), has a user
+            twice, or no user with at least 3 items.
+    """
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if data.translate(None, b"0123456789 \t\n"):
+        raise _first_fault(path, data)
+    values, line = _tokens(path, data)
+    if len(values) == 0:
+        raise DataError(f"{path} is empty; {FORMAT}")
+    user_at = np.flatnonzero(np.diff(line, prepend=0))  # the first token of each line that has any
+    is_item = np.ones(len(values), dtype=bool)
+    is_item[user_at] = False
+    if values.min() < 1 or (values[is_item] > MAX_ITEM).any():
+        raise _first_fault(path, data)
+    _refuse_repeated_users(path, values[user_at], line[user_at])
+
+    counts = np.diff(user_at, append=len(values)) - 1
+    kept = counts >= MIN_ITEMS
+    skipped = int(np.count_nonzero(~kept))
+    if skipped == len(kept):
+        raise DataError(
+            f"{path} has no user with at least {MIN_ITEMS} items ({skipped} with fewer); {FORMAT}"
+        )
+    if skipped:
+        logger.warning(
+            "%s: skipped %d of %d users, those with fewer than %d items "
+            "(a user needs one item each for training, validation and test)",
+            *(path, skipped, len(kept), MIN_ITEMS),
+        )
+    return Sequences(
+        name=path.stem if name is None else name,
+        users=values[user_at][kept],
+        items=values[is_item][np.repeat(kept, counts)].astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(counts[kept])]),
+        skipped=skipped,
+        source=str(path.absolute()) if source is None else source,
+    )
+
+
+def _tokens(path: Path, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers in the text and the line (from 1) of each; data holds digits and blanks only."""
+    characters = np.frombuffer(b"\n" + data + b"\n", dtype=np.uint8)
+    is_digit = characters > ord(" ")
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])  # starts and stops of tokens take turns
+    starts, stops = edges[::2], edges[1::2]
+    if len(starts) and (stops - starts).max() > MAX_DIGITS:
+        raise _first_fault(path, data)
+    newlines = np.flatnonzero(characters[1:] == ord("\n"))
+    values = np.fromstring(data, dtype=np.int64, sep=" ") if len(starts) else np.zeros(0, np.int64)
+    return values, np.searchsorted(newlines, starts) + 1
+
+
+def _refuse_repeated_users(path: Path, users: NDArray[np.int64], line: NDArray[np.int64]) -> None:
+    order = np.argsort(users, kind="stable")
+    again = np.flatnonzero(users[order][1:] == users[order][:-1])
+    if len(again):
+        first, second = order[again[0]], order[again[0] + 1]
+        raise DataError(
+            f"{path}: user {users[first]} is on line {line[first]} and again on line {line[second]}; "
+            "join the two in time order, or give one of them another id"
+        )
+
+
+def _first_fault(path: Path, data: bytes) -> DataError:
+    """Find what is wrong with a file that is known to hold a fault, and say it."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text):
+        return DataError(f"{path} is not a text file in UTF-8; {FORMAT}")
+    for number, line in enumerate(text.split("\n"), start=1):
+        for place, token in enumerate(re.findall(r"[^ \t]+", line)):
+            if reason := _why_not_an_id(token, is_user=place == 0):
+                shown = token if len(token) <= SHOWN else token[:SHOWN] + "..."
+                return DataError(f"{path}, line {number}: {shown!r} {reason}; {FORMAT}")
+    raise AssertionError(f"no fault found in {path}")
+
+
+def _why_not_an_id(token: str, *, is_user: bool) -> str | None:
+    if not re.fullmatch(r"-?[0-9]+", token):
+        return "is not an integer"
+    if token.startswith("-") or not token.strip("0"):
+        return "is not an id, ids are 1 or more"
+    if len(token) > MAX_DIGITS or (not is_user and int(token) > MAX_ITEM):
+        limit = f"{MAX_DIGITS} digits" if is_user else f"{MAX_ITEM}"
+        return f"is too large, {'user' if is_user else 'item'} ids go up to {limit}"
+    return None

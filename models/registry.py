@@ -1,0 +1,39 @@
+"""The models by name, and their configuration from settings."""
+
+from dataclasses import fields
+from typing import Any
+
+from models.bsarec import BSARec
+from models.encoder import Encoder, EncoderConfig
+from models.errors import ConfigError
+from models.sasrec import SASRec
+
+MODELS: dict[str, type[Encoder]] = {model.name: model for model in (SASRec, BSARec)}
+
+
+def model_type(name: str) -> type[Encoder]:
+    """Return the class of the model of this name; raises ConfigError for an unknown one."""
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}") from None
+
+
+def configure(name: str, num_items: int, **settings: Any) -> EncoderConfig:
+    """Return the validated configuration of a model; settings that are None keep the model's default.
+
+    Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
+    """
+    config_type = model_type(name).config_type
+    known = [field.name for field in fields(config_type) if field.name != "num_items"]
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    unknown = [key for key in chosen if key not in known]
+    if unknown:
+        raise ConfigError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+    return config_type(num_items=num_items, **chosen)
+
+
+def build(config: EncoderConfig) -> Encoder:
+    """Return the model that a configuration is for; its weights are not initialised yet."""
+    model: Any = next(model for model in MODELS.values() if model.config_type is type(config))
+    return model(config)

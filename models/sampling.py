@@ -1,0 +1,97 @@
+"""What a training epoch is made of: the order of the samples, their negatives, and batches cut for the model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.datasets import Samples, Sequences
+from models.encoder import Encoder
+from models.errors import DataError
+
+LENGTH_GROUPS = 4  # a batch is cut into this many groups of similar length, where padding may be left out
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples for one step: inputs (B, N), targets (B,), and one negative item each (B,) if asked for."""
+
+    inputs: Tensor
+    targets: Tensor
+    negatives: Tensor | None
+
+
+class EpochSampler:
+    """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed."""
+
+    def __init__(
+        self, sequences: Sequences, max_len: int, batch_size: int, negatives: bool, seed: int
+    ) -> None:
+        samples = sequences.prefixes(max_len)
+        self.batch_size, self.seed = batch_size, seed
+        self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
+        self._negatives = NegativeSampler(sequences, samples) if negatives else None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch; the last one may be smaller."""
+        return -(-len(self.targets) // self.batch_size)
+
+    def epoch(self, number: int, device: torch.device) -> Iterator[Batch]:
+        """Yield every sample once, in an order of its own for each epoch, with freshly drawn negatives."""
+        rng = np.random.default_rng([self.seed, number])
+        order = torch.from_numpy(rng.permutation(len(self.targets)))
+        negatives = torch.from_numpy(self._negatives.draw(rng)) if self._negatives else None
+        for rows in order.split(self.batch_size):
+            yield Batch(
+                self.inputs[rows].to(device),
+                self.targets[rows].to(device),
+                None if negatives is None else negatives[rows].to(device),
+            )
+
+
+class NegativeSampler:
+    """Draws, for each sample, an item uniformly among those that its user has not in the training part."""
+
+    def __init__(self, sequences: Sequences, samples: Samples) -> None:
+        items, offsets = sequences.history("valid")
+        self.num_items, self.users = sequences.num_items, samples.users
+        owners = np.repeat(np.arange(sequences.num_users), np.diff(offsets))
+        self._seen = np.unique(self._key(owners, items))
+        if (np.bincount(self._seen // (self.num_items + 1)) >= self.num_items).any():
+            raise DataError(
+                f"{sequences.name}: a user has every item; no negative item is left to train against"
+            )
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return one item per sample, (samples,) int64 in 1..num_items."""
+        negatives = rng.integers(1, self.num_items + 1, len(self.users))
+        redo = np.arange(len(self.users))
+        while len(redo := redo[self._is_seen(self.users[redo], negatives[redo])]):
+            negatives[redo] = rng.integers(1, self.num_items + 1, len(redo))
+        return negatives
+
+    def _key(self, users: NDArray[np.int64], items: NDArray[np.integer]) -> NDArray[np.int64]:
+        return users * (self.num_items + 1) + items
+
+    def _is_seen(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
+        keys = self._key(users, items)
+        places = np.searchsorted(self._seen, keys)
+        return self._seen[np.minimum(places, len(self._seen) - 1)] == keys
+
+
+def encode_by_length(model: Encoder, inputs: Tensor) -> Tensor:
+    """Return `model.encode(inputs)`, (B, D), computed in groups of similar length without their padding.
+
+    Only for models whose padding is inert. An input that is all padding keeps its full length: its attention is a
+    softmax over all N padding positions.
+    """
+    length = inputs.shape[1]
+    lengths = (inputs > 0).sum(1)
+    lengths = torch.where(lengths == 0, length, lengths)
+    order = lengths.argsort()
+    groups = order.tensor_split(LENGTH_GROUPS)
+    outputs = [model.encode(inputs[rows, length - int(lengths[rows[-1]]) :]) for rows in groups if len(rows)]
+    return torch.cat(outputs)[order.argsort()]

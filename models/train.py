@@ -1,0 +1,143 @@
+"""Train a model: `python -m models.train --model bsarec --dataset lastfm`, or `train(...)` from Python."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.command_line import check_device, inform, run
+from models.datasets import Sequences, load
+from models.registry import configure, model_type
+from models.training import Run, Trainer, TrainingConfig
+
+
+def train(
+    model: str,
+    dataset: str | Path | Sequences,
+    *,
+    out: str | Path | None = None,
+    seed: int = 42,
+    epochs: int = 200,
+    batch_size: int = 256,
+    learning_rate: float = 1e-3,
+    patience: int = 10,
+    loss: str | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    data_dir: str | Path | None = None,
+    show_progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a model with early stopping and keep its best checkpoint.
+
+    The same arguments write the same bytes on the same machine and library versions, whether the run was
+    interrupted and resumed or not.
+
+    Args:
+        model: Name of the model (sasrec, bsarec).
+        dataset: What `models.datasets.load` takes, or loaded sequences.
+        out: Where the checkpoint goes; default runs/<dataset>/<model>-seed<seed>.pt.
+        seed: Of the weights, the order of samples, negatives and dropout.
+        epochs: At most this many.
+        batch_size: Samples per step.
+        learning_rate: Of Adam.
+        patience: Stop after this many epochs without a better validation NDCG@20.
+        loss: ce, bce or bpr; default the model's published one.
+        device: cpu, cuda, cuda:1 or auto.
+        resume: Go on with an unfinished run at `out`; a finished one is returned as it is.
+        data_dir: Folder that may hold the files of the named datasets.
+        show_progress: Whether to draw a progress bar on a terminal.
+        **settings: Fields of the model's configuration (num_layers, num_heads, hidden_size, max_len, dropout;
+            BSARec: alpha, c, beta); None keeps the default.
+
+    Returns:
+        The finished run: path of the checkpoint, test metrics, history.
+
+    Raises:
+        UserError: For data, a setting or a checkpoint that cannot be used; the message says which and why.
+        OSError: If `out` cannot be written; what was written before stays.
+    """
+    device = check_device(device)
+    published_loss = model_type(model).published_loss
+    training = TrainingConfig(
+        loss=loss or published_loss,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+    )
+    sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
+    config = configure(model, sequences.num_items, **settings)
+    folder = sequences.name.replace(":", "-")
+    path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
+    trainer = Trainer(config, training, sequences, path, device)
+    if resume and (finished := trainer.finished()):
+        return finished
+    if resume:
+        trainer.resume()
+    return trainer.fit(show_progress)
+
+
+def main(
+    model: Annotated[str, typer.Option(help="sasrec or bsarec")],
+    dataset: Annotated[
+        str, typer.Option(help="name of a dataset, or a file with one user a line")
+    ] = "ml-100k",
+    out: Annotated[
+        Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
+    epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
+    batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
+    lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="learning rate of Adam")] = 1e-3,
+    patience: Annotated[int, typer.Option(help="epochs without a better validation NDCG@20")] = 10,
+    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr [the model's published loss]")] = None,
+    layers: Annotated[int | None, typer.Option(help="blocks [2]")] = None,
+    heads: Annotated[int | None, typer.Option(help="attention heads [1]")] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="embedding size [64]")] = None,
+    max_len: Annotated[int | None, typer.Option(help="positions in a window [50]")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="BSARec: weight of the frequency branch [0.9]")] = None,
+    c: Annotated[int | None, typer.Option(help="BSARec: number of low modes, odd [3]")] = None,
+    beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
+    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with an unfinished run at the same place")
+    ] = False,
+) -> None:
+    """Train a model with early stopping on validation NDCG@20 and keep its best checkpoint."""
+    finished = train(
+        model,
+        dataset,
+        out=out,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=lr,
+        patience=patience,
+        loss=loss,
+        device=device,
+        resume=resume,
+        data_dir=data_dir,
+        num_layers=layers,
+        num_heads=heads,
+        hidden_size=hidden_size,
+        max_len=max_len,
+        dropout=dropout,
+        alpha=alpha,
+        c=c,
+        beta=beta,
+    )
+    values = "  ".join(f"{name} {value:.4f}" for name, value in finished.metrics.items())
+    inform(
+        f"{finished.path}: best of {len(finished.history)} epochs is {finished.best_epoch}; on the test split:"
+    )
+    print(values)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,306 @@
+"""Training with early stopping: interrupted at any moment, resumed, and ending in the same bytes as if it had not been."""
+
+import csv
+import io
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from models import checkpoint
+from models.datasets import Sequences
+from models.encoder import Encoder, EncoderConfig
+from models.errors import CheckpointError, ConfigError, UserError
+from models.evaluation import evaluate
+from models.files import write_atomically
+from models.losses import LOSSES, Loss
+from models.memory import keep_freed_memory
+from models.registry import build
+from models.sampling import Batch, EpochSampler, encode_by_length
+
+logger = logging.getLogger("models")
+
+MONITOR = "NDCG@20"  # of the validation split: stops the training and chooses the checkpoint
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; the defaults are the published ones. Raises ConfigError for a field out of range."""
+
+    loss: str  # ce, bce or bpr
+    epochs: int = 200  # at most
+    batch_size: int = 256
+    learning_rate: float = 1e-3  # of Adam
+    patience: int = 10  # stop after this many epochs without a better validation NDCG@20
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ConfigError(f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate must be a positive number, got {self.learning_rate}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must lie in 0..2^63 - 1, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: where its checkpoint is, test metrics of the best epoch, and one row per epoch."""
+
+    path: Path
+    metrics: dict[str, float]  # HR@5, NDCG@5, ... on the test split
+    best_epoch: int
+    history: list[dict[str, float]]  # epoch, loss, and the validation metrics
+
+    @classmethod
+    def of(cls, path: Path, content: dict[str, Any]) -> "Run":
+        """Return the finished run that the content of its checkpoint describes."""
+        metrics = content["metrics"]
+        return cls(path, metrics["test"], metrics["best_epoch"], metrics["history"])
+
+
+class TrainingError(UserError):
+    """Training cannot go on, for example because the loss is not a number any more."""
+
+
+@dataclass
+class _Progress:
+    """What a killed run needs to go on, besides the weights and the optimizer's state."""
+
+    epoch: int = 0  # epochs finished
+    best_value: float = -math.inf
+    best_epoch: int = -1
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one model on one dataset and keeps the best checkpoint at `path`.
+
+    While a run is unfinished, `path` with the ending .state holds what it takes to resume it: it is rewritten after
+    every epoch and removed at the end. Beside them `.log.csv` has one row per epoch.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        training: TrainingConfig,
+        sequences: Sequences,
+        path: Path,
+        device: str = "cpu",
+    ) -> None:
+        keep_freed_memory()
+        self.training, self.sequences, self.path = training, sequences, path
+        self.device = torch.device(device)
+        self.loss: Loss = LOSSES[training.loss]
+        self.sampler = EpochSampler(
+            sequences, config.max_len, training.batch_size, self.loss.needs_negatives, training.seed
+        )
+        self.model: Encoder = build(config)
+        self.model.initialise(training.seed)
+        self.model.to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, fused=True)
+        self.progress = _Progress()
+        self._best: dict[str, Any] | None = None
+
+    @property
+    def state_path(self) -> Path:
+        """Where the unfinished run is kept."""
+        return self.path.with_suffix(".state")
+
+    @property
+    def log_path(self) -> Path:
+        """Where the table of the epochs is kept."""
+        return self.path.with_suffix(".log.csv")
+
+    def fit(self, show_progress: bool = True) -> Run:
+        """Train until validation NDCG@20 has not risen for `patience` epochs, or for `epochs`.
+
+        Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint stays.
+        """
+        remaining = range(self.progress.epoch, self.training.epochs)
+        with tqdm(
+            remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True
+        ) as bar:
+            for epoch in bar:
+                if self._out_of_patience():
+                    break
+                row = self._run_epoch(epoch)
+                bar.set_postfix(
+                    {"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch}
+                )
+                if bar.disable:  # no terminal to draw a bar on: one line an epoch
+                    logger.info(
+                        "%s epoch %d: loss %.4f, %s %.4f",
+                        self.model.name,
+                        epoch,
+                        row["loss"],
+                        MONITOR,
+                        row[MONITOR],
+                    )
+        return self._finish()
+
+    def finished(self) -> Run | None:
+        """Return the run of these settings if it is finished at `path`; raises CheckpointError if another one is."""
+        if not self.path.exists() or self.state_path.exists():
+            return None
+        content = checkpoint.read(self.path)
+        if "test" not in content["metrics"]:
+            return None
+        identity = {
+            "model": content["model"],
+            "config": content["config"],
+            "training": content["training"],
+            "fingerprint": content["dataset"]["fingerprint"],
+        }
+        if identity != self._identity() | {"training": asdict(self.training)}:
+            raise CheckpointError(
+                f"{self.path}: is a finished run with other settings or data than these; choose another --out, or "
+                "start anew without --resume"
+            )
+        return Run.of(self.path, content)
+
+    def resume(self) -> None:
+        """Take up the unfinished run in the state file, if there is one.
+
+        Raises CheckpointError if it is of another model, dataset or setting than this run.
+        """
+        if not self.state_path.exists():
+            return
+        state = checkpoint.read_tensors(self.state_path)
+        if not isinstance(state, dict) or state.get("identity") != self._identity():
+            raise CheckpointError(
+                f"{self.state_path}: is an unfinished run with other settings than these; give the settings it was "
+                "started with, or start anew without --resume"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = _Progress(**state["progress"])
+        self._best = state["best"]
+
+    def step(self, batch: Batch) -> float:
+        """Make one step of the optimizer on a batch and return its loss."""
+        self.optimizer.zero_grad()
+        loss = self.batch_loss(batch)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss over a batch, with its graph."""
+        encode = encode_by_length if self.model.inert_padding else _encode
+        output = encode(self.model, batch.inputs)
+        return self.loss.function(output, self.model.items.weight, batch.targets, batch.negatives)
+
+    def _run_epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch, validate, keep what came of it, and return the epoch's row of the history."""
+        started = time.perf_counter()
+        row = {
+            "epoch": epoch,
+            "loss": self._train_epoch(epoch),
+            **evaluate(self.model, self.sequences, "valid"),
+        }
+        progress = self.progress
+        progress.history.append(row)
+        progress.seconds.append(time.perf_counter() - started)
+        progress.epoch = epoch + 1
+        if row[MONITOR] > progress.best_value:
+            progress.best_value, progress.best_epoch = row[MONITOR], epoch
+            self._best = self._pack()
+            checkpoint.save(self._best, self.path)
+        self._save_state()
+        self._write_log()
+        return row
+
+    def _train_epoch(self, epoch: int) -> float:
+        self.model.train()
+        self.model.masks.seed(self.training.seed, epoch, 1)  # a stream apart from the sampler's
+        total = 0.0
+        for number, batch in enumerate(self.sampler.epoch(epoch, self.device)):
+            loss = self.step(batch)
+            if not math.isfinite(loss):
+                kept = (
+                    f"{self.path} holds epoch {self.progress.best_epoch}"
+                    if self._best
+                    else "no checkpoint was made"
+                )
+                raise TrainingError(
+                    f"the loss is {loss} at epoch {epoch}, step {number}; stopped, {kept}. Try a smaller learning rate "
+                    f"than {self.training.learning_rate}"
+                )
+            total += loss * len(batch.targets)
+        return total / len(self.sampler.targets)
+
+    def _out_of_patience(self) -> bool:
+        return self.progress.epoch - 1 - self.progress.best_epoch >= self.training.patience
+
+    def _finish(self) -> Run:
+        """Evaluate the best epoch on the test split and complete the checkpoint."""
+        assert self._best is not None
+        self.model.load_state_dict(self._best["state_dict"])
+        metrics = self._metrics() | {"test": evaluate(self.model, self.sequences, "test")}
+        content = self._best | {"metrics": metrics}
+        checkpoint.save(content, self.path)
+        self.state_path.unlink(missing_ok=True)
+        return Run.of(self.path, content)
+
+    def _pack(self) -> dict[str, Any]:
+        return checkpoint.pack(
+            self.model,
+            dataset=checkpoint.describe_dataset(self.sequences),
+            training=asdict(self.training),
+            metrics=self._metrics(),
+            seed=self.training.seed,
+            probe=checkpoint.draw_probe(self.sequences, self.model.config.max_len),
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        """Validation metrics of the best epoch and one row per epoch; no wall-clock time, so that runs compare."""
+        best = self.progress.history[self.progress.best_epoch]
+        return {
+            "best_epoch": self.progress.best_epoch,
+            "valid": dict(best),
+            "history": list(self.progress.history),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": self.model.name,
+            "config": asdict(self.model.config),
+            "training": asdict(self.training) | {"epochs": None},  # may be raised when a run is taken up
+            "fingerprint": self.sequences.fingerprint,
+        }
+
+    def _save_state(self) -> None:
+        state = {
+            "identity": self._identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+            "best": self._best,
+        }
+        checkpoint.save(state, self.state_path)
+
+    def _write_log(self) -> None:
+        table = io.StringIO()
+        rows = [
+            row | {"seconds": round(seconds, 2)}
+            for row, seconds in zip(self.progress.history, self.progress.seconds, strict=True)
+        ]
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.log_path, table.getvalue().encode())
+
+
+def _encode(model: Encoder, inputs: Tensor) -> Tensor:
+    return model.encode(inputs)
