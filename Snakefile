@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
@@ -33,6 +34,13 @@ def chosen(given, known, what):
     return given
 
 
+def typed(value):
+    """Return the value as a profile's file would hold it: inside a mapping, --config leaves everything as text."""
+    if isinstance(value, dict):
+        return {key: typed(inner) for key, inner in value.items()}
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 def settings_of(given):
     """Return the profile's settings with the given keys on top, all of them known."""
     profile = chosen(given.get("profile", "quick"), PROFILES, "profile")
@@ -40,22 +48,25 @@ def settings_of(given):
     known = {*settings, "data_dir", "dataset_settings"}
     for key in given:
         chosen(key, known, "config key")
-    update_config(settings, given)
-
-
-    dataset = str(settings["dataset"])
-    if not (dataset.startswith("synthetic:") or Path(dataset).is_file()):
-        chosen(dataset, settings.get("dataset_settings", names()), f"dataset for profile {settings['profile']}")
+    update_config(settings, {key: typed(value) if isinstance(value, dict) else value for key, value in given.items()})
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in settings["models"]:
         chosen(model, settings["model_settings"], "model")
+    chosen(settings["dataset"], known_datasets(settings), f"dataset for profile {settings['profile']}")
     return settings
+
+
+def known_datasets(settings):
+    """Return the datasets that the profile has settings for, or all named ones besides a generated or a local one."""
+    dataset = str(settings["dataset"])
+    is_local = dataset.startswith("synthetic:") or Path(ROOT, dataset).is_file()
+    return settings.get("dataset_settings") or ([dataset] if is_local else names())
 
 
 SETTINGS = settings_of(config)
 DATASET = str(SETTINGS["dataset"])
-DATASET_FOLDER = Path(DATASET).stem if "/" in DATASET else DATASET  # a dataset may be a file of sequences
+DATASET_FOLDER = Path(DATASET).stem.replace(":", "-") if Path(ROOT, DATASET).is_file() else DATASET.replace(":", "-")
 RUNS = f"{SETTINGS['runs']}/{SETTINGS['profile']}/{DATASET_FOLDER}"
 FIGURES = f"{SETTINGS['figures']}/{DATASET_FOLDER}"
 SEED = SETTINGS["seed"]
@@ -78,7 +89,7 @@ def training_parameters(wildcards):
 def figure_parameters():
     """Return the parameters that all figure notebooks share."""
     names = {key: SETTINGS[key] for key in ("profile", "models", "seed", "runs", "figures")}
-    return json.dumps(names | {"dataset": DATASET})
+    return json.dumps(names | {"dataset": DATASET_FOLDER})
 
 
 def pictures(*names):
@@ -98,6 +109,7 @@ rule all:
     input:
         CHECKPOINTS,
         pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+        f"{FIGURES}/theorem1_decay.csv",
 
 
 # The state file of an unfinished run lies beside the checkpoint and is no output, so that a killed run goes on.
@@ -146,5 +158,6 @@ use rule fig2_filter as theorem1 with:
         f"{NOTEBOOKS}/theorem1.ipynb",
     output:
         pictures("theorem1"),
+        f"{FIGURES}/theorem1_decay.csv",
     log:
         f"{RUNS}/notebooks/theorem1.ipynb",

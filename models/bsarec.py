@@ -10,6 +10,7 @@ from models.dropout import MaskSource
 from models.encoder import Encoder, EncoderConfig
 from models.errors import ConfigError
 from models.layers import FrequencyLayer, SelfAttention
+from models.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,14 @@ class BSARecMixer(nn.Module):
         )
         self.attention = SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
 
-    def forward(self, x: Tensor, mask: Tensor, last_only: bool = False) -> tuple[Tensor, Tensor]:
-        """x: (B, N, D). Returns the mixture (B, N, D) and the attention (B, H, N, N); see SelfAttention."""
-        attended, attention = self.attention(x, mask, last_only)
-        return torch.lerp(attended, self.frequency(x, last_only), self.alpha), attention
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """x: (B, N, D). Returns the mixture (B, N, D) and the attention; see SelfAttention."""
+        attended, attention = self.attention(x, layout)
+        return torch.lerp(attended, self.frequency(x), self.alpha), attention
+
+    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the mixture at the last position alone, (B, D); see SelfAttention."""
+        return torch.lerp(self.attention.last(x, mask), self.frequency.last(x), self.alpha)
 
 
 class BSARec(Encoder):

@@ -1,5 +1,7 @@
 """Dropout whose masks come from bulk random bits, because drawing them one by one dominates training on a CPU."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -54,13 +56,21 @@ class Dropout(nn.Module):
         self.p = p
         self.source = source
 
-    def mask(self, x: Tensor) -> Tensor | None:
-        """Return a fresh mask of x's shape; None when evaluating or when p is 0."""
+    def mask(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor | None:
+        """Return a fresh mask to multiply with; None when evaluating or when p is 0."""
         if not self.training or self.p == 0:
             return None
-        return self.source.mask(x.shape, self.p, x.device)
+        return self.source.mask(torch.Size(shape), self.p, device)
+
+    def masks(self, shapes: list[tuple[int, ...]], device: torch.device) -> list[Tensor] | None:
+        """Return a mask for each shape, drawn together."""
+        sizes = [math.prod(shape) for shape in shapes]
+        mask = self.mask((sum(sizes),), device)
+        if mask is None:
+            return None
+        return [part.view(shape) for part, shape in zip(mask.split(sizes), shapes, strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with a fresh mask applied; x itself when evaluating or when p is 0."""
-        mask = self.mask(x)
+        mask = self.mask(x.shape, x.device)
         return x if mask is None else x * mask

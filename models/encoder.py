@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from models.dropout import Dropout, MaskSource
 from models.errors import ConfigError
-from models.layers import NORM_EPS, FeedForward, attention_mask
+from models.layers import NORM_EPS, FeedForward
+from models.layout import Layout, all_positions, real_positions
 
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
@@ -60,10 +61,14 @@ class Block(nn.Module):
         self.mixer = mixer
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, mask: Tensor, last_only: bool = False) -> tuple[Tensor, Tensor]:
-        """x: (B, N, D). Returns the output (B, N, D) (last position only: (B, 1, D)) and the attention."""
-        mixed, attention = self.mixer(x, mask, last_only)
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """Return the output rows, in the shape of the input rows x, and the attention of the layout's groups."""
+        mixed, attention = self.mixer(x, layout)
         return self.feed_forward(mixed), attention
+
+    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
+        return self.feed_forward(self.mixer.last(x, mask))
 
 
 class Encoder(nn.Module):
@@ -134,21 +139,15 @@ class Encoder(nn.Module):
         return self.encode(self.window(input_ids)) @ self.items.weight.T
 
     def encode(self, input_ids: Tensor) -> Tensor:
-        """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path.
-
-        A model whose padding is inert also takes windows that were trimmed on the left.
-        """
-        mask = attention_mask(input_ids)
-        x = self.embed(input_ids)
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            x, _ = block(x, mask, last_only=index == last)
-        return x[:, -1]
-
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """Return the embedding output (B, N, D): item plus position, LayerNorm, dropout; padding included."""
-        positions = self.positions.weight[self.config.max_len - input_ids.shape[1] :]
-        return self.dropout(self.norm(self.items(input_ids) + positions))
+        """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path."""
+        # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
+        real_only = self.inert_padding and input_ids.device.type == "cpu"
+        layout = real_positions(input_ids) if real_only else all_positions(input_ids)
+        *blocks, last = self.blocks
+        x = self._embed(layout)
+        for block in blocks:
+            x, _ = block(x, layout)
+        return last.last(layout.to_grid(x), layout.last_mask)
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """Return hidden states and attention of every layer, for sequences (B, n) as `window` takes them.
@@ -156,10 +155,14 @@ class Encoder(nn.Module):
         `causal=False` drops the causal mask, which puts the trained weights into the setting of Theorem 1.
         """
         input_ids = self.window(input_ids)
-        mask = attention_mask(input_ids, causal)
-        hidden, attentions = [self.embed(input_ids)], []
+        layout = all_positions(input_ids, causal)
+        hidden, attentions = [self._embed(layout)], []
         for block in self.blocks:
-            x, attention = block(hidden[-1], mask)
+            x, groups = block(hidden[-1], layout)
             hidden.append(x)
-            attentions.append(attention)
+            attentions.append(torch.cat(groups))
         return Trace(hidden, attentions, input_ids > 0)
+
+    def _embed(self, layout: Layout) -> Tensor:
+        """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
+        return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))

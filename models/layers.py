@@ -1,31 +1,18 @@
 """The layers that the models are put together from, in the semantics of the published implementation.
 
 Shapes: B sequences, N positions, D hidden size, H heads. Every mixing layer ends with dropout, a residual and a
-LayerNorm (post-norm), and can compute its output for the last position only: the last block of a model needs no
-other when it is trained or evaluated.
+LayerNorm (post-norm), and has a `last` that computes its output for the last position only: the last block of a
+model needs no other when it is trained or evaluated.
 """
 
 import torch
 from torch import Tensor, nn
 
+from models import blocked
 from models.dropout import Dropout, MaskSource
-from models.feed_forward import feed_forward
+from models.layout import Group, Layout
 
-MASKED = -10000.0  # added to the score of a forbidden key; a row of padding, all forbidden, stays a softmax
 NORM_EPS = 1e-12
-
-
-def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
-    """Return what is added to attention scores: 0 for allowed keys, -10000 for padding and (if causal) the future.
-
-    input_ids: (B, N), 0 is padding. Returns (B, 1, N, N). A query at a padding position has every key forbidden
-    alike, so its softmax runs over all N positions: an oddity of the published code that is kept.
-    """
-    length = input_ids.shape[1]
-    allowed = (input_ids > 0)[:, None, None, :].expand(-1, 1, length, length)
-    if causal:
-        allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-    return torch.where(allowed, 0.0, MASKED)
 
 
 def low_pass_basis(length: int, c: int) -> Tensor:
@@ -55,7 +42,7 @@ class AddNorm(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Return the normalised sum of a layer's output y and its input x, (..., D)."""
-        mask = self.dropout.mask(y)
+        mask = self.dropout.mask(y.shape, y.device)
         return self.norm(y + x if mask is None else torch.addcmul(x, y, mask))
 
 
@@ -73,42 +60,37 @@ class SelfAttention(nn.Module):
         self.attention_dropout = Dropout(p, masks)
         self.add_norm = AddNorm(size, p, masks)
 
-    def forward(self, x: Tensor, mask: Tensor, last_only: bool = False) -> tuple[Tensor, Tensor]:
-        """Mix positions by attention.
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """Mix positions: rows (..., D) of the layout. Returns rows, and the attention of each of its groups."""
+        dropout_masks = self.attention_dropout.masks(
+            [self._shape(group) for group in layout.groups], x.device
+        )
+        context, attention = blocked.attention(
+            x, self.qkv.weight, self.qkv.bias, layout.groups, dropout_masks, self.heads
+        )
+        return self.add_norm(self.output(context), x), attention
 
-        x: (B, N, D); mask: (B, 1, N, N), added to the scores. Returns the output (B, N, D) and the attention
-        before dropout (B, H, N, N); with `last_only` (B, 1, D) and (B, H, 1, N).
+    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the output for the last query alone, (B, D), without projecting N keys and values for it.
+
+        x: (B, N, D); mask: (B, 1, N), added to its scores. Uses q . (W_k x + b_k) = (W_k^T q) . x + q . b_k, and
+        sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
-        attend = self._attend_last if last_only else self._attend
-        context, attention = attend(x, mask)
-        return self.add_norm(self.output(context), x[:, -1:] if last_only else x), attention
+        heads, size = self.heads, x.shape[-1]
+        w_query, w_key, w_value = self.qkv.weight.view(3, heads, size // heads, size)  # (H, D / H, D) each
+        b_query, b_key, b_value = self.qkv.bias.view(3, heads, 1, size // heads)
+        query = torch.baddbmm(b_query, x[:, -1].expand(heads, -1, -1), w_query.mT)  # (H, B, D / H)
+        absorbed = torch.bmm(query, w_key).transpose(0, 1)  # (B, H, D)
+        offset = torch.bmm(query, b_key.mT).transpose(0, 1)  # (B, H, 1)
+        scores = (torch.bmm(absorbed, x.mT) + offset) * self.scale + mask  # (B, H, N)
+        dropped = self.attention_dropout(scores.softmax(dim=-1))
+        mixed = torch.bmm(dropped, x).transpose(0, 1)  # (H, B, D)
+        context = torch.bmm(mixed, w_value.mT) + b_value * dropped.sum(-1).T[..., None]  # (H, B, D / H)
+        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), x[:, -1])
 
-    def _attend(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        query, key, value = (self._split_heads(part) for part in self.qkv(x).chunk(3, dim=-1))
-        scores = query @ key.transpose(-1, -2) * self.scale + mask
-        attention = scores.softmax(dim=-1)  # rows are queries, each sums to 1
-        context = self.attention_dropout(attention) @ value  # (B, H, N, D / H)
-        return context.transpose(1, 2).flatten(2), attention
-
-    def _attend_last(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for the last query alone, without projecting N keys and values for it.
-
-        q . (W_k x + b_k) = (W_k^T q) . x + q . b_k, and sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
-        """
-        weights = self.qkv.weight.unflatten(0, (3, self.heads, -1))  # (3, H, D / H, D)
-        biases = self.qkv.bias.unflatten(0, (3, self.heads, -1))  # (3, H, D / H)
-        query = torch.einsum("bd,hed->bhe", x[:, -1], weights[0]) + biases[0]
-        scores = torch.einsum("bhe,hed->bhd", query, weights[1]) @ x.transpose(-1, -2)  # (B, H, N)
-        scores = (scores + (query * biases[1]).sum(-1, keepdim=True)) * self.scale + mask[:, :, -1]
-        attention = scores.softmax(dim=-1)
-        dropped = self.attention_dropout(attention)
-        context = torch.einsum("bhd,hed->bhe", dropped @ x, weights[2])
-        context = context + biases[2] * dropped.sum(-1, keepdim=True)
-        return context.flatten(1)[:, None], attention[:, :, None]
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, H, N, D / H)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _shape(self, group: Group) -> tuple[int, int, int, int]:
+        sequences, _, length, _ = group.mask.shape
+        return sequences, self.heads, length, length
 
 
 class FrequencyLayer(nn.Module):
@@ -131,14 +113,19 @@ class FrequencyLayer(nn.Module):
         """The gain of the high frequencies, (D,) or (1,)."""
         return self.sqrt_beta**2
 
-    def forward(self, x: Tensor, last_only: bool = False) -> Tensor:
-        """x: (B, N, D). Returns (B, N, D), or (B, 1, D) with `last_only`. N must be the length the layer is for."""
-        basis = self.basis[-1:] if last_only else self.basis
-        modes = self.basis.T @ x  # (B, c, D)
-        x = x[:, -1:] if last_only else x
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, N, D), N the length that the layer is for. Returns (B, N, D)."""
+        return self._filter(x, x, self.basis)
+
+    def last(self, x: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D)."""
+        return self._filter(x, x[:, -1:], self.basis[-1:])[:, 0]
+
+    def _filter(self, x: Tensor, at: Tensor, basis: Tensor) -> Tensor:
+        """Return beta x + (1 - beta) low = low + beta (x - low) at some positions, given their rows of the basis."""
         beta = self.beta
-        filtered = beta * x + basis @ ((1 - beta) * modes)  # = low + beta (x - low)
-        return self.add_norm(filtered, x)
+        modes = self.basis.T @ x  # (B, c, D)
+        return self.add_norm(torch.addcmul(basis @ ((1 - beta) * modes), beta, at), at)
 
 
 class FeedForward(nn.Module):
@@ -152,4 +139,6 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
-        return self.add_norm(feed_forward(x, self.inner, self.outer), x)
+        return self.add_norm(
+            blocked.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias), x
+        )

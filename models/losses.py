@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,7 +19,7 @@ class Loss:
 
 def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None = None) -> Tensor:
     """Full-softmax cross-entropy over all items, padding item included as published; BSARec's loss."""
-    return functional.cross_entropy(output @ items.T, target)
+    return _FullSoftmax.apply(output, items, target)
 
 
 def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
@@ -44,6 +46,28 @@ def _pair_scores(
         functional.embedding(negative, items, padding_idx=0),
     )
     return (output * pairs[0]).sum(-1), (output * pairs[1]).sum(-1)
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Cross-entropy that overwrites the B x items scores in place, instead of keeping four such matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+        log_probability = (output @ items.T).log_softmax(dim=-1)
+        loss = -log_probability.gather(1, target[:, None]).mean()
+        ctx.save_for_backward(log_probability.exp_(), output, items, target)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        probability, output, items, target = ctx.saved_tensors
+        # The derivative by the scores is (probability - one-hot target) / B.
+        grad_scores = probability.scatter_add(
+            1, target[:, None], probability.new_full((len(target), 1), -1.0)
+        )
+        grad_scores.mul_(grad / len(target))
+        return grad_scores @ items, grad_scores.T @ output, None
 
 
 LOSSES = {

@@ -1,4 +1,4 @@
-"""What a training epoch is made of: the order of the samples, their negatives, and batches cut for the model."""
+"""What a training epoch is made of: the order of the samples, and their negatives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.datasets import Samples, Sequences
-from models.encoder import Encoder
 from models.errors import DataError
-
-LENGTH_GROUPS = 4  # a batch is cut into this many groups of similar length, where padding may be left out
 
 
 @dataclass(frozen=True)
@@ -80,18 +77,3 @@ class NegativeSampler:
         keys = self._key(users, items)
         places = np.searchsorted(self._seen, keys)
         return self._seen[np.minimum(places, len(self._seen) - 1)] == keys
-
-
-def encode_by_length(model: Encoder, inputs: Tensor) -> Tensor:
-    """Return `model.encode(inputs)`, (B, D), computed in groups of similar length without their padding.
-
-    Only for models whose padding is inert. An input that is all padding keeps its full length: its attention is a
-    softmax over all N padding positions.
-    """
-    length = inputs.shape[1]
-    lengths = (inputs > 0).sum(1)
-    lengths = torch.where(lengths == 0, length, lengths)
-    order = lengths.argsort()
-    groups = order.tensor_split(LENGTH_GROUPS)
-    outputs = [model.encode(inputs[rows, length - int(lengths[rows[-1]]) :]) for rows in groups if len(rows)]
-    return torch.cat(outputs)[order.argsort()]

@@ -22,7 +22,7 @@ from models.files import write_atomically
 from models.losses import LOSSES, Loss
 from models.memory import keep_freed_memory
 from models.registry import build
-from models.sampling import Batch, EpochSampler, encode_by_length
+from models.sampling import Batch, EpochSampler
 
 logger = logging.getLogger("models")
 
@@ -197,8 +197,7 @@ class Trainer:
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss over a batch, with its graph."""
-        encode = encode_by_length if self.model.inert_padding else _encode
-        output = encode(self.model, batch.inputs)
+        output = self.model.encode(batch.inputs)
         return self.loss.function(output, self.model.items.weight, batch.targets, batch.negatives)
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
@@ -300,7 +299,3 @@ class Trainer:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.log_path, table.getvalue().encode())
-
-
-def _encode(model: Encoder, inputs: Tensor) -> Tensor:
-    return model.encode(inputs)

@@ -1,0 +1,187 @@
+"""Time training against the plainly written published loop, side by side in one run.
+
+    python benchmarks/train_speed.py            a table
+    python benchmarks/train_speed.py --json     {"bsarec": {...}, "sasrec": {...}, "side_by_side": {"ratio": ...}}
+
+Both sides train on the same samples with batches of 256, dropout 0.5, float32, 2 layers and their published losses
+(BSARec: full softmax, SASRec: one sampled negative). Each side lives in a process of its own, so that neither
+inherits the other's memory; the processes take turns, a few steps each, and medians over the turns are compared.
+"""
+
+import json as json_library
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH_SIZE = 256
+
+
+class Worker:
+    """A process that trains one side and says how long its steps took."""
+
+    def __init__(self, side: str, model: str, dataset: str, data_dir: Path | None, threads: int) -> None:
+        command = [sys.executable, __file__, "--worker", f"{side}:{model}", "--dataset", dataset]
+        if data_dir is not None:
+            command += ["--data-dir", str(data_dir)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+
+    def start(self, steps: int) -> None:
+        """Let it train; `finish` collects the time."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> float:
+        """Wait for the steps that were started and return their mean time in milliseconds."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker stopped with exit code {self.process.wait()}")
+        return float(line)
+
+    def time(self, steps: int) -> float:
+        """Train alone and return the mean time of a step in milliseconds."""
+        self.start(steps)
+        return self.finish()
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+
+
+def work(side: str, model: str, dataset: str, data_dir: Path | None) -> None:
+    """Be a worker: read a number of steps a line, train as many, and print the mean milliseconds of one."""
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    step = (our_step if side == "ours" else reference_step)(model, dataset, data_dir)
+    for line in sys.stdin:
+        steps = int(line)
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        print((time.perf_counter() - started) / steps * 1000, flush=True)
+
+
+def our_step(model: str, dataset: str, data_dir: Path | None):
+    """Return a function that makes one step of the toolkit's training."""
+    import torch
+
+    from models.datasets import load
+    from models.registry import configure, model_type
+    from models.training import Trainer, TrainingConfig
+
+    sequences = load(dataset, data_dir)
+    training = TrainingConfig(loss=model_type(model).published_loss, batch_size=BATCH_SIZE)
+    trainer = Trainer(configure(model, sequences.num_items), training, sequences, Path("unused.pt"))
+    trainer.model.train()
+    batches = (
+        batch for epoch in range(10**6) for batch in trainer.sampler.epoch(epoch, torch.device("cpu"))
+    )
+    return lambda: trainer.step(next(batches))
+
+
+def reference_step(model: str, dataset: str, data_dir: Path | None):
+    """Return a function that makes one step of the published loop."""
+    from benchmarks.published import PrefixDataset, PublishedLoop, PublishedModel
+    from models.datasets import load
+
+    sequences = load(dataset, data_dir)
+    samples = sequences.prefixes(50)
+    items, offsets = sequences.history("valid")
+    seen = [set(items[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    prefixes = PrefixDataset(
+        samples.inputs.tolist(),
+        samples.targets.tolist(),
+        [seen[user] for user in samples.users],
+        sequences.num_items,
+    )
+    network = PublishedModel(sequences.num_items, alpha=0.9 if model == "bsarec" else None, c=3)
+    return PublishedLoop(network, prefixes, full_softmax=model == "bsarec", batch_size=BATCH_SIZE).step
+
+
+def compare(model: str, dataset: str, data_dir: Path | None, rounds: int, steps: int) -> dict[str, float]:
+    """Time both sides in turns on one thread each."""
+    sides = {side: Worker(side, model, dataset, data_dir, threads=1) for side in ("reference", "ours")}
+    try:
+        for worker in sides.values():
+            worker.time(2 * steps)  # warm up
+        times: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(rounds):
+            for side, worker in sides.items():
+                times[side].append(worker.time(steps))
+    finally:
+        for worker in sides.values():
+            worker.stop()
+    reference, ours = statistics.median(times["reference"]), statistics.median(times["ours"])
+    return {"reference_ms": reference, "ours_ms": ours, "ratio": reference / ours}
+
+
+def compare_side_by_side(dataset: str, data_dir: Path | None, rounds: int, steps: int) -> dict[str, float]:
+    """Time two BSARec runs at once, one thread each, against one published loop that has two threads."""
+    pair = [Worker("ours", "bsarec", dataset, data_dir, threads=1) for _ in range(2)]
+    alone = Worker("reference", "bsarec", dataset, data_dir, threads=2)
+    try:
+        alone.time(2 * steps)
+        ratios, reference, ours = [], [], []
+        for turn in range(rounds + 1):
+            reference.append(alone.time(steps))
+            for worker in pair:
+                worker.start(steps)
+            ours.append(max(worker.finish() for worker in pair))
+            if turn > 0:  # the first turn warms up
+                ratios.append(2 * reference[-1] / ours[-1])
+    finally:
+        for worker in [*pair, alone]:
+            worker.stop()
+    return {
+        "reference_ms": statistics.median(reference[1:]),
+        "ours_ms": statistics.median(ours[1:]),
+        "ratio": statistics.median(ratios),
+    }
+
+
+def main(
+    dataset: Annotated[str, typer.Option(help="name of a dataset or a file of sequences")] = "lastfm",
+    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    rounds: Annotated[int, typer.Option(help="turns of each side")] = 8,
+    steps: Annotated[int, typer.Option(help="training steps per turn")] = 8,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Print milliseconds per training step of both sides and their ratio."""
+    if worker is not None:
+        side, model = worker.split(":")
+        work(side, model, dataset, data_dir)
+        return
+    result = {model: compare(model, dataset, data_dir, rounds, steps) for model in ("bsarec", "sasrec")}
+    result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)
+    if json:
+        print(json_library.dumps(result))
+        return
+    print(f"{dataset}, batch {BATCH_SIZE}, milliseconds per step, medians of {rounds} turns of {steps} steps")
+    print(f"{'':34}{'published':>10}{'ours':>8}{'throughput':>12}")
+    labels = {
+        "bsarec": "BSARec, 1 thread each",
+        "sasrec": "SASRec, 1 thread each",
+        "side_by_side": "BSARec, 2 x 1 thread / 1 x 2",
+    }
+    for name, label in labels.items():
+        row = result[name]
+        print(f"{label:34}{row['reference_ms']:10.0f}{row['ours_ms']:8.0f}{row['ratio']:11.2f}x")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,149 @@
+"""The two heavy parts of a block, run over groups of rows that stay in the processor's cache.
+
+For a whole batch the inner layer of the feed-forward network and the projections of attention are written to main
+memory and read back several times, which costs as much as the arithmetic. Group by group they stay in the cache.
+The functions here are ordinary differentiable functions with a hand-written backward pass (first derivatives only);
+the tests compare both with plain float64 code.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.layout import CACHED_ROWS, Group
+
+
+def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    """Return w2 gelu(w1 x + b1) + b2 with the exact (erf) GELU; x: (..., D)."""
+    return _FeedForward.apply(x.flatten(end_dim=-2), w1, b1, w2, b2).view(x.shape)
+
+
+def attention(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: list[Group],
+    dropout_masks: list[Tensor] | None,
+    heads: int,
+) -> tuple[Tensor, list[Tensor]]:
+    """Multi-head scaled dot-product attention, up to and without the output projection.
+
+    x: (..., D), the rows that the groups are made of; weight: (3 D, D) and bias: (3 D,), query, key and value
+    stacked; dropout_masks: for each group (b, H, T, T), multiplied to the probabilities, or None.
+    Returns the heads' outputs side by side, in the shape of x, and for each group the probabilities before dropout
+    (b, H, T, T); no gradient flows back from the latter.
+    """
+    probabilities: list[Tensor] = []
+    rows = x.flatten(end_dim=-2)
+    context = _Attention.apply(rows, weight, bias, groups, dropout_masks, heads, probabilities)
+    return context.view(x.shape), probabilities
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    size = CACHED_ROWS if x.device.type == "cpu" else max(len(x), 1)
+    return [slice(start, start + size) for start in range(0, len(x), size)]
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        inner, output = x.new_empty(len(x), len(w1)), x.new_empty(len(x), len(w2))
+        for rows in _blocks(x):
+            torch.addmm(b1, x[rows], w1.T, out=inner[rows])
+            torch.addmm(b2, functional.gelu(inner[rows]), w2.T, out=output[rows])
+        ctx.save_for_backward(x, inner, w1, w2)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, inner, w1, w2 = ctx.saved_tensors
+        grad_x, grad_w1, grad_w2 = torch.empty_like(x), torch.zeros_like(w1), torch.zeros_like(w2)
+        grad_b1 = w1.new_zeros(len(w1))
+        for rows in _blocks(x):
+            grad_w2.addmm_(grad[rows].T, functional.gelu(inner[rows]))
+            grad_inner = torch.ops.aten.gelu_backward(grad[rows] @ w2, inner[rows])
+            grad_w1.addmm_(grad_inner.T, x[rows])
+            grad_b1.add_(grad_inner.sum(0))
+            torch.mm(grad_inner, w1, out=grad_x[rows])
+        return grad_x, grad_w1, grad_b1, grad_w2, grad.sum(0)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        groups: list[Group],
+        dropout_masks: list[Tensor] | None,
+        heads: int,
+        probabilities: list[Tensor],
+    ) -> Tensor:
+        ctx.scale = (x.shape[-1] // heads) ** -0.5
+        qkv, context = x.new_empty(len(x), len(weight)), torch.empty_like(x)
+        for index, group in enumerate(groups):
+            torch.addmm(bias, x[group.rows], weight.T, out=qkv[group.rows])
+            query, key, value = _queries_keys_values(group.to_grid(qkv[group.rows]), heads)
+            mask = group.mask.expand(-1, heads, -1, -1)
+            scores = torch.baddbmm(mask.flatten(0, 1), query, key.mT, alpha=ctx.scale)
+            probability = scores.softmax(dim=-1)  # (b H, T, T), rows are queries, each sums to 1
+            probabilities.append(probability.unflatten(0, (-1, heads)))
+            if dropout_masks is not None:
+                probability = probability * dropout_masks[index].flatten(0, 1)
+            context[group.rows] = group.to_rows(_merge_heads(probability @ value, heads))
+        ctx.groups, ctx.dropout_masks, ctx.heads, ctx.probabilities = (
+            groups,
+            dropout_masks,
+            heads,
+            probabilities,
+        )
+        ctx.save_for_backward(x, weight, qkv)
+        return context
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, qkv = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = (
+            torch.empty_like(x),
+            torch.zeros_like(weight),
+            weight.new_zeros(len(weight)),
+        )
+        for index, group in enumerate(ctx.groups):
+            query, key, value = _queries_keys_values(group.to_grid(qkv[group.rows]), ctx.heads)
+            grad_context = _split_heads(group.to_grid(grad[group.rows]), ctx.heads)
+            probability = dropped = ctx.probabilities[index].flatten(0, 1)
+            if ctx.dropout_masks is not None:
+                dropped = probability * ctx.dropout_masks[index].flatten(0, 1)
+            weighted = (grad_context @ value.mT) * dropped  # dL/dP * P, where P is the softmax
+            grad_scores = (
+                torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
+            )
+            grads = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
+            grad_grid = torch.stack(
+                [_merge_heads(part, ctx.heads) for part in grads], dim=2
+            )  # (b, T, 3, H, D / H)
+            grad_qkv = group.to_rows(grad_grid)
+            grad_weight.addmm_(grad_qkv.T, x[group.rows])
+            grad_bias.add_(grad_qkv.sum(0))
+            torch.mm(grad_qkv, weight, out=grad_x[group.rows])
+        return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+def _queries_keys_values(grid: Tensor, heads: int) -> list[Tensor]:
+    """(b, T, 3 D) -> 3 of (b H, T, D / H)."""
+    return [_split_heads(part, heads) for part in grid.chunk(3, dim=-1)]
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    """(b, T, D) -> (b H, T, D / H)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _merge_heads(x: Tensor, heads: int) -> Tensor:
+    """(b H, T, D / H) -> (b, T, H, D / H)."""
+    return x.unflatten(0, (-1, heads)).transpose(1, 2)

@@ -1,0 +1,68 @@
+"""What a trained recommender does to a sequence: measures of attention and hidden states, and figures.
+
+captures = spectral.capture(model, spectral.full_windows(model.probe.input_ids))
+response = spectral.FilterResponse.from_captures(captures)
+spectral.plot.frequency_response(response).figure
+
+Each measure is a function on arrays, an accumulator over batches (a torchmetrics Metric), a figure, and a
+command line `python -m spectral.<measure> ckpt.pt`. Layer 0 is the embedding output, layer l the output of
+block l; heads count from 1, positions from 0.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spectral.capture import Capture, capture, full_windows, of_length
+from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
+from spectral.filter_response import FilterResponse, frequency_response
+from spectral.fourier import fourier_basis, low_frequency, split
+from spectral.singular_values import LayerSpectra, SingularValues, singular_values
+from spectral.theorem1 import Theorem1, decay, theorem1
+
+if TYPE_CHECKING:
+    from spectral import plot as plot
+    from spectral.cosine_similarity.metric import CosineSimilarityMetric, WithinSequenceSimilarityMetric
+    from spectral.filter_response.metric import FrequencyResponseMetric
+    from spectral.singular_values.metric import SingularValuesMetric
+
+__all__ = [
+    "Capture",
+    "CosineSimilarityMetric",
+    "FilterResponse",
+    "FrequencyResponseMetric",
+    "LayerSimilarity",
+    "LayerSpectra",
+    "SingularValues",
+    "SingularValuesMetric",
+    "Theorem1",
+    "WithinSequenceSimilarityMetric",
+    "capture",
+    "cosine_similarity",
+    "decay",
+    "fourier_basis",
+    "frequency_response",
+    "full_windows",
+    "low_frequency",
+    "of_length",
+    "plot",
+    "singular_values",
+    "split",
+    "theorem1",
+    "within_sequence_similarity",
+]
+
+# Imported when first used: torchmetrics and matplotlib take longer to import than most measures to compute.
+_LAZY = {
+    "CosineSimilarityMetric": "spectral.cosine_similarity.metric",
+    "FrequencyResponseMetric": "spectral.filter_response.metric",
+    "SingularValuesMetric": "spectral.singular_values.metric",
+    "WithinSequenceSimilarityMetric": "spectral.cosine_similarity.metric",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("spectral.plot")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

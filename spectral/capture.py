@@ -1,0 +1,149 @@
+"""Attention maps and hidden states of a model, batch by batch, and the users they are taken from."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from models.errors import ConfigError, DataError
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What a model computed on one batch; a trace of the layers that were asked for.
+
+    Attributes:
+        hidden: (B, N, D) for the embedding output and each of the L blocks, so `hidden[l]` is layer l; None
+        for
+            layers that were not asked for.
+        attention: (B, H, N, N) for each block, before dropout, so `attention[l - 1]` belongs to layer l; None
+        for
+            layers that were not asked for or have no attention.
+        mask: (B, N) bool, True where a position holds a real item.
+    """
+
+    hidden: tuple[Tensor | None, ...]
+    attention: tuple[Tensor | None, ...]
+    mask: Tensor
+
+    def last(self, n: int) -> "Capture":
+        """Return the capture of the last n positions alone: the real ones of users with n real items.
+
+        A causal attention puts no weight on padding, so that block is row-stochastic by itself.
+        """
+        if not 1 <= n <= self.mask.shape[1]:
+            raise ValueError(f"n must lie in 1..{self.mask.shape[1]}, got {n}")
+        return replace(
+            self,
+            hidden=tuple(None if x is None else x[:, -n:] for x in self.hidden),
+            attention=tuple(None if a is None else a[..., -n:, -n:] for a in self.attention),
+            mask=self.mask[:, -n:],
+        )
+
+
+def capture(
+    model: Any,
+    batches: Tensor | Iterable[Tensor],
+    attention: bool = True,
+    hidden: bool = True,
+    causal: bool = True,
+    layers: Collection[int] | None = None,
+) -> Iterator[Capture]:
+    """Yield what the model computes on each batch, in evaluation mode, without keeping any of it.
+
+    model: anything with `.trace(input_ids)` as of `models.encoder.Encoder`. batches: int tensors (B, N) with
+    padding 0, or one such tensor, which is cut into batches of 256. `attention` and `hidden` say which to
+    yield, `layers` for which layers (0 is the embedding output), all if None. `causal=False` drops the causal
+    mask.
+
+    The tensors stay on the model's device. The model's training mode is put back after every batch.
+    """
+    for batch in in_batches(batches) if isinstance(batches, Tensor) else batches:
+        trace = _trace(model, batch, causal)
+        wanted = range(len(trace.hidden)) if layers is None else layers
+        yield Capture(
+            hidden=tuple(x if hidden and layer in wanted else None for layer, x in enumerate(trace.hidden)),
+            attention=tuple(
+                a if attention and layer in wanted else None
+                for layer, a in enumerate(trace.attention or (), start=1)
+            ),
+            mask=trace.mask,
+        )
+
+
+def in_batches(
+    input_ids: Tensor, batch_size: int = BATCH_SIZE, description: str | None = None
+) -> Iterator[Tensor]:
+    """Yield windows (P, N) in batches (B, N); with a description also show progress on a terminal."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batches = input_ids.split(batch_size) if len(input_ids) else ()
+    yield from tqdm(
+        batches, desc=description, unit="batch", leave=False, disable=None if description else True
+    )
+
+
+def real_items(input_ids: Tensor) -> Tensor:
+    """Return the number of real items, (P,), of windows (P, N) with padding 0 on the left."""
+    return (input_ids > 0).sum(1)
+
+
+def full_windows(input_ids: Tensor) -> Tensor:
+    """Return the windows (p, N) of (P, N) that have no padding.
+
+    Raises DataError if there is none; it says which lengths there are.
+    """
+    return of_length(input_ids, input_ids.shape[1])
+
+
+def of_length(input_ids: Tensor, n: int) -> Tensor:
+    """Return the windows (p, N) of (P, N) with exactly n real items, in their last n positions.
+
+    Users with more items than n are left out, not cut: the model saw their older items too.
+
+    Raises ConfigError if n is not in 1..N, DataError if there is no such window; it says which lengths there
+    are.
+    """
+    positions = input_ids.shape[1]
+    if not 1 <= n <= positions:
+        raise ConfigError(f"length must lie in 1..{positions} (the model's window), got {n}")
+    lengths = real_items(input_ids)
+    if not bool((lengths == n).any()):
+        raise DataError(_no_such_length(lengths.tolist(), n, positions))
+    return input_ids[lengths == n]
+
+
+def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
+    common = ", ".join(
+        f"{length} ({users} users)" for length, users in Counter(lengths).most_common(5) if length
+    )
+    wanted = f"a full window of {n} items" if n == positions else f"exactly {n} items"
+    return (
+        f"none of the {len(lengths)} users has {wanted}; the most common lengths are {common or 'none'}; "
+        "choose one of them with --length, or see the whole windows with --padding"
+    )
+
+
+def _trace(model: Any, batch: Tensor, causal: bool) -> Any:
+    """Trace one batch in evaluation mode; inference mode must not span a `yield` into the caller."""
+    options = {} if causal else {"causal": False}
+    training = getattr(model, "training", False)
+    if training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            return model.trace(batch.to(_device(model)), **options)
+    finally:
+        if training:
+            model.train()
+
+
+def _device(model: Any) -> torch.device:
+    parameters = model.parameters() if hasattr(model, "parameters") else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))

@@ -1,0 +1,213 @@
+"""What the command lines of the measures share: options, the checkpoint and its users, output files."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+import models
+from models import datasets
+from models.command_line import check_device, inform
+from models.datasets.sequences import held_out
+from models.errors import ConfigError, DataError
+from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
+from spectral.fourier import check_c
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from pandas import DataFrame
+
+FORMATS = "png,pdf,csv"
+
+CheckpointArgument = Annotated[
+    Path, typer.Argument(help="Checkpoint that models.train wrote.", metavar="CHECKPOINT")
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="Dataset to take the users from, by name or file [default: the users kept in the checkpoint].",
+    ),
+]
+SplitOption = Annotated[
+    str, typer.Option(help="Whose inputs: test, valid or train; other than test reads the dataset.")
+]
+MaxUsersOption = Annotated[int | None, typer.Option(min=1, metavar="K", help="Use the first K users only.")]
+LengthOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="n", help="Use the users with exactly n real items, on these n positions."),
+]
+FormatOption = Annotated[
+    str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where to write [default: beside the checkpoint].")
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Users at a time; changes memory and speed only.")]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+COption = Annotated[int, typer.Option(metavar="c", help="Modes that count as low frequency; odd.")]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """Where the figure of a measure goes, checked before anything is computed.
+
+    Attributes:
+        stem: The files without their suffix.
+        formats: Suffixes, of png, pdf, csv.
+    """
+
+    stem: Path
+    formats: tuple[str, ...]
+
+    @classmethod
+    def prepare(cls, measure: str, checkpoint: Path, out: Path | None, formats: str) -> "Output":
+        """Check the formats and that the folder can be written; raises ConfigError or OSError."""
+        chosen = tuple(dict.fromkeys(part.strip() for part in formats.split(",") if part.strip()))
+        unknown = [part for part in chosen if part not in FORMATS.split(",")]
+        if unknown or not chosen:
+            given = ", ".join(map(repr, unknown)) or "nothing"
+            raise ConfigError(f"--format got {given}; choose from png, pdf and csv, separated by commas")
+        folder = checkpoint.parent if out is None else out
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{folder} cannot be written; name another folder with --out")
+        return cls(folder / measure, chosen)
+
+    def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
+        """Write the files and say which."""
+        from spectral import plot
+
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph of a PDF
+        for path in plot.save(figure, self.stem, table, self.formats):
+            inform(f"wrote {path}")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model, and the windows of the users it is measured on.
+
+    Attributes:
+        model: In evaluation mode, on the chosen device. dataset: Name of what the users are taken from.
+        windows: (P, N) int, padded with 0 on the left. uniform: (P,) bool, False for users that a checkpoint
+        holds only because their window is full; measures of all
+            kinds of users must leave them out.
+        max_users: Use at most so many, the first ones; None for all.
+        batch_size: Users at a time.
+    """
+
+    model: Any
+    dataset: str
+    windows: Tensor
+    uniform: Tensor
+    max_users: int | None
+    batch_size: int
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path,
+        *,
+        data: str | None,
+        split: str,
+        max_users: int | None = None,
+        device: str = "cpu",
+        batch_size: int = BATCH_SIZE,
+        data_dir: Path | None = None,
+    ) -> "Subject":
+        """Load a checkpoint, and its own probe users or those of a dataset.
+
+        Raises CheckpointError, DataError or ConfigError for what cannot be used.
+        """
+        held_out(split)
+        model = models.load(checkpoint, check_device(device))
+        trained_on = model.checkpoint["dataset"]
+        if data is None and split == "test":
+            windows, uniform, name = model.probe.input_ids, model.probe.uniform, trained_on["name"]
+        else:
+            sequences = datasets.load(data or trained_on["source"], data_dir)
+            _check_fits(sequences, model, checkpoint)
+            windows = torch.from_numpy(sequences.windows(split, model.config.max_len).inputs)
+            uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
+        return cls(model, name, windows, uniform, max_users, batch_size)
+
+    def full_windows(self, length: int | None = None) -> Tensor:
+        """Return windows without padding, or with exactly `length` real items, as `of_length` does."""
+        found = full_windows(self.windows) if length is None else of_length(self.windows, length)
+        return found[: self.max_users]
+
+    def users(self, length: int | None = None, at_least: int = 1) -> Tensor:
+        """Return the windows of users of all kinds with at least one item, or of those with `length` items.
+
+        Raises DataError if there are fewer than `at_least`.
+        """
+        windows = self.windows[self.uniform]
+        windows = windows[(windows > 0).any(1)] if length is None else of_length(windows, length)
+        windows = windows[: self.max_users]
+        if len(windows) < at_least:
+            raise DataError(f"{self.dataset}: at least {at_least} users are needed, found {len(windows)}")
+        return windows
+
+    def captures(self, windows: Tensor, **options: Any) -> Iterator[Capture]:
+        """Capture what the model computes on these windows, batch by batch, with progress on a terminal."""
+        return capture(self.model, in_batches(windows, self.batch_size, self.model.name), **options)
+
+    def describe(self, users: int, which: str) -> None:
+        """Say on standard error what is measured, on how many users of which kind."""
+        inform(f"{self.model.name} on {self.dataset}: {users:,} {which}")
+
+
+def check_modes(c: int, length: int) -> int:
+    """Return c if that many modes can be low among `length` positions; raises ConfigError otherwise."""
+    try:
+        return check_c(c, length)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+
+
+def print_table(records: Sequence[Mapping[str, Any]], decimals: Mapping[str, int]) -> None:
+    """Print records as an aligned table; `decimals` of real numbers per column, a dash for NaN."""
+    names = list(records[0])
+    rows = [[_text(record[name], decimals.get(name, 4)) for name in names] for record in records]
+    widths = [max(len(row[column]) for row in [names, *rows]) for column in range(len(names))]
+    left = [isinstance(records[0][name], str) for name in names]
+    for row in [names, *rows]:
+        print("  ".join(_aligned(row, widths, left)).rstrip())
+
+
+def _aligned(row: Sequence[str], widths: Iterable[int], left: Iterable[bool]) -> list[str]:
+    cells = zip(row, widths, left, strict=True)
+    return [text.ljust(width) if is_left else text.rjust(width) for text, width, is_left in cells]
+
+
+def _text(value: Any, decimals: int) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value)
+    # Adding 0 turns the minus zero that rounding leaves into a zero.
+    return "-" if value != value else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _check_fits(sequences: Any, model: Any, checkpoint: Path) -> None:
+    trained_on = model.checkpoint["dataset"]
+    if sequences.num_items > model.config.num_items:
+        raise DataError(
+            f"{sequences.name} has items up to {sequences.num_items}, but {checkpoint} knows items up to "
+            f"{model.config.num_items}; it was trained on {trained_on['name']}"
+        )
+    if sequences.fingerprint != trained_on["fingerprint"]:
+        inform(f"note: {sequences.name} is not the data of the checkpoint, which is {trained_on['name']}")

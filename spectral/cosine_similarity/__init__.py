@@ -1,0 +1,205 @@
+"""Oversmoothing as similarity: how alike users become, and how alike the positions of one sequence.
+
+Between users: the mean cosine of all pairs of n representations follows from the sum of their directions u_i,
+(||sum u_i||^2 - n) / (n (n - 1)), so no n x n matrix is needed. 1 means that all users point the same way, 0
+that directions cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`),
+which is smaller by the factor (n - 1) / n.
+
+Source: Shin et al., AAAI 2024, Figure 3b; within a sequence: the token-wise similarity of language and vision
+models.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import ConfigError
+from spectral.arrays import as_float64, check_finite
+from spectral.capture import Capture
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Convention = Literal["pairs", "published"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSimilarity:
+    """Mean cosine similarities after each layer; layer 0 is the embedding output.
+
+    Attributes:
+        layers: (L + 1,), the layer numbers. between_users: (L + 1,) over pairs of users, of their hidden
+        states at the last position. within_sequence: (L + 1,) over pairs of real positions of one sequence,
+        then over sequences with at least
+            two; NaN if there is none.
+        users: Number of users.
+        sequences: Number of sequences with at least two real items.
+        convention: Of `between_users`, see `cosine_similarity`.
+    """
+
+    layers: NDArray[np.int64]
+    between_users: NDArray[np.float64]
+    within_sequence: NDArray[np.float64]
+    users: int
+    sequences: int
+    convention: Convention = "pairs"
+
+    @classmethod
+    def from_captures(
+        cls, captures: Iterable[Capture], convention: Convention = "pairs"
+    ) -> "LayerSimilarity":
+        """Measure the hidden states of all users of the captures, layer by layer.
+
+        Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0.
+        """
+        between: dict[int, Directions] = {}
+        within: dict[int, SequenceSimilarities] = {}
+        for captured in captures:
+            for layer, hidden in enumerate(captured.hidden):
+                if hidden is not None:
+                    users, positions = directions(hidden[:, -1]), sequence_similarities(hidden, captured.mask)
+                    between[layer] = between[layer] + users if layer in between else users
+                    within[layer] = within[layer] + positions if layer in within else positions
+        if not between:
+            raise ValueError("there are no hidden states to measure")
+        layers = sorted(between)
+        return cls(
+            np.array(layers),
+            np.array([between[layer].similarity(convention) for layer in layers]),
+            np.array([within[layer].mean for layer in layers]),
+            between[layers[0]].users,
+            within[layers[0]].sequences,
+            convention,
+        )
+
+    def table(self) -> "DataFrame":
+        """Return one row per layer."""
+        import pandas as pd
+
+        return pd.DataFrame(self.summary()).assign(
+            users=self.users, sequences=self.sequences, convention=self.convention
+        )
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per layer: its number and the two similarities."""
+        rows = zip(self.layers, self.between_users, self.within_sequence, strict=True)
+        return [
+            {"layer": int(layer), "between_users": float(between), "within_sequence": float(within)}
+            for layer, between, within in rows
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Sum of the unit rows (D,) float64 and their number; those of batches add up."""
+
+    total: Tensor
+    users: int
+
+    def __add__(self, other: "Directions") -> "Directions":
+        if self.total.shape != other.total.shape:
+            raise ValueError(
+                f"rows must have {len(self.total)} columns like those before, got {len(other.total)}"
+            )
+        return Directions(self.total + other.total, self.users + other.users)
+
+    def similarity(self, convention: Convention = "pairs") -> float:
+        """Return the mean cosine of all pairs; raises ValueError for fewer than two rows."""
+        n = self.users
+        if n < 2:
+            raise ValueError(f"a similarity between users needs at least 2 of them, got {n}")
+        check_convention(convention)
+        return float(_sum_over_pairs(self.total, n) / (n * (n - 1) if convention == "pairs" else n * n))
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSimilarities:
+    """Sum over sequences of the mean cosine between their positions, and the number of these sequences."""
+
+    total: float
+    sequences: int
+
+    def __add__(self, other: "SequenceSimilarities") -> "SequenceSimilarities":
+        return SequenceSimilarities(self.total + other.total, self.sequences + other.sequences)
+
+    @property
+    def mean(self) -> float:
+        """The mean over sequences; NaN if there are none."""
+        return self.total / self.sequences if self.sequences else float("nan")
+
+
+def cosine_similarity(x: Any, convention: Convention = "pairs") -> float:
+    """Return the mean cosine similarity over all pairs of rows of a matrix (n, D), in [-1 / (n - 1), 1].
+
+    convention: "pairs" divides by the n (n - 1) ordered pairs; "published" divides by n^2, as the notebook
+    published with BSARec does (the mean of the whole n x n matrix with its diagonal set to 0).
+
+    Raises ValueError for another shape, fewer than two rows, a row of zeros (it has no direction), or numbers
+    that are not finite; ConfigError for an unknown convention.
+    """
+    return directions(x).similarity(convention)
+
+
+def within_sequence_similarity(hidden: Any, mask: Any = None) -> float:
+    """Return the mean cosine similarity between the positions of one sequence, averaged over sequences.
+
+    hidden: (B, N, D); mask: (B, N), True for real positions, all if None. Sequences with fewer than two real
+    positions have no pair and are left out; NaN if none is left. Raises ValueError as `cosine_similarity`.
+    """
+    return sequence_similarities(hidden, mask).mean
+
+
+def directions(x: Any) -> Directions:
+    """Return the sum of the directions of rows (n, D), from which their mean cosine similarity follows."""
+    rows = as_float64(x)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    return Directions(_unit(rows, torch.ones(len(rows), dtype=torch.bool)).sum(0), len(rows))
+
+
+def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities:
+    """Return the sum over sequences of the mean cosine between positions: see the function above."""
+    states = as_float64(hidden)
+    if states.ndim != 3 or states.shape[2] == 0:
+        raise ValueError(f"hidden must be (B, N, D), got shape {tuple(states.shape)}")
+    real = (
+        torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else torch.as_tensor(mask).bool().cpu()
+    )
+    if real.shape != states.shape[:2]:
+        raise ValueError(f"mask must be (B, N) = {tuple(states.shape[:2])}, got shape {tuple(real.shape)}")
+    n = real.sum(1)  # (B,)
+    real = real & (n >= 2)[:, None]
+    n = n[n >= 2]
+    totals = _unit(states, real).sum(1)[real.any(1)]  # (sequences with pairs, D)
+    return SequenceSimilarities(float((_sum_over_pairs(totals, n) / (n * (n - 1))).sum()), len(n))
+
+
+def check_convention(convention: str) -> None:
+    """Raise ConfigError if there is no such convention."""
+    if convention not in get_args(Convention):
+        raise ConfigError(
+            f"unknown convention {convention!r}; choose one of {', '.join(get_args(Convention))}"
+        )
+
+
+def _sum_over_pairs(total: Tensor, n: Tensor | int) -> Tensor:
+    """Sum of the cosines of all ordered pairs of n unit vectors, from their sum (..., D)."""
+    return total.square().sum(-1) - n
+
+
+def _unit(x: Tensor, wanted: Tensor) -> Tensor:
+    """Return the wanted rows of x (..., D) with length 1, the others as zeros."""
+    # Dividing by the largest entry first keeps the squares of very large or very small rows in range.
+    largest = check_finite(x.abs().amax(-1)[wanted], "hidden states")
+    if bool((largest == 0).any()):
+        count = int((largest == 0).sum())
+        raise ValueError(f"{count} of {len(largest)} rows are zero and have no direction; leave them out")
+    result = torch.zeros_like(x)
+    rows = x[wanted] / largest[:, None]
+    result[wanted] = rows / rows.norm(dim=-1, keepdim=True)
+    return result

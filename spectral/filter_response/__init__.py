@@ -1,0 +1,281 @@
+"""What attention does to each frequency of a sequence: gain, cutoff, and how much passes above c modes.
+
+For a row-stochastic A (N x N) and the unitary DFT F the transfer matrix is H = F A F^-1. Column k says where
+the energy of a unit wave f_k of frequency k goes. F is unitary, so ||H[:, k]|| = ||A f_k||, and a Fourier
+transform along the keys is all that has to be computed. Power is averaged over sequences, and over heads
+where a head mean is asked for; decibels are taken last.
+
+Source: Shin et al., AAAI 2024, Figure 2b; gain here is of the whole column, `self_gain` of the diagonal of H.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import ConfigError
+from spectral.arrays import as_float, check_finite
+from spectral.capture import Capture
+from spectral.fourier import angular_frequencies, check_c, frequencies, multiplicity
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DEFAULT_C = 3  # modes that count as low frequency: DC and one cycle per sequence
+CUTOFF_DB = -3.0  # the cutoff is where the gain has fallen this far under that of DC
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FilterResponse:
+    """The frequency response of attention, per layer and head.
+
+    Attributes:
+        gain: (L, H, F), root mean square over users of ||H[:, k]||; 1 passes frequency k, 0 removes it.
+        self_gain: (L, H, F), root mean square of |H[k, k]|: what stays at frequency k. At most `gain`.
+        positions: N.
+        users: Number of sequences that were averaged.
+        layers: The layer number of each row, from 1.
+        c: Number of modes that `hfc_lfc` counts as low frequency.
+    """
+
+    gain: Array
+    self_gain: Array
+    positions: int
+    users: int
+    layers: tuple[int, ...]
+    c: int = DEFAULT_C
+
+    @classmethod
+    def from_captures(
+        cls, captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None
+    ) -> "FilterResponse":
+        """Average over the users of all captures; with `length` n over their last n positions.
+
+        Raises ConfigError if the model has no attention, ValueError for an impossible c or no captures.
+        """
+        sums: AttentionPower | None = None
+        layers: tuple[int, ...] = ()
+        for captured in captures:
+            captured = captured if length is None else captured.last(length)
+            maps = {layer: a for layer, a in enumerate(captured.attention, start=1) if a is not None}
+            if not maps:
+                raise ConfigError("the captures hold no attention, so there is no frequency response of it")
+            layers = tuple(maps)
+            batch = attention_power(list(maps.values()))
+            sums = batch if sums is None else sums + batch
+        if sums is None:
+            raise ValueError("there are no captures to average over")
+        return sums.response(c, layers)
+
+    @property
+    def frequency(self) -> NDArray[np.int64]:
+        """(F,) cycles per sequence, 0..N//2."""
+        return frequencies(self.positions).numpy()
+
+    @property
+    def angular_frequency(self) -> Array:
+        """(F,) rad per position, 0 to pi."""
+        return angular_frequencies(self.positions).numpy()
+
+    @property
+    def gain_db(self) -> Array:
+        """(L, H, F) gain in dB; minus infinity where nothing passes."""
+        return decibels(self.gain)
+
+    @property
+    def self_gain_db(self) -> Array:
+        """(L, H, F) self-gain in dB."""
+        return decibels(self.self_gain)
+
+    @property
+    def head_mean(self) -> "FilterResponse":
+        """The response with the power averaged over heads, (L, 1, F)."""
+        return replace(self, gain=_root_mean_square(self.gain), self_gain=_root_mean_square(self.self_gain))
+
+    @property
+    def cutoff(self) -> Array:
+        """(L, H) frequency in cycles per sequence where the gain falls 3 dB under DC; NaN if it never does.
+
+        The first such frequency, interpolated linearly in dB between frequencies.
+        """
+        return np.apply_along_axis(_cutoff, -1, self.gain_db)
+
+    @property
+    def hfc_lfc(self) -> Array:
+        """(L, H) power that passes in the modes above c, divided by the power that passes in the c lowest.
+
+        Counts modes, not frequencies: a conjugate pair twice, DC and Nyquist once.
+        """
+        power = self.gain**2 * multiplicity(self.positions).numpy()
+        bins = self.c // 2 + 1
+        return power[..., bins:].sum(-1) / power[..., :bins].sum(-1)
+
+    def table(self) -> "DataFrame":
+        """Return one row per layer, head and frequency; the head "mean" is the mean of power over heads."""
+        import pandas as pd
+
+        return pd.concat(
+            [_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])]
+        )
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per layer and head, then the head "mean": gains in dB, cutoff, HFC/LFC ratio."""
+        mean, heads = self.head_mean, self.gain.shape[1]
+        return [
+            record
+            for row, layer in enumerate(self.layers)
+            for record in [
+                *(self._record(row, head, layer, head + 1) for head in range(heads)),
+                mean._record(row, 0, layer, "mean"),
+            ]
+        ]
+
+    def _record(self, row: int, column: int, layer: int, head: int | str) -> dict[str, Any]:
+        return {
+            "layer": layer,
+            "head": head,
+            "gain_dc_db": float(self.gain_db[row, column, 0]),
+            "gain_nyquist_db": float(self.gain_db[row, column, -1]),
+            "cutoff": float(self.cutoff[row, column]),
+            "hfc_lfc": float(self.hfc_lfc[row, column]),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPower:
+    """Sums over sequences, from which a response follows; sums of batches add up to that of all of them.
+
+    power, self_power: (L, H, F) float64 on the CPU, sums of ||H[:, k]||^2 and of |H[k, k]|^2.
+    """
+
+    power: Tensor
+    self_power: Tensor
+    positions: int
+    users: int
+
+    def __add__(self, other: "AttentionPower") -> "AttentionPower":
+        if (self.power.shape, self.positions) != (other.power.shape, other.positions):
+            raise ValueError(
+                "only responses of the same layers, heads and positions can be averaged, got "
+                f"{tuple(self.power.shape)} at N = {self.positions} and {tuple(other.power.shape)} at N = "
+                f"{other.positions}"
+            )
+        return AttentionPower(
+            self.power + other.power,
+            self.self_power + other.self_power,
+            self.positions,
+            self.users + other.users,
+        )
+
+    def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FilterResponse:
+        """Return the average over sequences; raises ValueError if there are none or c is impossible."""
+        if self.users == 0:
+            raise ValueError("there are no sequences to average over")
+        check_finite(self.power, "attention")
+        return FilterResponse(
+            gain=(self.power / self.users).sqrt().numpy(),
+            self_gain=(self.self_power / self.users).sqrt().numpy(),
+            positions=self.positions,
+            users=self.users,
+            layers=tuple(layers or range(1, len(self.power) + 1)),
+            c=check_c(c, self.positions),
+        )
+
+
+def frequency_response(attention: Any, c: int = DEFAULT_C) -> FilterResponse:
+    """Return the frequency response of attention maps, averaged over sequences.
+
+    attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N); rows are queries. All
+    N positions should be real items: see `full_windows`, `of_length` and `Capture.last`. Transformed in the
+    precision of the input, summed in float64.
+
+    Raises ValueError for another shape, no sequences, numbers that are not finite, or a c that is not odd or
+    not in 1..N.
+    """
+    return attention_power(attention).response(c)
+
+
+def attention_power(attention: Any) -> AttentionPower:
+    """Return the sums over sequences of the power that attention passes; see `frequency_response`."""
+    layers = [_power_of_layer(a) for a in _layers(attention)]
+    if len({(power.shape, positions, users) for power, _, positions, users in layers}) != 1:
+        raise ValueError("all layers must have the same shape (B, H, N, N)")
+    powers, self_powers, positions, users = zip(*layers, strict=True)
+    return AttentionPower(torch.stack(powers), torch.stack(self_powers), positions[0], users[0])
+
+
+def decibels(gain: Array) -> Array:
+    """Return an amplitude gain in dB, 20 log10; minus infinity for 0."""
+    with np.errstate(divide="ignore"):
+        return 20 * np.log10(gain)
+
+
+def _layers(attention: Any) -> list[Tensor]:
+    if isinstance(attention, list | tuple):
+        if not attention:
+            raise ValueError("there are no layers")
+        maps = [as_float(a) for a in attention]
+    else:
+        tensor = as_float(attention)
+        maps = list(tensor) if tensor.ndim == 5 else [tensor[None, None] if tensor.ndim == 2 else tensor]
+    for a in maps:
+        if a.ndim != 4 or a.shape[-1] != a.shape[-2] or 0 in a.shape[1:]:
+            raise ValueError(
+                f"attention must be (N, N), (B, H, N, N) or (L, B, H, N, N), got a layer of {tuple(a.shape)}"
+            )
+    return maps
+
+
+def _power_of_layer(attention: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    """(B, H, N, N) -> sums over B of the power and of the power that keeps its frequency, (H, F)."""
+    users, _, positions, _ = attention.shape
+    waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
+    power = waves.abs().square().sum(-2) / positions  # (B, H, F)
+    k_n = torch.arange(positions)[:, None] * frequencies(positions) % positions
+    back = torch.exp(2j * torch.pi * k_n.double() / positions).to(waves.device, waves.dtype)  # (N, F)
+    self_power = ((waves * back).sum(-2) / positions).abs().square()  # |f_k^T A conj(f_k)|^2
+    return _sum_over_users(power), _sum_over_users(self_power), positions, users
+
+
+def _sum_over_users(power: Tensor) -> Tensor:
+    return power.to("cpu", torch.float64).sum(0)
+
+
+def _root_mean_square(gain: Array) -> Array:
+    """Mean of the power over heads, as an amplitude: (L, H, F) -> (L, 1, F)."""
+    return np.sqrt((gain**2).mean(axis=1, keepdims=True))
+
+
+def _cutoff(gain_db: Array) -> float:
+    """gain_db: (F,)."""
+    threshold = gain_db[0] + CUTOFF_DB
+    below = np.flatnonzero(gain_db[1:] <= threshold)
+    if not np.isfinite(threshold) or len(below) == 0:
+        return float("nan")
+    last_above = int(below[0])
+    fall = gain_db[last_above] - gain_db[last_above + 1]
+    return float(last_above + (gain_db[last_above] - threshold) / fall)
+
+
+def _long_table(response: FilterResponse, heads: Iterable[int | str]) -> "DataFrame":
+    import pandas as pd
+
+    index = pd.MultiIndex.from_product(
+        [response.layers, heads, response.frequency], names=["layer", "head", "frequency"]
+    )
+    columns = {
+        "angular_frequency": np.tile(response.angular_frequency, len(index) // len(response.frequency)),
+        "gain": response.gain.ravel(),
+        "gain_db": response.gain_db.ravel(),
+        "self_gain": response.self_gain.ravel(),
+        "self_gain_db": response.self_gain_db.ravel(),
+        "positions": response.positions,
+        "users": response.users,
+    }
+    return pd.DataFrame(columns, index=index).reset_index()

@@ -1,0 +1,115 @@
+"""Measure the frequency response of attention: `python -m spectral.filter_response ckpt.pt`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from models.command_line import print_json, run
+from spectral import command_line as options
+from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
+from spectral.filter_response import DEFAULT_C, FilterResponse
+
+DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "cutoff": 2, "hfc_lfc": 3}
+
+
+def main(
+    checkpoint: options.CheckpointArgument,
+    data: options.DataOption = None,
+    split: options.SplitOption = "test",
+    max_users: options.MaxUsersOption = None,
+    length: options.LengthOption = None,
+    padding: Annotated[
+        bool,
+        typer.Option("--padding", help="Show beside it the whole window of all users, padding included."),
+    ] = False,
+    c: options.COption = DEFAULT_C,
+    out: options.OutOption = None,
+    format: options.FormatOption = FORMATS,
+    json: options.JsonOption = False,
+    device: options.DeviceOption = "cpu",
+    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Measure how much of each frequency the attention of every layer and head lets through.
+
+    Prints gain at DC and at the highest frequency, cutoff (cycles per sequence, 3 dB under DC) and the energy
+    that passes above c modes over that below; writes filter_response.png, .pdf and .csv. Rows of padding are
+    not attention, so the users with full windows are measured, or with --length those with exactly n items.
+    """
+    output = Output.prepare("filter_response", checkpoint, out, format)
+    subject = Subject.load(
+        checkpoint,
+        data=data,
+        split=split,
+        max_users=max_users,
+        device=device,
+        batch_size=batch_size,
+        data_dir=data_dir,
+    )
+    positions = subject.model.config.max_len if length is None else length
+    check_modes(c, positions)
+    responses = measure(subject, length, padding, c)
+    if json:
+        print_json(result(subject, responses))
+    else:
+        _print_tables(responses)
+    from spectral import plot
+
+    output.write(_draw(plot, subject, responses), _table(responses))
+
+
+def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FilterResponse]:
+    """Return the response over real positions, "real", and if asked for that over whole windows, "padded"."""
+    responses = {}
+    has_full = bool((subject.windows > 0).all(1).any())
+    if has_full or length is not None or not padding:
+        windows = subject.full_windows(length)
+        kind = "users with full windows" if length is None else f"users with exactly {length} items"
+        subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
+        captures = subject.captures(windows, hidden=False)
+        responses["real"] = FilterResponse.from_captures(captures, c, length)
+    if padding:
+        windows = subject.users()
+        subject.describe(len(windows), "users with their whole windows, padding included")
+        responses["padded"] = FilterResponse.from_captures(subject.captures(windows, hidden=False), c)
+    return responses
+
+
+def result(subject: Subject, responses: dict[str, FilterResponse]) -> dict[str, Any]:
+    """Return the JSON object; `padding` is in it if it was asked for."""
+    real, padded = responses.get("real"), responses.get("padded")
+    described = {
+        "model": subject.model.name,
+        "dataset": subject.dataset,
+        "users": real.users if real else 0,
+        "responses": real.summary() if real else [],
+    }
+    if padded is not None:
+        described["padding"] = {"users": padded.users, "responses": padded.summary()}
+    return described
+
+
+def _print_tables(responses: dict[str, FilterResponse]) -> None:
+    for window, response in responses.items():
+        columns = {"window": window} if len(responses) > 1 or window != "real" else {}
+        print_table([columns | record for record in response.summary()], DECIMALS)
+
+
+def _table(responses: dict[str, FilterResponse]) -> Any:
+    import pandas as pd
+
+    return pd.concat([response.table().assign(window=window) for window, response in responses.items()])
+
+
+def _draw(plot: Any, subject: Subject, responses: dict[str, FilterResponse]) -> Any:
+    """One panel, or two that share their axes: real positions and whole windows."""
+    figure = plot.new_figure(width=plot.COLUMN_WIDTH * len(responses))
+    axes = figure.subplots(1, len(responses), sharey=True, squeeze=False)[0]
+    for ax, (window, response) in zip(axes, responses.items(), strict=True):
+        name = plot.MODEL_NAMES.get(subject.model.name, subject.model.name)
+        plot.frequency_response(response, label=name if window == "real" else f"{name}, with padding", ax=ax)
+    return figure
+
+
+if __name__ == "__main__":
+    run(main)

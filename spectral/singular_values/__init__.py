@@ -1,0 +1,159 @@
+"""How many directions users take up: singular values of the n x D matrix of their representations.
+
+A steep spectrum means that users were smoothed into few directions. The values are the square roots of the
+eigenvalues of the Gram matrix X^T X (D x D), summed in float64 batch by batch, so they are exact to about
+1e-8 of the largest one: smaller ones are rounding. The mean vector is not removed unless `center` asks for
+it.
+
+Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spectral.arrays import as_float64, check_finite
+from spectral.capture import Capture
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class SingularValues:
+    """The singular values of an n x D matrix.
+
+    Attributes:
+        values: (min(n, D),), descending.
+        users: n, the number of rows; spectra of different n have different scales (see `normalised`).
+        centered: Whether the mean row was removed.
+    """
+
+    values: NDArray[np.float64]
+    users: int
+    centered: bool = False
+
+    @property
+    def normalised(self) -> NDArray[np.float64]:
+        """The values divided by the largest; NaN for a matrix of zeros."""
+        with np.errstate(invalid="ignore"):
+            return self.values / self.values[0]
+
+    @property
+    def effective_rank(self) -> float:
+        """Exponential of the entropy of p_i = s_i / sum s: 1 to min(n, D); NaN for a matrix of zeros."""
+        total = self.values.sum()
+        if total == 0:
+            return float("nan")
+        p = self.values[self.values > 0] / total
+        return float(np.exp(-(p * np.log(p)).sum()))
+
+    @property
+    def stable_rank(self) -> float:
+        """||X||_F^2 / s_1^2, at least 1; NaN for a matrix of zeros."""
+        return float((self.normalised**2).sum())
+
+    def table(self) -> "DataFrame":
+        """Return one row per singular value, the largest first; `index` counts from 1."""
+        import pandas as pd
+
+        index = range(1, len(self.values) + 1)
+        columns = {
+            "index": index,
+            "singular_value": self.values,
+            "normalised": self.normalised,
+            "users": self.users,
+        }
+        return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSpectra:
+    """Singular values of the users' representations after each layer; layer 0 is the embedding output."""
+
+    layers: dict[int, SingularValues]
+
+    @classmethod
+    def from_captures(cls, captures: Iterable[Capture], center: bool = False) -> "LayerSpectra":
+        """Measure the hidden states at the last position, (n, D), of all captured users, layer by layer.
+
+        Raises ValueError if the captures hold no users or no hidden states.
+        """
+        sums: dict[int, Gram] = {}
+        for captured in captures:
+            for layer, hidden in enumerate(captured.hidden):
+                if hidden is not None:
+                    batch = gram(hidden[:, -1])
+                    sums[layer] = sums[layer] + batch if layer in sums else batch
+        if not sums:
+            raise ValueError("there are no hidden states to measure")
+        return cls({layer: total.singular_values(center) for layer, total in sums.items()})
+
+    def table(self) -> "DataFrame":
+        """Return one row per layer and singular value."""
+        import pandas as pd
+
+        tables = {layer: spectrum.table() for layer, spectrum in self.layers.items()}
+        return pd.concat(tables, names=["layer"]).reset_index(level="layer").reset_index(drop=True)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per layer: effective rank, stable rank, and the singular values."""
+        return [
+            {
+                "layer": layer,
+                "effective_rank": spectrum.effective_rank,
+                "stable_rank": spectrum.stable_rank,
+                "singular_values": spectrum.values.tolist(),
+            }
+            for layer, spectrum in self.layers.items()
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """X^T X (D, D) and the sum of the rows (D,) of a matrix, float64; those of stacked matrices add up."""
+
+    products: Tensor
+    total: Tensor
+    users: int
+
+    def __add__(self, other: "Gram") -> "Gram":
+        if self.total.shape != other.total.shape:
+            raise ValueError(
+                f"rows must have {len(self.total)} columns like those before, got {len(other.total)}"
+            )
+        return Gram(self.products + other.products, self.total + other.total, self.users + other.users)
+
+    def singular_values(self, center: bool = False) -> SingularValues:
+        """Return the singular values of the matrix; raises ValueError if it has no rows or is not finite."""
+        if self.users == 0:
+            raise ValueError("there are no rows, so there are no singular values")
+        products = check_finite(self.products, "the matrix")
+        if center:
+            products = products - torch.outer(self.total, self.total) / self.users
+        squares = (
+            torch.linalg.eigvalsh(products).flip(0).clamp(min=0)
+        )  # rounding makes zeros slightly negative
+        return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
+
+
+def singular_values(x: Any, center: bool = False) -> SingularValues:
+    """Return the singular values of a matrix with one row per user, (n, D).
+
+    The mean row is removed if `center`. Raises ValueError for another shape, no rows, or numbers that are not
+    finite.
+    """
+    return gram(x).singular_values(center)
+
+
+def gram(x: Any) -> Gram:
+    """Return the sums of products of a matrix (n, D), from which its singular values follow."""
+    rows = as_float64(x)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    return Gram(rows.T @ rows, rows.sum(0), len(rows))

@@ -1,0 +1,71 @@
+"""Measure the singular values of users' representations: `python -m spectral.singular_values ckpt.pt`."""
+
+from typing import Annotated
+
+import typer
+
+from models.command_line import print_json, run
+from spectral import command_line as options
+from spectral.command_line import FORMATS, Output, Subject, print_table
+from spectral.singular_values import LayerSpectra
+
+DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
+
+
+def main(
+    checkpoint: options.CheckpointArgument,
+    data: options.DataOption = None,
+    split: options.SplitOption = "test",
+    max_users: options.MaxUsersOption = None,
+    length: options.LengthOption = None,
+    center: Annotated[bool, typer.Option("--center", help="Remove the mean over users first.")] = False,
+    out: options.OutOption = None,
+    format: options.FormatOption = FORMATS,
+    json: options.JsonOption = False,
+    device: options.DeviceOption = "cpu",
+    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Measure in how many directions the users lie after each layer.
+
+    Takes the hidden states at the last position of all users, an n x D matrix per layer. Prints effective
+    rank (exp of the entropy of the singular values) and stable rank; writes singular_values.png, .pdf and
+    .csv. The mean over users is not removed unless --center is given. Layer 0 is the embedding output.
+    """
+    output = Output.prepare("singular_values", checkpoint, out, format)
+    subject = Subject.load(
+        checkpoint,
+        data=data,
+        split=split,
+        max_users=max_users,
+        device=device,
+        batch_size=batch_size,
+        data_dir=data_dir,
+    )
+    windows = subject.users(length)
+    subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")
+    spectra = LayerSpectra.from_captures(subject.captures(windows, attention=False), center)
+    if json:
+        print_json({"layers": spectra.summary()})
+    else:
+        print_table(_rows(spectra), DECIMALS)
+    from spectral import plot
+
+    output.write(plot.singular_values(spectra.layers).figure, spectra.table())
+
+
+def _rows(spectra: LayerSpectra) -> list[dict[str, object]]:
+    return [
+        {
+            "layer": layer,
+            "effective_rank": spectrum.effective_rank,
+            "stable_rank": spectrum.stable_rank,
+            "largest": float(spectrum.values[0]),
+            "smallest": float(spectrum.values[-1]),
+        }
+        for layer, spectrum in spectra.layers.items()
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

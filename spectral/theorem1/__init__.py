@@ -1,0 +1,453 @@
+"""Theorem 1 in numbers: A^t x loses its high frequencies, at what rate, and when it does not.
+
+A row-stochastic A with one absorbing class has A^t -> 1 pi^T, where pi is the left Perron vector (pi^T A =
+pi^T, sum 1). So A^t x -> (pi^T x) 1, which is DC, and ||HFC[A^t x]|| / ||LFC[A^t x]|| falls like
+|lambda_2|^t. Here that is followed over hundreds of steps in float64, which A^t itself does not allow: y_t =
+A^t x - (pi^T x) 1 is iterated instead, with its norm taken out at every step, since HFC[A^t x] = HFC[y_t].
+
+What the theorem leaves open is measured too: the rate; the exceptional x with pi^T x = 0, whose ratio tends
+to that of the second eigenvector and not to 0; and causal attention, whose eigenvalues are its diagonal and
+which collapses onto the first (real) position. Residual connections, the value and output projections,
+LayerNorm and the feed-forward network are outside the theorem; `layer_ratios` measures the blocks with all of
+these.
+
+Source: Shin et al., AAAI 2024, Definition 2 and Theorem 1. Positions count from 0; LFC has c modes, c = 1
+(DC) here unless said otherwise: the limit and the rate are the same for every c.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectral.arrays import as_float64, check_finite
+from spectral.capture import Capture, capture
+from spectral.fourier import check_c, fourier_basis, split
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DEFAULT_C = 1
+MIN_STEPS, MAX_STEPS = 400, 10_000
+RANDOM_LENGTHS = (10, 50, 200)  # of the random bidirectional attention
+RANDOM_SIZE = 64  # d of the random queries and keys
+ROUNDING = 1e-14  # a step that shrinks a vector below this has left only rounding errors of it
+EXCEPTIONAL = ", exceptional x"  # ends the names of such cases
+ROW_SUM_TOLERANCE = 1e-3  # rows of half and single precision softmax are nearer to 1 than this
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """An attention matrix to check the theorem on.
+
+    Attributes:
+        name: What tables and figures call it.
+        matrix: (N, N), rows are queries and sum to 1.
+        causal: Whether real positions see only earlier ones; lower triangular matrices are causal if None.
+    """
+
+    name: str
+    matrix: Any
+    causal: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What the theorem predicts of a row-stochastic matrix.
+
+    Attributes:
+        pi: (N,) the left Perron vector.
+        lambda2: The eigenvalue of second largest modulus (its conjugate is one too, if it is complex).
+        lambda3: Modulus of the next one.
+        vector: (N,) the right eigenvector of lambda2.
+    """
+
+    pi: Array
+    lambda2: complex
+    lambda3: float
+    vector: NDArray[Any]
+
+    @property
+    def slope(self) -> float:
+        """The predicted change of log(HFC / LFC) per step, log|lambda_2|; minus infinity for 0."""
+        return math.log(abs(self.lambda2)) if self.lambda2 else -math.inf
+
+    @property
+    def angle(self) -> float:
+        """Argument of lambda_2, 0 to pi; strictly between, the ratio oscillates with period pi / angle."""
+        return abs(math.atan2(self.lambda2.imag, self.lambda2.real))
+
+    def vector_ratio(self, c: int) -> float:
+        """Return ||HFC[v]|| / ||LFC[v]|| of the second eigenvector, the limit for exceptional x.
+
+        With a complex lambda_2 the ratio goes on oscillating: its geometric mean over the phase. NaN if
+        lambda_2 = 0.
+        """
+        if self.lambda2 == 0:
+            return math.nan
+        phases = np.arange(4096) * (np.pi / 4096) if self.lambda2.imag else np.zeros(1)
+        return math.exp(_log_ratios(np.real(np.exp(1j * phases)[:, None] * self.vector), c).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One matrix, one start vector, and what became of it.
+
+    Attributes:
+        name: Of the matrix; exceptional start vectors are named so.
+        n: N.
+        causal: Whether real positions see only earlier ones.
+        exceptional: Whether x was made orthogonal to pi.
+        lambda2: Of the matrix, complex.
+        predicted_slope: Of log(HFC / LFC) per step: log|lambda_2|, or 0 for exceptional x.
+        fitted_slope: Measured over the second half of the steps.
+        limit: What the ratio tends to: 0, or for exceptional x the ratio of the second eigenvector.
+        collapses_onto: The position of the largest weight in pi, from 0.
+        collapse_weight: That weight: 1 if everything ends at one position, about 1 / N if all take part.
+        log_ratio: (steps + 1,) natural log of the ratio at t = 0, 1, ...
+    """
+
+    name: str
+    n: int
+    causal: bool
+    exceptional: bool
+    lambda2: complex
+    predicted_slope: float
+    fitted_slope: float
+    limit: float
+    collapses_onto: int
+    collapse_weight: float
+    log_ratio: Array
+
+    @property
+    def predicted(self) -> Array:
+        """(steps + 1,) the line of the predicted slope, at the height of the second half of the steps."""
+        t = np.arange(len(self.log_ratio))
+        if not math.isfinite(self.predicted_slope):
+            return np.full(len(t), math.nan)
+        tail = slice(len(t) // 2, None)
+        return self.predicted_slope * t + (self.log_ratio - self.predicted_slope * t)[tail].mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Theorem1:
+    """The cases that were checked, with LFC of c modes."""
+
+    cases: tuple[Case, ...]
+    c: int
+
+    def table(self) -> "DataFrame":
+        """Return one row per case."""
+        import pandas as pd
+
+        columns = ["exceptional", "collapses_onto", "collapse_weight"]
+        rows = [
+            record
+            | {"lambda2_angle": abs(float(np.angle(case.lambda2))), "c": self.c}
+            | {name: getattr(case, name) for name in columns}
+            for record, case in zip(self.summary(), self.cases, strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def decay_table(self, steps: int | None = None) -> "DataFrame":
+        """Return one row per case and step, up to `steps`: log10 of the ratio, and of the predicted decay."""
+        import pandas as pd
+
+        end = None if steps is None else steps + 1
+        tables = [
+            pd.DataFrame(
+                {
+                    "name": case.name,
+                    "t": np.arange(len(case.log_ratio)),
+                    "log10_ratio": case.log_ratio / math.log(10),
+                    "predicted_log10_ratio": case.predicted / math.log(10),
+                }
+            )[:end]
+            for case in self.cases
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per case; lambda2 is the modulus."""
+        return [
+            {
+                "name": case.name,
+                "n": case.n,
+                "causal": case.causal,
+                "lambda2": abs(case.lambda2),
+                "predicted_slope": case.predicted_slope,
+                "fitted_slope": case.fitted_slope,
+                "limit": case.limit,
+            }
+            for case in self.cases
+        ]
+
+
+def theorem1(attentions: Iterable[Attention], c: int = DEFAULT_C, seed: int = 0) -> Theorem1:
+    """Check the theorem on each attention matrix, with a random x and with an exceptional one.
+
+    Raises ValueError for a matrix that is not row-stochastic, or a c that is not odd or not below N.
+    """
+    cases = []
+    for attention in attentions:
+        matrix = row_stochastic(attention.matrix)
+        causal = is_lower_triangular(matrix) if attention.causal is None else attention.causal
+        spectrum = analyse(matrix)
+        x = np.random.default_rng(seed).standard_normal(len(matrix))
+        for start in (x, exceptional(x, spectrum.pi)):
+            cases.append(_case(attention.name, matrix, causal, spectrum, start, start is not x, c))
+    return Theorem1(tuple(cases), c)
+
+
+def random_attentions(
+    lengths: Iterable[int] = RANDOM_LENGTHS, causal_length: int = 50, seed: int = 0
+) -> list[Attention]:
+    """Return softmax(Q K^T / sqrt(d)), Q and K normal, d = 64: bidirectional of these lengths, one causal."""
+    generator = np.random.default_rng(seed)
+
+    def draw(length: int, causal: bool) -> Array:
+        query, key = generator.standard_normal((2, length, RANDOM_SIZE))
+        scores = query @ key.T / math.sqrt(RANDOM_SIZE)
+        if causal:
+            scores[np.triu_indices(length, 1)] = -np.inf
+        weights = np.exp(scores - scores.max(1, keepdims=True))
+        return weights / weights.sum(1, keepdims=True)
+
+    cases = [Attention(f"random, N = {length}", draw(length, False)) for length in lengths]
+    return [*cases, Attention(f"random, causal, N = {causal_length}", draw(causal_length, True))]
+
+
+def trained_attentions(model: Any, window: torch.Tensor) -> list[Attention]:
+    """Return the attention of every layer and head of a model on one window (N,), bidirectional and causal.
+
+    Real positions only. A window with padding also gives the whole causal matrices, padding rows included.
+    """
+    real = int((window > 0).sum())
+    bidirectional, causal = (
+        next(capture(model, window[None], hidden=False, causal=causal)) for causal in (False, True)
+    )
+    attentions = _heads(bidirectional.last(real), "", False) + _heads(causal.last(real), ", causal", True)
+    if real < len(window):
+        attentions += _heads(causal, f", causal, {len(window) - real} of padding", True)
+    return attentions
+
+
+def layer_ratios(
+    captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None
+) -> dict[int, float]:
+    """Return ||HFC|| / ||LFC|| of the hidden states after each layer, pooled over users.
+
+    What whole blocks do. Over all positions, or the last `length`. Residuals, projections, LayerNorm and
+    feed-forward network are included, so the theorem does not apply to it. Raises ValueError if there are no
+    hidden states.
+    """
+    energies: dict[int, torch.Tensor] = {}
+    for captured in captures:
+        captured = captured if length is None else captured.last(length)
+        for layer, hidden in enumerate(captured.hidden):
+            if hidden is not None:
+                low, high = split(as_float64(hidden), c)
+                batch = torch.stack([high.square().sum(), low.square().sum()])
+                energies[layer] = energies.get(layer, torch.zeros_like(batch)) + batch
+    if not energies:
+        raise ValueError("there are no hidden states to measure")
+    return {layer: float((high / low).sqrt()) for layer, (high, low) in energies.items()}
+
+
+def decay(attention: Any, x: Any, steps: int = MIN_STEPS, c: int = DEFAULT_C) -> Array:
+    """Return log(||HFC[A^t x]|| / ||LFC[A^t x]||) for t = 0..steps, (steps + 1,) float64.
+
+    attention: (N, N), row-stochastic; x: (N,). Minus infinity from where A^t x is DC up to rounding. An x
+    with pi^T x = 0 up to rounding is followed as one with pi^T x = 0.
+
+    Raises ValueError for a matrix that is not row-stochastic, another shape of x, or c not odd or not below
+    N.
+    """
+    matrix = row_stochastic(attention)
+    return _decay(
+        matrix, left_perron_vector(matrix), _vector(x, len(matrix)), steps, _check_c(c, len(matrix))
+    )
+
+
+def analyse(matrix: Array) -> Spectrum:
+    """Return the left Perron vector and the second eigenvalue of a row-stochastic (N, N), N >= 2."""
+    if is_lower_triangular(matrix):
+        return _analyse_triangular(matrix)
+    values, vectors = np.linalg.eig(matrix)
+    order = np.argsort(-np.abs(values), kind="stable")
+    perron = order[np.argmin(np.abs(values[order] - 1))]
+    order = order[order != perron]
+    second = complex(values[order[0]])
+    # A pair of complex eigenvalues is one mode; a value of rounding size is a zero.
+    others = order[1 + (second.imag != 0) :]
+    if abs(second) < ROUNDING:
+        second = 0j
+    third = float(abs(values[others[0]])) if len(others) else 0.0
+    return Spectrum(left_perron_vector(matrix), second, third, vectors[:, order[0]])
+
+
+def left_perron_vector(matrix: Array) -> Array:
+    """Return pi (N,) with pi^T A = pi^T and sum 1; the first position if A is lower triangular."""
+    length = len(matrix)
+    if is_lower_triangular(matrix):
+        return np.eye(length)[0]
+    equations = np.vstack([matrix.T - np.eye(length), np.ones(length)])
+    return np.linalg.lstsq(equations, np.eye(length + 1)[-1], rcond=None)[0]
+
+
+def exceptional(x: Array, pi: Array) -> Array:
+    """Return x without its component along pi, so that pi^T x = 0: the theorem does not hold for it."""
+    return x - pi * (pi @ x / (pi @ pi))
+
+
+def row_stochastic(attention: Any) -> Array:
+    """Return a matrix as float64 with rows that sum to exactly 1, up to float64.
+
+    Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or rows off 1 by
+    over 1e-3.
+    """
+    matrix = check_finite(as_float64(attention), "attention").numpy()
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        raise ValueError(f"attention must be (N, N) with N at least 2, got shape {matrix.shape}")
+    sums = matrix.sum(1, keepdims=True)
+    if matrix.min() < 0 or np.abs(sums - 1).max() > ROW_SUM_TOLERANCE:
+        raise ValueError(
+            "attention must be row-stochastic: no negative entry, and rows that sum to 1; "
+            f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}"
+        )
+    return matrix / sums
+
+
+def is_lower_triangular(matrix: Array) -> bool:
+    """Say whether no position sees a later one."""
+    return not np.triu(matrix, 1).any()
+
+
+def _case(
+    name: str, matrix: Array, causal: bool, spectrum: Spectrum, x: Array, is_exceptional: bool, c: int
+) -> Case:
+    n = len(matrix)
+    log_ratio = _decay(matrix, spectrum.pi, x, _enough_steps(spectrum), _check_c(c, n))
+    slope = 0.0 if is_exceptional else spectrum.slope
+    return Case(
+        name=name + EXCEPTIONAL if is_exceptional else name,
+        n=n,
+        causal=causal,
+        exceptional=is_exceptional,
+        lambda2=spectrum.lambda2,
+        predicted_slope=slope,
+        fitted_slope=fit_slope(log_ratio, spectrum.angle),
+        limit=spectrum.vector_ratio(c) if is_exceptional else 0.0,
+        collapses_onto=int(np.argmax(spectrum.pi)),
+        collapse_weight=float(spectrum.pi.max()),
+        log_ratio=log_ratio,
+    )
+
+
+def fit_slope(log_ratio: Array, angle: float = 0.0) -> float:
+    """Return the mean change per step over the second half; minus infinity where the ratio became exactly 0.
+
+    angle: argument of lambda_2. If it is complex the ratio oscillates with period pi / angle, which need not
+    be a whole number of steps: differences over (nearly) whole periods are averaged, so that the oscillation
+    cancels.
+    """
+    half = log_ratio[len(log_ratio) // 2 :]
+    if np.isneginf(half).any():
+        return -math.inf
+    if not np.isfinite(half).all():
+        return math.nan
+    spans = np.arange(max(1, len(half) // 4), max(2, len(half) // 2 + 1))
+    periods = spans * angle / np.pi
+    # Whole periods first, among them the longest span.
+    span = int(spans[np.lexsort((-spans, np.abs(periods - periods.round()).round(6)))[0]])
+    return float((half[span:] - half[:-span]).mean() / span)
+
+
+def _enough_steps(spectrum: Spectrum) -> int:
+    """Steps of which the first half lets the third eigenvalue die out to 1e-6 of the second."""
+    if not 0 < spectrum.lambda3 < abs(spectrum.lambda2):
+        return MAX_STEPS if spectrum.lambda3 else MIN_STEPS
+    transient = math.log(1e6) / math.log(abs(spectrum.lambda2) / spectrum.lambda3)
+    return int(min(max(2 * transient, MIN_STEPS), MAX_STEPS))
+
+
+def _decay(matrix: Array, pi: Array, x: Array, steps: int, c: int) -> Array:
+    """Power iteration on y_t = A^t x - (pi^T x) 1 = exp(scale_t) * unit_t; see the module."""
+    length = len(x)
+    mean = float(pi @ x)
+    if abs(mean) <= 4 * length * np.finfo(float).eps * float(np.abs(x).max()):
+        mean = 0.0  # pi is known no better
+    units, scales = np.zeros((steps + 1, length)), np.full(steps + 1, -math.inf)
+    y, scale = x - mean, 0.0
+    for t in range(steps + 1):
+        size = math.sqrt(y @ y)
+        if size <= ROUNDING * (1.0 if t else float(np.abs(x).max())):
+            break  # nothing is left but rounding
+        y = y / size
+        scale += math.log(size)
+        units[t], scales[t] = y, scale
+        y = matrix @ y
+        y = y - pi @ y  # rounding puts back a trace of DC, which would not decay
+    return _combine(units, scales, mean, c)
+
+
+def _combine(units: Array, scales: Array, mean: float, c: int) -> Array:
+    """log(||HFC|| / ||LFC||) of mean * 1 + exp(scale_t) * unit_t, where exp(scale_t) may be 0."""
+    basis = fourier_basis(units.shape[1], c).numpy()
+    modes = units @ basis  # (steps + 1, c): LFC of the unit vectors
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_high = scales + np.log(np.linalg.norm(units - modes @ basis.T, axis=1))
+        if mean == 0:
+            return log_high - scales - np.log(np.linalg.norm(modes, axis=1))
+        modes = modes * np.exp(scales)[:, None]
+        modes[:, 0] += mean * math.sqrt(units.shape[1])
+        return log_high - np.log(np.linalg.norm(modes, axis=1))
+
+
+def _log_ratios(signals: Array, c: int) -> Array:
+    """log(||HFC|| / ||LFC||) of each row of (T, N)."""
+    return _combine(signals, np.zeros(len(signals)), 0.0, c)
+
+
+def _analyse_triangular(matrix: Array) -> Spectrum:
+    """The eigenvalues are the diagonal; the eigenvector follows by forward substitution."""
+    diagonal = np.diag(matrix)
+    order = np.argsort(-diagonal[1:], kind="stable") + 1
+    second = diagonal[order[0]]
+    # Among equal entries only the last one surely has an eigenvector of its own.
+    start = int(np.flatnonzero(diagonal == second)[-1]) if second < 1 else int(order[0])
+    vector = np.zeros(len(matrix))
+    vector[start] = 1
+    for row in range(start + 1, len(matrix)):
+        gap = second - diagonal[row]
+        vector[row] = matrix[row, :row] @ vector[:row] / gap if gap else 0.0
+    third = float(diagonal[order[1]]) if len(order) > 1 else 0.0
+    return Spectrum(np.eye(len(matrix))[0], complex(second), third, vector)
+
+
+def _heads(captured: Capture, kind: str, causal: bool) -> list[Attention]:
+    return [
+        Attention(f"layer {layer}, head {head}{kind}", matrix, causal)
+        for layer, maps in enumerate(captured.attention, start=1)
+        if maps is not None
+        for head, matrix in enumerate(maps[0], start=1)
+    ]
+
+
+def _vector(x: Any, length: int) -> Array:
+    vector = check_finite(as_float64(x), "x").numpy()
+    if vector.shape != (length,):
+        raise ValueError(f"x must be ({length},) like a row of attention, got shape {vector.shape}")
+    return vector
+
+
+def _check_c(c: int, length: int) -> int:
+    if check_c(c, length) == length:
+        raise ValueError(f"c must be below N = {length}: with all modes low there is no HFC")
+    return c

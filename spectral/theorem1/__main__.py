@@ -1,0 +1,105 @@
+"""Check Theorem 1 on random attention and on a checkpoint's: `python -m spectral.theorem1 ckpt.pt`."""
+
+from typing import Annotated
+
+import typer
+
+from models.command_line import inform, print_json, run
+from spectral import command_line as options
+from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
+from spectral.theorem1 import (
+    DEFAULT_C,
+    RANDOM_LENGTHS,
+    Attention,
+    Theorem1,
+    layer_ratios,
+    random_attentions,
+    theorem1,
+    trained_attentions,
+)
+
+DECIMALS = {"limit": 3}
+TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
+
+
+def main(
+    checkpoint: options.CheckpointArgument,
+    data: options.DataOption = None,
+    split: options.SplitOption = "test",
+    max_users: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")
+    ] = 1,
+    length: options.LengthOption = None,
+    c: options.COption = DEFAULT_C,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random attention and of x.")] = 0,
+    out: options.OutOption = None,
+    format: options.FormatOption = FORMATS,
+    json: options.JsonOption = False,
+    device: options.DeviceOption = "cpu",
+    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Check numerically that repeated attention is a low-pass filter, at which rate, and when it is not.
+
+    For random attention and for that of every layer and head on the first user with a full window (with
+    --length: with exactly n items), bidirectional and causal: the second eigenvalue, the predicted and the
+    measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, also for an exceptional x that is
+    orthogonal to the left Perron vector. Prints a table; writes theorem1.png, .pdf and .csv.
+    """
+    output = Output.prepare("theorem1", checkpoint, out, format)
+    subject = Subject.load(
+        checkpoint,
+        data=data,
+        split=split,
+        max_users=max_users,
+        device=device,
+        batch_size=batch_size,
+        data_dir=data_dir,
+    )
+    windows = subject.full_windows(length)
+    _check_positions(subject, length, c)
+    kind = "with a full window" if length is None else f"with exactly {length} items"
+    subject.describe(len(windows), f"user{'s' if len(windows) > 1 else ''} {kind}, the first")
+    checked = theorem1([*random_attentions(seed=seed), *_trained(subject, length)], c, seed)
+    if json:
+        print_json({"cases": checked.summary()})
+    else:
+        _print_tables(subject, checked, length)
+    from spectral import plot
+
+    output.write(plot.theorem1(checked).figure, checked.decay_table(TABLE_STEPS))
+
+
+def _check_positions(subject: Subject, length: int | None, c: int) -> None:
+    """The smallest matrix decides which c there can be; LFC must leave something to HFC."""
+    positions = subject.model.config.max_len if length is None else length
+    if positions < 2:
+        raise options.ConfigError("the theorem needs at least 2 positions; choose a larger --length")
+    check_modes(c, min(positions, *RANDOM_LENGTHS) - 1)
+
+
+def _trained(subject: Subject, length: int | None) -> list[Attention]:
+    windows = subject.full_windows(length)
+    return [
+        Attention(f"user {user}, {case.name}" if len(windows) > 1 else case.name, case.matrix, case.causal)
+        for user, window in enumerate(windows, start=1)
+        for case in trained_attentions(subject.model, window)
+    ]
+
+
+def _print_tables(subject: Subject, checked: Theorem1, length: int | None) -> None:
+    collapse = [
+        {"collapses_onto": case.collapses_onto, "weight": case.collapse_weight} for case in checked.cases
+    ]
+    print_table([record | onto for record, onto in zip(checked.summary(), collapse, strict=True)], DECIMALS)
+    inform(
+        "collapses_onto: position (from 0) with the largest weight in A^t for large t; slopes: log per step"
+    )
+    ratios = layer_ratios(subject.captures(subject.full_windows(length), attention=False), checked.c, length)
+    print()
+    print_table([{"layer": layer, "hfc_lfc": ratio} for layer, ratio in ratios.items()], {})
+    inform("hfc_lfc: of the hidden states after whole blocks, to which the theorem does not apply")
+
+
+if __name__ == "__main__":
+    run(main)

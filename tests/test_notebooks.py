@@ -1,0 +1,60 @@
+"""The notebooks as they are stored, and what they say when a checkpoint is missing."""
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from models.registry import MODELS
+from models.train import train
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_is_stored_without_outputs(path: Path):
+    for cell in code_cells(path):
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+def test_begins_with_its_claim_and_its_parameters(path: Path):
+    first = nbformat.read(path, as_version=4).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert code_cells(path)[0].metadata.get("tags") == ["parameters"]
+
+
+def test_leaves_the_computing_to_the_library(path: Path):
+    sources = [cell.source for cell in code_cells(path)]
+    assert sum(len(source.splitlines()) for source in sources) <= 90
+    assert not any("def " in source or "class " in source for source in sources)
+
+
+def test_parameters_have_the_names_of_the_library(path: Path):
+    parameters = set(papermill.inspect_notebook(path))
+    if path.stem == "train":
+        settings = {field.name for model in MODELS.values() for field in fields(model.config_type)}
+        arguments = set(inspect.signature(train).parameters) | settings
+        assert parameters == arguments - {"settings", "num_items", "show_progress"}
+    else:
+        assert {"dataset", "models", "seed", "profile", "runs", "figures"} <= parameters
+
+
+def test_names_the_command_that_makes_a_missing_checkpoint(path: Path, tmp_path: Path):
+    if path.stem == "train":
+        pytest.skip("needs no checkpoint")
+    parameters = {"runs": str(tmp_path / "none"), "figures": str(tmp_path)}
+    with pytest.raises(papermill.PapermillExecutionError, match="make figures"):
+        papermill.execute_notebook(
+            path, tmp_path / "executed.ipynb", parameters, kernel_name="python3", cwd=ROOT, progress_bar=False
+        )

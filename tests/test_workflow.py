@@ -1,0 +1,187 @@
+"""The workflow over the notebooks makes everything once, only what is missing again, and survives kill -9."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from models.registry import configure
+
+ROOT = Path(__file__).parent.parent
+FIGURES = [
+    f"{name}.{kind}"
+    for name in ("fig2a", "fig2b", "fig3a", "fig3b", "theorem1")
+    for kind in ("png", "pdf", "csv")
+]
+
+# One worker runs all tests of the one finished workflow; kernels that start side by side need their time.
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(600)]
+
+
+def command(folder: Path, *arguments: str, profile: str = "smoke") -> list[str]:
+    config = [f"profile={profile}", f"runs={folder}/runs", f"figures={folder}/figures"]
+    snakemake = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
+    return [*snakemake, "--cores", "2", "--nolock", "--rerun-incomplete", *arguments, "--config", *config]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run the smoke profile with all its output in a folder, and return what Snakemake said."""
+    done = subprocess.run(command(folder, *arguments), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each result was written."""
+    kinds = {".pt", ".ipynb", ".png", ".pdf", ".csv"}
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.suffix in kinds}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything the smoke profile makes, through a cluster executor whose cluster is bash."""
+    folder = tmp_path_factory.mktemp("workflow")
+    submit = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash", "--jobs", "2"]
+    run(folder, *submit, "--seconds-between-status-checks", "1", "--latency-wait", "30")
+    return folder
+
+
+def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(finished: Path):
+    runs = finished / "runs/smoke/synthetic"
+    assert {path.name for path in runs.glob("*.pt")} == {"sasrec-seed42.pt", "bsarec-seed42.pt"}
+    assert {path.name for path in (finished / "figures/synthetic").iterdir()} >= set(FIGURES)
+    executed = sorted((runs / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in executed] == [
+        "fig2_filter",
+        "fig3_oversmoothing",
+        "theorem1",
+        "train-bsarec-seed42",
+        "train-sasrec-seed42",
+    ]
+    for path in executed:
+        outputs = [
+            cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
+        ]
+        assert any(outputs), f"{path} shows nothing"
+
+
+def test_a_second_run_does_nothing(finished: Path):
+    before = written(finished)
+    assert "Nothing to be done" in run(finished)
+    assert written(finished) == before
+
+
+def test_only_the_notebook_of_a_deleted_figure_runs_again(finished: Path):
+    before = written(finished)
+    (finished / "figures/synthetic/fig2a.png").unlink()
+    run(finished)
+    after = written(finished)
+    assert after.keys() == before.keys()
+    changed = {Path(path).name for path in after if after[path] != before[path]}
+    assert changed == {name for name in FIGURES if name.startswith("fig2")} | {"fig2_filter.ipynb"}
+
+
+def test_shell_and_notebook_write_the_same_checkpoint(finished: Path, tmp_path: Path):
+    settings = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    options = settings["training"] | settings["model_settings"]["bsarec"] | {"seed": settings["seed"]}
+    names = {"num_layers": "layers", "num_heads": "heads", "learning_rate": "lr"}
+    flags = [f"--{names.get(key, key).replace('_', '-')}={value}" for key, value in options.items()]
+    train = [
+        sys.executable,
+        "-m",
+        "models.train",
+        "--model=bsarec",
+        "--dataset=synthetic",
+        f"--out={tmp_path}/a.pt",
+    ]
+    subprocess.run([*train, *flags], check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    notebook_wrote = finished / "runs/smoke/synthetic/bsarec-seed42.pt"
+    assert (tmp_path / "a.pt").read_bytes() == notebook_wrote.read_bytes()
+
+
+def test_a_notebook_runs_from_its_own_folder_with_paths_relative_to_the_repository(
+    finished: Path, tmp_path: Path
+):
+    parameters = {
+        "profile": "smoke",
+        "dataset": "synthetic",
+        "runs": os.path.relpath(finished / "runs", ROOT),
+        "figures": str(tmp_path / "figures"),
+    }
+    papermill.execute_notebook(
+        ROOT / "notebooks/fig2_filter.ipynb",
+        tmp_path / "executed.ipynb",
+        parameters,
+        kernel_name="python3",
+        cwd=ROOT / "notebooks",
+        progress_bar=False,
+    )
+    assert (tmp_path / "figures/synthetic/fig2b.png").stat().st_size > 0
+
+
+def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
+    checkpoint = tmp_path / "runs/smoke/synthetic/sasrec-seed42.pt"
+    log = checkpoint.with_suffix(".log.csv")
+    endless = [*command(tmp_path, str(checkpoint)), "training={epochs: 100000, patience: 100000}"]
+    first = subprocess.Popen(endless, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > 5):
+        assert first.poll() is None and time.monotonic() < deadline, "the run ended or never began"
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    time.sleep(3)  # the notebook's kernel is no child of ours; it sees that its parent is gone, and ends
+    before = list(csv.DictReader(log.open()))
+    few_more = [
+        *command(tmp_path, str(checkpoint)),
+        f"training={{epochs: {len(before) + 2}, patience: 100000}}",
+    ]
+    subprocess.run(few_more, check=True, capture_output=True)
+    after = list(csv.DictReader(log.open()))
+    assert after[: len(before)] == before, "epochs were run again"
+    assert [int(row["epoch"]) for row in after] == list(range(len(before) + 2))
+    assert not checkpoint.with_suffix(".state").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("profile=fast", "unknown profile 'fast': expected one of paper, quick, smoke"),
+        ("epochs=3", "unknown config key 'epochs'"),
+        ("dataset=lastfn", "unknown dataset for profile quick 'lastfn': expected one of beauty, lastfm"),
+        ("models=bsarec", "models must be a list: --config 'models=[bsarec]'"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(config: str, message: str, tmp_path: Path):
+    done = subprocess.run(
+        [*command(tmp_path, "--dry-run", profile="quick"), config], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_profiles_give_models_settings_that_they_have(path: Path):
+    profile = yaml.safe_load(path.read_text())
+    assert profile["profile"] == path.stem
+    of_training = {"epochs", "patience", "batch_size", "learning_rate", "loss"}
+    for dataset in [{}, *profile.get("dataset_settings", {}).values()]:
+        for model in profile["models"]:
+            settings = profile["training"] | profile["model_settings"].get(model, {}) | dataset.get(model, {})
+            configure(model, 100, **{key: value for key, value in settings.items() if key not in of_training})
