@@ -41,6 +41,17 @@ def attention(
     return context.view(x.shape), probabilities
 
 
+def attend_one(
+    x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Let one query a head attend to the positions of a sequence themselves, without keys and values of their own.
+
+    x: (B, N, D); query: (B, H, D); mask: (B, 1, N), added to scale * query . x; dropout_mask: (B, H, N) or None.
+    Returns the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1): 1 without dropout.
+    """
+    return _AttendOne.apply(x, query, mask, dropout_mask, scale)
+
+
 def _blocks(x: Tensor) -> list[slice]:
     size = CACHED_ROWS if x.device.type == "cpu" else max(len(x), 1)
     return [slice(start, start + size) for start in range(0, len(x), size)]
@@ -88,7 +99,7 @@ class _Attention(torch.autograd.Function):
         for index, group in enumerate(groups):
             torch.addmm(bias, x[group.rows], weight.T, out=qkv[group.rows])
             query, key, value = _queries_keys_values(group.to_grid(qkv[group.rows]), heads)
-            mask = group.mask.expand(-1, heads, -1, -1)
+            mask = group.mask.to(x.dtype).expand(-1, heads, -1, -1)
             scores = torch.baddbmm(mask.flatten(0, 1), query, key.mT, alpha=ctx.scale)
             probability = scores.softmax(dim=-1)  # (b H, T, T), rows are queries, each sums to 1
             probabilities.append(probability.unflatten(0, (-1, heads)))
@@ -132,6 +143,31 @@ class _Attention(torch.autograd.Function):
             grad_bias.add_(grad_qkv.sum(0))
             torch.mm(grad_qkv, weight, out=grad_x[group.rows])
         return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+class _AttendOne(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        mask = mask.to(x.dtype).expand(-1, query.shape[1], -1)
+        probability = torch.baddbmm(mask, query, x.mT, alpha=scale).softmax(dim=-1)  # (B, H, N)
+        dropped = probability if dropout_mask is None else probability * dropout_mask
+        ctx.scale = scale
+        ctx.save_for_backward(x, query, probability, dropped)
+        return dropped @ x, dropped.sum(-1, keepdim=True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_mixed: Tensor, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        x, query, probability, dropped = ctx.saved_tensors
+        weighted = (grad_mixed @ x.mT + grad_total) * dropped
+        grad_scores = (
+            torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
+        )
+        # Both ways from x to the output in one product: the positions as keys, and as values.
+        grad_x = torch.cat([grad_scores, dropped], dim=1).mT @ torch.cat([query, grad_mixed], dim=1)
+        return grad_x, grad_scores @ x, None, None, None
 
 
 def _queries_keys_values(grid: Tensor, heads: int) -> list[Tensor]:

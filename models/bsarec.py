@@ -52,9 +52,9 @@ class BSARecMixer(nn.Module):
         attended, attention = self.attention(x, layout)
         return torch.lerp(attended, self.frequency(x), self.alpha), attention
 
-    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """Return the mixture at the last position alone, (B, D); see SelfAttention."""
-        return torch.lerp(self.attention.last(x, mask), self.frequency.last(x), self.alpha)
+        return torch.lerp(self.attention.last(x, at, mask), self.frequency.last(x, at), self.alpha)
 
 
 class BSARec(Encoder):

@@ -68,7 +68,8 @@ class Block(nn.Module):
 
     def last(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the output at the last position alone, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
-        return self.feed_forward(self.mixer.last(x, mask))
+        # Taken once: the gradient of taking it is a (B, N, D) of zeros each time.
+        return self.feed_forward(self.mixer.last(x, x[:, -1], mask))
 
 
 class Encoder(nn.Module):

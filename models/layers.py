@@ -29,7 +29,7 @@ def low_pass_basis(length: int, c: int) -> Tensor:
     ):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
         unit[2 * pair - 1, pair] = 0.5**0.5
         unit[2 * pair, pair] = -1j * 0.5**0.5
-    return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous().float()
+    return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous()
 
 
 class AddNorm(nn.Module):
@@ -70,23 +70,21 @@ class SelfAttention(nn.Module):
         )
         return self.add_norm(self.output(context), x), attention
 
-    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """Return the output for the last query alone, (B, D), without projecting N keys and values for it.
 
-        x: (B, N, D); mask: (B, 1, N), added to its scores. Uses q . (W_k x + b_k) = (W_k^T q) . x + q . b_k, and
-        sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
+        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores. Uses that
+        q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see,
+        and that sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
-        heads, size = self.heads, x.shape[-1]
-        w_query, w_key, w_value = self.qkv.weight.view(3, heads, size // heads, size)  # (H, D / H, D) each
-        b_query, b_key, b_value = self.qkv.bias.view(3, heads, 1, size // heads)
-        query = torch.baddbmm(b_query, x[:, -1].expand(heads, -1, -1), w_query.mT)  # (H, B, D / H)
-        absorbed = torch.bmm(query, w_key).transpose(0, 1)  # (B, H, D)
-        offset = torch.bmm(query, b_key.mT).transpose(0, 1)  # (B, H, 1)
-        scores = (torch.bmm(absorbed, x.mT) + offset) * self.scale + mask  # (B, H, N)
-        dropped = self.attention_dropout(scores.softmax(dim=-1))
-        mixed = torch.bmm(dropped, x).transpose(0, 1)  # (H, B, D)
-        context = torch.bmm(mixed, w_value.mT) + b_value * dropped.sum(-1).T[..., None]  # (H, B, D / H)
-        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), x[:, -1])
+        batch, size = at.shape
+        w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
+        b_query, _, b_value = self.qkv.bias.view(3, self.heads, 1, -1)
+        query = torch.baddbmm(b_query, at.expand(self.heads, -1, -1), w_query.mT) @ w_key  # (H, B, D)
+        dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
+        mixed, weight = blocked.attend_one(x, query.transpose(0, 1), mask, dropout_mask, self.scale)
+        context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
+        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at)
 
     def _shape(self, group: Group) -> tuple[int, int, int, int]:
         sequences, _, length, _ = group.mask.shape
@@ -105,6 +103,7 @@ class FrequencyLayer(nn.Module):
     def __init__(self, size: int, length: int, c: int, scalar: bool, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
+        # In float64, and cast where it is used, so that a model in float64 is one.
         self.register_buffer("basis", low_pass_basis(length, c), persistent=False)
         self.add_norm = AddNorm(size, p, masks)
 
@@ -117,14 +116,15 @@ class FrequencyLayer(nn.Module):
         """x: (B, N, D), N the length that the layer is for. Returns (B, N, D)."""
         return self._filter(x, x, self.basis)
 
-    def last(self, x: Tensor) -> Tensor:
-        """Return the output at the last position alone, (B, D)."""
-        return self._filter(x, x[:, -1:], self.basis[-1:])[:, 0]
+    def last(self, x: Tensor, at: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D), from x (B, N, D) and its last position (B, D)."""
+        return self._filter(x, at[:, None], self.basis[-1:])[:, 0]
 
     def _filter(self, x: Tensor, at: Tensor, basis: Tensor) -> Tensor:
         """Return beta x + (1 - beta) low = low + beta (x - low) at some positions, given their rows of the basis."""
         beta = self.beta
-        modes = self.basis.T @ x  # (B, c, D)
+        basis = basis.to(x.dtype)
+        modes = self.basis.to(x.dtype).T @ x  # (B, c, D)
         return self.add_norm(torch.addcmul(basis @ ((1 - beta) * modes), beta, at), at)
 
 

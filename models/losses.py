@@ -49,25 +49,30 @@ def _pair_scores(
 
 
 class _FullSoftmax(torch.autograd.Function):
-    """Cross-entropy that overwrites the B x items scores in place, instead of keeping four such matrices."""
+    """Mean cross-entropy that keeps one B x items matrix, the probabilities, and passes over it as rarely as it can."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
-        log_probability = (output @ items.T).log_softmax(dim=-1)
-        loss = -log_probability.gather(1, target[:, None]).mean()
-        ctx.save_for_backward(log_probability.exp_(), output, items, target)
-        return loss
+        scores = output @ items.T
+        best, where = scores.max(dim=-1, keepdim=True)
+        target_score = scores.gather(1, target[:, None])
+        probability = torch.softmax(scores, dim=-1, out=scores)
+        log_total = (
+            best - probability.gather(1, where).log()
+        )  # log sum exp; the best item's probability is not tiny
+        ctx.save_for_backward(probability, output, items, target)
+        return (log_total - target_score).mean()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         probability, output, items, target = ctx.saved_tensors
         # The derivative by the scores is (probability - one-hot target) / B.
-        grad_scores = probability.scatter_add(
-            1, target[:, None], probability.new_full((len(target), 1), -1.0)
-        )
-        grad_scores.mul_(grad / len(target))
-        return grad_scores @ items, grad_scores.T @ output, None
+        scale = grad / len(target)
+        grad_output = (probability @ items - items[target]) * scale
+        output = output * scale
+        grad_items = (probability.T @ output).index_add_(0, target, output, alpha=-1)
+        return grad_output, grad_items, None
 
 
 LOSSES = {

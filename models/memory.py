@@ -1,12 +1,15 @@
-"""Memory that training on a CPU keeps and reuses, in large pages, for the whole process.
+"""How training on a CPU uses memory: what it frees is kept and reused, in large pages.
 
 A training step frees and asks again for the same large buffers. By default glibc gives them back to the kernel in
 between, which clears thousands of small pages again at every step; that costs more than much of the arithmetic.
 """
 
 import ctypes
+import gc
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # option numbers of glibc's mallopt
@@ -34,6 +37,17 @@ def keep_freed_memory() -> None:
     if heap is not None:
         start, end = (int(address, 16) for address in heap.groups())
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)
+
+
+@contextmanager
+def old_objects_aside() -> Iterator[None]:
+    """Spare the garbage collector the half a million objects that the imports made, while training makes new ones."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _grow_heap(libc: ctypes.CDLL) -> None:

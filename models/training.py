@@ -20,7 +20,7 @@ from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate
 from models.files import write_atomically
 from models.losses import LOSSES, Loss
-from models.memory import keep_freed_memory
+from models.memory import keep_freed_memory, old_objects_aside
 from models.registry import build
 from models.sampling import Batch, EpochSampler
 
@@ -128,9 +128,12 @@ class Trainer:
         Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint stays.
         """
         remaining = range(self.progress.epoch, self.training.epochs)
-        with tqdm(
-            remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True
-        ) as bar:
+        with (
+            old_objects_aside(),
+            tqdm(
+                remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True
+            ) as bar,
+        ):
             for epoch in bar:
                 if self._out_of_patience():
                     break

@@ -81,9 +81,10 @@ class Output:
         if unknown or not chosen:
             given = ", ".join(map(repr, unknown)) or "nothing"
             raise ConfigError(f"--format got {given}; choose from png, pdf and csv, separated by commas")
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
         folder = checkpoint.parent if out is None else out
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written; name another folder with --out")
         return cls(folder / measure, chosen)
 

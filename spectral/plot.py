@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("spectral.mplstyle")
 FORMATS = ("png", "pdf", "csv")
-COLUMN_WIDTH = 3.33  # inches
+COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
 LOWEST_DB, LOWEST_LOG10 = -60.0, -16.0  # axes do not go on below, where only rounding is left to see
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; the yellow is darkened to show on white.
@@ -79,12 +79,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float = COLUMN_WIDTH, height: float = 2.3) -> Figure:
-    """Return an empty figure of this size in inches, in this package's style, outside of pyplot."""
+def panels(
+    columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
     with style():
-        figure = Figure(figsize=(width, height))
+        figure = Figure(figsize=(columns * width, height))
         FigureCanvasAgg(figure)
-    return figure
+        return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
 
 
 def save(
@@ -132,7 +134,7 @@ def _render(figure: Figure | SubFigure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _styled(height: float = 2.3) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+def _styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
     """Run a drawing function in this package's style, by default on a new figure of this height."""
 
     def decorate(draw: Callable[P, Axes]) -> Callable[P, Axes]:
@@ -140,7 +142,7 @@ def _styled(height: float = 2.3) -> Callable[[Callable[P, Axes]], Callable[P, Ax
         def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
             with style():
                 if kwargs.get("ax") is None:
-                    kwargs["ax"] = new_figure(height=height).add_subplot()
+                    kwargs["ax"] = panels(height=height)[1][0]
                 return draw(*args, **kwargs)
 
         return drawn

@@ -22,8 +22,7 @@ FIGURES = [
     for kind in ("png", "pdf", "csv")
 ]
 
-# One worker runs all tests of the one finished workflow; kernels that start side by side need their time.
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)  # several notebooks, each with a kernel to start
 
 
 def command(folder: Path, *arguments: str, profile: str = "smoke") -> list[str]:

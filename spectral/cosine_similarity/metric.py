@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from spectral.accumulator import Accumulator
 from spectral.cosine_similarity import (
     Convention,
     Directions,
@@ -14,7 +14,7 @@ from spectral.cosine_similarity import (
 )
 
 
-class CosineSimilarityMetric(Metric):
+class CosineSimilarityMetric(Accumulator):
     """Accumulates the sum of directions; `compute` gives what `cosine_similarity` gives of all rows.
 
     The states are D + 1 numbers, whatever the number of users; they add up over processes.
@@ -27,7 +27,6 @@ class CosineSimilarityMetric(Metric):
         ConfigError: For an unknown convention.
     """
 
-    full_state_update = False
     total: Tensor
     users: Tensor
 
@@ -49,10 +48,9 @@ class CosineSimilarityMetric(Metric):
         return Directions(self.total.cpu(), int(self.users)).similarity(self.convention)
 
 
-class WithinSequenceSimilarityMetric(Metric):
+class WithinSequenceSimilarityMetric(Accumulator):
     """Accumulates what `within_sequence_similarity` gives of all sequences, in two numbers."""
 
-    full_state_update = False
     total: Tensor
     sequences: Tensor
 

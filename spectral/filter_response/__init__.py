@@ -235,6 +235,9 @@ def _layers(attention: Any) -> list[Tensor]:
 def _power_of_layer(attention: Tensor) -> tuple[Tensor, Tensor, int, int]:
     """(B, H, N, N) -> sums over B of the power and of the power that keeps its frequency, (H, F)."""
     users, _, positions, _ = attention.shape
+    if users == 0:  # which some Fourier transforms refuse
+        nothing = torch.zeros(attention.shape[1], positions // 2 + 1, dtype=torch.float64)
+        return nothing, nothing, positions, 0
     waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
     power = waves.abs().square().sum(-2) / positions  # (B, H, F)
     k_n = torch.arange(positions)[:, None] * frequencies(positions) % positions

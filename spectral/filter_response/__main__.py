@@ -103,11 +103,11 @@ def _table(responses: dict[str, FilterResponse]) -> Any:
 
 def _draw(plot: Any, subject: Subject, responses: dict[str, FilterResponse]) -> Any:
     """One panel, or two that share their axes: real positions and whole windows."""
-    figure = plot.new_figure(width=plot.COLUMN_WIDTH * len(responses))
-    axes = figure.subplots(1, len(responses), sharey=True, squeeze=False)[0]
+    figure, axes = plot.panels(len(responses))
     for ax, (window, response) in zip(axes, responses.items(), strict=True):
         name = plot.MODEL_NAMES.get(subject.model.name, subject.model.name)
         plot.frequency_response(response, label=name if window == "real" else f"{name}, with padding", ax=ax)
+        ax.label_outer()
     return figure
 
 

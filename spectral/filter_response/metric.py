@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from spectral.accumulator import Accumulator
 from spectral.filter_response import DEFAULT_C, AttentionPower, FilterResponse, attention_power
 from spectral.fourier import check_c
 
 
-class FrequencyResponseMetric(Metric):
+class FrequencyResponseMetric(Accumulator):
     """Accumulates the power that attention passes; `compute` is `frequency_response` of all batches.
 
     The states are sums in float64 of L x H x (N // 2 + 1) numbers, whatever the number of users; they add up
@@ -24,7 +24,6 @@ class FrequencyResponseMetric(Metric):
         ValueError: If c is not odd or not in 1..N.
     """
 
-    full_state_update = False
     power: Tensor
     self_power: Tensor
     users: Tensor

@@ -2,12 +2,12 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from spectral.accumulator import Accumulator
 from spectral.singular_values import Gram, SingularValues, gram
 
 
-class SingularValuesMetric(Metric):
+class SingularValuesMetric(Accumulator):
     """Accumulates the Gram matrix of rows; `compute` gives what `singular_values` gives of all rows.
 
     The states are D x D + D + 1 numbers in float64, whatever the number of users; they add up over processes.
@@ -17,7 +17,6 @@ class SingularValuesMetric(Metric):
         center: Whether the mean row is removed.
     """
 
-    full_state_update = False
     products: Tensor
     total: Tensor
     users: Tensor

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from models.command_line import inform, print_json, run
+from models.errors import ConfigError
 from spectral import command_line as options
 from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
 from spectral.theorem1 import (
     DEFAULT_C,
-    RANDOM_LENGTHS,
     Attention,
     Theorem1,
     layer_ratios,
@@ -60,7 +60,7 @@ def main(
     _check_positions(subject, length, c)
     kind = "with a full window" if length is None else f"with exactly {length} items"
     subject.describe(len(windows), f"user{'s' if len(windows) > 1 else ''} {kind}, the first")
-    checked = theorem1([*random_attentions(seed=seed), *_trained(subject, length)], c, seed)
+    checked = theorem1([*_random(c, seed), *_trained(subject, length)], c, seed)
     if json:
         print_json({"cases": checked.summary()})
     else:
@@ -71,11 +71,18 @@ def main(
 
 
 def _check_positions(subject: Subject, length: int | None, c: int) -> None:
-    """The smallest matrix decides which c there can be; LFC must leave something to HFC."""
+    """LFC must leave something to HFC."""
     positions = subject.model.config.max_len if length is None else length
-    if positions < 2:
-        raise options.ConfigError("the theorem needs at least 2 positions; choose a larger --length")
-    check_modes(c, min(positions, *RANDOM_LENGTHS) - 1)
+    check_modes(c, positions)
+    if c >= positions:
+        raise ConfigError(
+            f"--c must be below the number of positions, {positions}, or no mode is high; got {c}"
+        )
+
+
+def _random(c: int, seed: int) -> list[Attention]:
+    """Random matrices with more positions than low modes."""
+    return [case for case in random_attentions(seed=seed) if len(case.matrix) > c]
 
 
 def _trained(subject: Subject, length: int | None) -> list[Attention]:

@@ -1,0 +1,84 @@
+"""Peak memory of the accumulators above the imports, for 1,000,000 synthetic users x 64 dimensions.
+
+python benchmarks/accumulator_memory.py [--users 1000000] [--json]
+
+Every batch brings hidden states of the last position (B, 64), of a sequence (B, 50, 64), and attention maps
+(B, 1, 50, 50), whatever the total: memory must not grow with the number of users.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+
+import torch
+from tqdm import tqdm
+
+from spectral import (
+    CosineSimilarityMetric,
+    FrequencyResponseMetric,
+    SingularValuesMetric,
+    WithinSequenceSimilarityMetric,
+)
+
+SIZE, POSITIONS, BATCH = 64, 50, 256
+LIMIT_MB = 300
+
+
+def peak_mb() -> float:
+    """Return the peak resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def measure(users: int) -> dict[str, float]:
+    """Feed users through the accumulators; return the peak above the imports and what was measured."""
+    before = peak_mb()
+    generator = torch.Generator().manual_seed(0)
+    response = FrequencyResponseMetric(num_layers=1, num_heads=1, positions=POSITIONS)
+    singular_values, between = SingularValuesMetric(SIZE), CosineSimilarityMetric(SIZE)
+    within = WithinSequenceSimilarityMetric()
+    start = time.perf_counter()
+    # Drawing billions of numbers takes longer than measuring them: only the last position is drawn anew.
+    attention = torch.randn(BATCH, 1, POSITIONS, POSITIONS, generator=generator).softmax(-1)
+    hidden = torch.randn(BATCH, POSITIONS, SIZE, generator=generator)
+    for first in tqdm(range(0, users, BATCH), unit="batch", disable=None):
+        size = min(BATCH, users - first)
+        last = torch.randn(size, SIZE, generator=generator) + 0.5
+        singular_values.update(last)
+        between.update(last)
+        response.update(attention[:size])
+        within.update(hidden[:size])
+    return {
+        "users": int(response.compute().users),
+        "seconds": time.perf_counter() - start,
+        "effective_rank": singular_values.compute().effective_rank,
+        "between_users": float(between.compute()),
+        "within_sequence": float(within.compute()),
+        "gain_nyquist_db": float(response.compute().gain_db[0, 0, -1]),
+        "imports_mb": before,
+        "above_imports_mb": peak_mb() - before,
+    }
+
+
+def main() -> None:
+    """Print the measurements; exit with 1 if the peak is above the limit."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    result = measure(arguments.users)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:18} {value:,.4g}" if name != "users" else f"{name:18} {value:,}")
+        print(f"{'limit_mb':18} {LIMIT_MB}")
+    sys.exit(result["above_imports_mb"] > LIMIT_MB)
+
+
+if __name__ == "__main__":
+    main()
