@@ -35,10 +35,15 @@ def chosen(given, known, what):
 
 
 def typed(value):
-    """Return the value as a profile's file would hold it: inside a mapping, --config leaves everything as text."""
+    """Return a setting with its numbers as numbers: --config leaves those inside a mapping as text, YAML 1e-3."""
     if isinstance(value, dict):
         return {key: typed(inner) for key, inner in value.items()}
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    for convert in (int, float, yaml.safe_load) if isinstance(value, str) else ():
+        try:
+            return convert(value)
+        except ValueError:
+            continue
+    return value
 
 
 def settings_of(given):
@@ -48,7 +53,8 @@ def settings_of(given):
     known = {*settings, "data_dir", "dataset_settings"}
     for key in given:
         chosen(key, known, "config key")
-    update_config(settings, {key: typed(value) if isinstance(value, dict) else value for key, value in given.items()})
+    update_config(settings, given)
+    settings |= {key: typed(value) for key, value in settings.items() if key.endswith(("training", "_settings"))}
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in settings["models"]:
@@ -88,8 +94,8 @@ def training_parameters(wildcards):
 
 def figure_parameters():
     """Return the parameters that all figure notebooks share."""
-    names = {key: SETTINGS[key] for key in ("profile", "models", "seed", "runs", "figures")}
-    return json.dumps(names | {"dataset": DATASET_FOLDER})
+    shared = ("profile", "models", "seed", "runs", "figures", "data_dir")
+    return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | {"dataset": DATASET_FOLDER})
 
 
 def pictures(*names):

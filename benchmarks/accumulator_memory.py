@@ -64,9 +64,7 @@ def measure(users: int) -> dict[str, float]:
 
 def main() -> None:
     """Print the measurements; exit with 1 if the peak is above the limit."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()

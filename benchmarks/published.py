@@ -140,9 +140,7 @@ class PublishedModel(nn.Module):
 class PrefixDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Training samples handed over one at a time, each with a freshly sampled negative item."""
 
-    def __init__(
-        self, inputs: list[list[int]], targets: list[int], seen: list[set[int]], num_items: int
-    ) -> None:
+    def __init__(self, inputs: list[list[int]], targets: list[int], seen: list[set[int]], num_items: int) -> None:
         self.inputs, self.targets, self.seen, self.num_items = inputs, targets, seen, num_items
 
     def __len__(self) -> int:
@@ -160,9 +158,7 @@ class PrefixDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 class PublishedLoop:
     """Steps of the published loop, one batch at a time, so that it can be timed beside another."""
 
-    def __init__(
-        self, model: PublishedModel, dataset: PrefixDataset, full_softmax: bool, batch_size: int
-    ) -> None:
+    def __init__(self, model: PublishedModel, dataset: PrefixDataset, full_softmax: bool, batch_size: int) -> None:
         self.model, self.full_softmax = model, full_softmax
         self.loader = DataLoader(dataset, batch_size=batch_size, shuffle=True)
         self.batches = iter(self.loader)

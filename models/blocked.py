@@ -131,13 +131,9 @@ class _Attention(torch.autograd.Function):
             if ctx.dropout_masks is not None:
                 dropped = probability * ctx.dropout_masks[index].flatten(0, 1)
             weighted = (grad_context @ value.mT) * dropped  # dL/dP * P, where P is the softmax
-            grad_scores = (
-                torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
-            )
+            grad_scores = torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
             grads = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
-            grad_grid = torch.stack(
-                [_merge_heads(part, ctx.heads) for part in grads], dim=2
-            )  # (b, T, 3, H, D / H)
+            grad_grid = torch.stack([_merge_heads(part, ctx.heads) for part in grads], dim=2)  # (b, T, 3, H, D / H)
             grad_qkv = group.to_rows(grad_grid)
             grad_weight.addmm_(grad_qkv.T, x[group.rows])
             grad_bias.add_(grad_qkv.sum(0))
@@ -162,9 +158,7 @@ class _AttendOne(torch.autograd.Function):
     def backward(ctx: Any, grad_mixed: Tensor, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         x, query, probability, dropped = ctx.saved_tensors
         weighted = (grad_mixed @ x.mT + grad_total) * dropped
-        grad_scores = (
-            torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
-        )
+        grad_scores = torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
         # Both ways from x to the output in one product: the positions as keys, and as values.
         grad_x = torch.cat([grad_scores, dropped], dim=1).mT @ torch.cat([query, grad_mixed], dim=1)
         return grad_x, grad_scores @ x, None, None, None

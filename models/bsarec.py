@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.dropout import MaskSource
 from models.encoder import Encoder, EncoderConfig
 from models.errors import ConfigError
-from models.layers import FrequencyLayer, SelfAttention
+from models.layers import FrequencyLayer, Mixer, SelfAttention
 from models.layout import Layout
 
 
@@ -19,9 +19,7 @@ class BSARecConfig(EncoderConfig):
 
     alpha: float = 0.9  # weight of the frequency branch; 1 - alpha is that of attention
     c: int = 3  # how many of the lowest modes are low frequency; odd, so that conjugate pairs stay together
-    beta: Literal["vector", "scalar"] = (
-        "vector"  # one gain of the high frequencies per dimension, or one for all
-    )
+    beta: Literal["vector", "scalar"] = "vector"  # one gain of the high frequencies per dimension, or one for all
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +34,7 @@ class BSARecConfig(EncoderConfig):
             raise ConfigError(f"beta must be vector or scalar, got {self.beta!r}")
 
 
-class BSARecMixer(nn.Module):
+class BSARecMixer(Mixer):
     """S = alpha * A_IB X + (1 - alpha) * A X, each branch with its own residual and LayerNorm."""
 
     def __init__(self, config: BSARecConfig, masks: MaskSource) -> None:
@@ -48,12 +46,12 @@ class BSARecMixer(nn.Module):
         self.attention = SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """x: (B, N, D). Returns the mixture (B, N, D) and the attention; see SelfAttention."""
+        """See Mixer; all positions (B, N, D) are needed, padding included."""
         attended, attention = self.attention(x, layout)
         return torch.lerp(attended, self.frequency(x), self.alpha), attention
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-        """Return the mixture at the last position alone, (B, D); see SelfAttention."""
+        """See Mixer."""
         return torch.lerp(self.attention.last(x, at, mask), self.frequency.last(x, at), self.alpha)
 
 

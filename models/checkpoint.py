@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import platform
+import sys
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -107,8 +108,20 @@ def pack(
 def save(content: dict[str, Any], path: str | Path) -> None:
     """Write what `pack` returned; the file is there in full or not at all, and equal content gives equal bytes."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_canonical(content), buffer)
     write_atomically(Path(path), buffer.getvalue())
+
+
+def _canonical(value: Any) -> Any:
+    """Return the value with one object for equal strings, since pickle writes an object that it knows in another way.
+
+    Otherwise a resumed run, whose strings were read from a file, would end in other bytes than an uninterrupted one.
+    """
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
@@ -170,9 +183,7 @@ def read_tensors(path: str | Path) -> Any:
             raise CheckpointError(
                 f"{path}: holds a pickle that would run code when read; it was not executed ({reason})"
             ) from error
-        raise CheckpointError(
-            f"{path}: is not a checkpoint: it cannot be read as one that torch.save wrote"
-        ) from error
+        raise CheckpointError(f"{path}: is not a checkpoint: it cannot be read as one that torch.save wrote") from error
     except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: is not a checkpoint, or is damaged ({_first_line(error)})") from error
 
@@ -188,9 +199,7 @@ def _load_weights(model: Encoder, state_dict: dict[str, Tensor], path: str | Pat
     ]
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise CheckpointError(
-            f"{path}: its tensors do not fit its configuration: {'; '.join(problems[:10])}{more}"
-        )
+        raise CheckpointError(f"{path}: its tensors do not fit its configuration: {'; '.join(problems[:10])}{more}")
     model.load_state_dict(state_dict)
 
 
@@ -201,9 +210,7 @@ def _read_probe(content: dict[str, Tensor], num_items: int, max_len: int, path: 
     probe = Probe(**{field.name: content[field.name] for field in fields(Probe)})
     rows = len(probe.users)
     if probe.input_ids.shape != (rows, max_len) or probe.uniform.shape != (rows,):
-        raise CheckpointError(
-            f"{path}: its probe has shape {tuple(probe.input_ids.shape)}, not ({rows}, {max_len})"
-        )
+        raise CheckpointError(f"{path}: its probe has shape {tuple(probe.input_ids.shape)}, not ({rows}, {max_len})")
     if rows and not 0 <= int(probe.input_ids.min()) <= int(probe.input_ids.max()) <= num_items:
         raise CheckpointError(f"{path}: its probe has item ids outside 0..{num_items}")
     return probe

@@ -99,7 +99,5 @@ def check_device(name: str) -> str:
         torch.empty(1, device=device).cpu()  # the round trip also refuses "meta", which holds no numbers
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]  # torch goes on for a page
-        raise ConfigError(
-            f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto"
-        ) from error
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto") from error
     return str(device)

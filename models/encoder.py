@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.dropout import Dropout, MaskSource
 from models.errors import ConfigError
-from models.layers import NORM_EPS, FeedForward
+from models.layers import NORM_EPS, FeedForward, Mixer
 from models.layout import Layout, all_positions, real_positions
 
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
@@ -56,7 +56,7 @@ class Trace:
 class Block(nn.Module):
     """A mixing layer over positions, then the feed-forward network."""
 
-    def __init__(self, mixer: nn.Module, feed_forward: FeedForward) -> None:
+    def __init__(self, mixer: Mixer, feed_forward: FeedForward) -> None:
         super().__init__()
         self.mixer = mixer
         self.feed_forward = feed_forward
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
     # True if padding positions cannot change the output of a real one, so that training may leave them out.
     inert_padding: ClassVar[bool]
 
-    def __init__(self, config: EncoderConfig, mixer: Callable[[MaskSource], nn.Module]) -> None:
+    def __init__(self, config: EncoderConfig, mixer: Callable[[MaskSource], Mixer]) -> None:
         super().__init__()
         self.config = config
         self.masks = MaskSource()
@@ -124,10 +124,7 @@ class Encoder(nn.Module):
         """
         if input_ids.ndim != 2:
             raise ValueError(f"input_ids must be (sequences, positions), got shape {tuple(input_ids.shape)}")
-        if (
-            input_ids.numel()
-            and not 0 <= int(input_ids.min()) <= int(input_ids.max()) <= self.config.num_items
-        ):
+        if input_ids.numel() and not 0 <= int(input_ids.min()) <= int(input_ids.max()) <= self.config.num_items:
             raise ValueError(
                 f"item ids must lie in 0..{self.config.num_items} (0 is padding), "
                 f"got {int(input_ids.min())}..{int(input_ids.max())}"
@@ -144,7 +141,7 @@ class Encoder(nn.Module):
         # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
         real_only = self.inert_padding and input_ids.device.type == "cpu"
         layout = real_positions(input_ids) if real_only else all_positions(input_ids)
-        *blocks, last = self.blocks
+        *blocks, last = cast(list[Block], self.blocks)
         x = self._embed(layout)
         for block in blocks:
             x, _ = block(x, layout)

@@ -14,9 +14,7 @@ from models.evaluation import evaluate
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote")],
-    data: Annotated[
-        str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
@@ -33,16 +31,12 @@ def main(
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
     if sequences.fingerprint != trained_on["fingerprint"]:
-        inform(
-            f"note: {sequences.name} is not the data that the checkpoint was trained on ({trained_on['name']})"
-        )
+        inform(f"note: {sequences.name} is not the data that the checkpoint was trained on ({trained_on['name']})")
     metrics = evaluate(model, sequences, split)
     if json:
         print_json(metrics)
         return
-    inform(
-        f"{model.name} on {sequences.name}, {split} split, {sequences.num_users} users, {sequences.num_items} items"
-    )
+    inform(f"{model.name} on {sequences.name}, {split} split, {sequences.num_users} users, {sequences.num_items} items")
     for name, value in metrics.items():
         print(f"{name:8} {value:.4f}")
 

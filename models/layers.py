@@ -5,6 +5,8 @@ LayerNorm (post-norm), and has a `last` that computes its output for the last po
 model needs no other when it is trained or evaluated.
 """
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +26,7 @@ def low_pass_basis(length: int, c: int) -> Tensor:
     bins = c // 2 + 1
     unit = torch.zeros(c, length // 2 + 1, dtype=torch.complex128)
     unit[0, 0] = 1
-    for pair in range(
-        1, bins
-    ):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
+    for pair in range(1, bins):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
         unit[2 * pair - 1, pair] = 0.5**0.5
         unit[2 * pair, pair] = -1j * 0.5**0.5
     return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous()
@@ -46,34 +46,44 @@ class AddNorm(nn.Module):
         return self.norm(y + x if mask is None else torch.addcmul(x, y, mask))
 
 
-class SelfAttention(nn.Module):
+class Mixer(nn.Module):
+    """What a block mixes positions with."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """Mix positions: rows (..., D) of the layout. Returns rows, and the attention of each of its groups."""
+
+    @abstractmethod
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D).
+
+        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores of attention.
+        """
+
+
+class SelfAttention(Mixer):
     """Multi-head scaled dot-product attention with its output projection, residual and LayerNorm."""
 
     def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (size // heads) ** -0.5
-        self.qkv = nn.Linear(
-            size, 3 * size
-        )  # query, key and value stacked: one matrix product instead of three
+        self.qkv = nn.Linear(size, 3 * size)  # query, key and value stacked: one matrix product instead of three
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(p, masks)
         self.add_norm = AddNorm(size, p, masks)
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """Mix positions: rows (..., D) of the layout. Returns rows, and the attention of each of its groups."""
-        dropout_masks = self.attention_dropout.masks(
-            [self._shape(group) for group in layout.groups], x.device
-        )
+        """See Mixer; the attention of a group is (b, H, T, T), before dropout."""
+        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
         context, attention = blocked.attention(
             x, self.qkv.weight, self.qkv.bias, layout.groups, dropout_masks, self.heads
         )
         return self.add_norm(self.output(context), x), attention
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-        """Return the output for the last query alone, (B, D), without projecting N keys and values for it.
+        """See Mixer; the last query alone needs no projection to N keys and values.
 
-        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores. Uses that
         q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see,
         and that sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """

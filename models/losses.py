@@ -28,17 +28,13 @@ def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative
     return -(functional.logsigmoid(positive_score) + functional.logsigmoid(-negative_score)).mean()
 
 
-def bayesian_personalized_ranking(
-    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None
-) -> Tensor:
+def bayesian_personalized_ranking(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
     """-log sigmoid(positive - negative) with one sampled negative (Rendle et al., UAI 2009)."""
     positive_score, negative_score = _pair_scores(output, items, target, negative)
     return -functional.logsigmoid(positive_score - negative_score).mean()
 
 
-def _pair_scores(
-    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _pair_scores(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> tuple[Tensor, Tensor]:
     if negative is None:
         raise ValueError("this loss compares each target with a sampled negative item; none was given")
     pairs = (
@@ -57,9 +53,7 @@ class _FullSoftmax(torch.autograd.Function):
         best, where = scores.max(dim=-1, keepdim=True)
         target_score = scores.gather(1, target[:, None])
         probability = torch.softmax(scores, dim=-1, out=scores)
-        log_total = (
-            best - probability.gather(1, where).log()
-        )  # log sum exp; the best item's probability is not tiny
+        log_total = best - probability.gather(1, where).log()  # log sum exp; the best item's probability is not tiny
         ctx.save_for_backward(probability, output, items, target)
         return (log_total - target_score).mean()
 

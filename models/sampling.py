@@ -24,9 +24,7 @@ class Batch:
 class EpochSampler:
     """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed."""
 
-    def __init__(
-        self, sequences: Sequences, max_len: int, batch_size: int, negatives: bool, seed: int
-    ) -> None:
+    def __init__(self, sequences: Sequences, max_len: int, batch_size: int, negatives: bool, seed: int) -> None:
         samples = sequences.prefixes(max_len)
         self.batch_size, self.seed = batch_size, seed
         self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
@@ -58,9 +56,7 @@ class NegativeSampler:
         owners = np.repeat(np.arange(sequences.num_users), np.diff(offsets))
         self._seen = np.unique(self._key(owners, items))
         if (np.bincount(self._seen // (self.num_items + 1)) >= self.num_items).any():
-            raise DataError(
-                f"{sequences.name}: a user has every item; no negative item is left to train against"
-            )
+            raise DataError(f"{sequences.name}: a user has every item; no negative item is left to train against")
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return one item per sample, (samples,) int64 in 1..num_items."""

@@ -81,12 +81,8 @@ def train(
 
 def main(
     model: Annotated[str, typer.Option(help="sasrec or bsarec")],
-    dataset: Annotated[
-        str, typer.Option(help="name of a dataset, or a file with one user a line")
-    ] = "ml-100k",
-    out: Annotated[
-        Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")
-    ] = None,
+    dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user a line")] = "ml-100k",
+    out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
     epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
     batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
@@ -97,17 +93,13 @@ def main(
     heads: Annotated[int | None, typer.Option(help="attention heads [1]")] = None,
     hidden_size: Annotated[int | None, typer.Option(help="embedding size [64]")] = None,
     max_len: Annotated[int | None, typer.Option(help="positions in a window [50]")] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")
-    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")] = None,
     alpha: Annotated[float | None, typer.Option(help="BSARec: weight of the frequency branch [0.9]")] = None,
     c: Annotated[int | None, typer.Option(help="BSARec: number of low modes, odd [3]")] = None,
     beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with an unfinished run at the same place")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run at the same place")] = False,
 ) -> None:
     """Train a model with early stopping on validation NDCG@20 and keep its best checkpoint."""
     finished = train(
@@ -133,9 +125,7 @@ def main(
         beta=beta,
     )
     values = "  ".join(f"{name} {value:.4f}" for name, value in finished.metrics.items())
-    inform(
-        f"{finished.path}: best of {len(finished.history)} epochs is {finished.best_epoch}; on the test split:"
-    )
+    inform(f"{finished.path}: best of {len(finished.history)} epochs is {finished.best_epoch}; on the test split:")
     print(values)
 
 

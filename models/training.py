@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from models import checkpoint
 from models.datasets import Sequences
@@ -130,17 +130,13 @@ class Trainer:
         remaining = range(self.progress.epoch, self.training.epochs)
         with (
             old_objects_aside(),
-            tqdm(
-                remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True
-            ) as bar,
+            tqdm(remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True) as bar,
         ):
             for epoch in bar:
                 if self._out_of_patience():
                     break
                 row = self._run_epoch(epoch)
-                bar.set_postfix(
-                    {"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch}
-                )
+                bar.set_postfix({"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch})
                 if bar.disable:  # no terminal to draw a bar on: one line an epoch
                     logger.info(
                         "%s epoch %d: loss %.4f, %s %.4f",
@@ -230,11 +226,7 @@ class Trainer:
         for number, batch in enumerate(self.sampler.epoch(epoch, self.device)):
             loss = self.step(batch)
             if not math.isfinite(loss):
-                kept = (
-                    f"{self.path} holds epoch {self.progress.best_epoch}"
-                    if self._best
-                    else "no checkpoint was made"
-                )
+                kept = f"{self.path} holds epoch {self.progress.best_epoch}" if self._best else "no checkpoint was made"
                 raise TrainingError(
                     f"the loss is {loss} at epoch {epoch}, step {number}; stopped, {kept}. Try a smaller learning rate "
                     f"than {self.training.learning_rate}"

@@ -1,7 +1,7 @@
 """Attention maps and hidden states of a model, batch by batch, and the users they are taken from."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,27 +66,26 @@ def capture(
     """
     for batch in in_batches(batches) if isinstance(batches, Tensor) else batches:
         trace = _trace(model, batch, causal)
-        wanted = range(len(trace.hidden)) if layers is None else layers
         yield Capture(
-            hidden=tuple(x if hidden and layer in wanted else None for layer, x in enumerate(trace.hidden)),
-            attention=tuple(
-                a if attention and layer in wanted else None
-                for layer, a in enumerate(trace.attention or (), start=1)
-            ),
+            hidden=_chosen(trace.hidden, 0, layers if hidden else ()),
+            attention=_chosen(trace.attention or (), 1, layers if attention else ()),
             mask=trace.mask,
         )
 
 
-def in_batches(
-    input_ids: Tensor, batch_size: int = BATCH_SIZE, description: str | None = None
-) -> Iterator[Tensor]:
+def _chosen(
+    tensors: Sequence[Tensor | None], first_layer: int, layers: Collection[int] | None
+) -> tuple[Tensor | None, ...]:
+    numbered = enumerate(tensors, start=first_layer)
+    return tuple(x if layers is None or layer in layers else None for layer, x in numbered)
+
+
+def in_batches(input_ids: Tensor, batch_size: int = BATCH_SIZE, description: str | None = None) -> Iterator[Tensor]:
     """Yield windows (P, N) in batches (B, N); with a description also show progress on a terminal."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     batches = input_ids.split(batch_size) if len(input_ids) else ()
-    yield from tqdm(
-        batches, desc=description, unit="batch", leave=False, disable=None if description else True
-    )
+    yield from tqdm(batches, desc=description, unit="batch", leave=False, disable=None if description else True)
 
 
 def real_items(input_ids: Tensor) -> Tensor:
@@ -120,9 +119,7 @@ def of_length(input_ids: Tensor, n: int) -> Tensor:
 
 
 def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
-    common = ", ".join(
-        f"{length} ({users} users)" for length, users in Counter(lengths).most_common(5) if length
-    )
+    common = ", ".join(f"{length} ({users} users)" for length, users in Counter(lengths).most_common(5) if length)
     wanted = f"a full window of {n} items" if n == positions else f"exactly {n} items"
     return (
         f"none of the {len(lengths)} users has {wanted}; the most common lengths are {common or 'none'}; "

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 FORMATS = "png,pdf,csv"
 
-CheckpointArgument = Annotated[
-    Path, typer.Argument(help="Checkpoint that models.train wrote.", metavar="CHECKPOINT")
-]
+CheckpointArgument = Annotated[Path, typer.Argument(help="Checkpoint that models.train wrote.", metavar="CHECKPOINT")]
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -43,9 +41,7 @@ LengthOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="n", help="Use the users with exactly n real items, on these n positions."),
 ]
-FormatOption = Annotated[
-    str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")
-]
+FormatOption = Annotated[str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where to write [default: beside the checkpoint].")
 ]
@@ -53,9 +49,7 @@ DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Users at a time; changes memory and speed only.")]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."
-    ),
+    typer.Option(metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 COption = Annotated[int, typer.Option(metavar="c", help="Modes that count as low frequency; odd.")]

@@ -79,9 +79,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(
-    columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH
-) -> tuple[Figure, list[Axes]]:
+def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH) -> tuple[Figure, list[Axes]]:
     """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
     with style():
         figure = Figure(figsize=(columns * width, height))
@@ -107,11 +105,7 @@ def save(
         if kind == "csv" and table is None:
             continue
         path = Path(f"{stem}.{kind}")
-        content = (
-            table.to_csv(index=False).encode()
-            if kind == "csv" and table is not None
-            else _render(figure, kind)
-        )
+        content = table.to_csv(index=False).encode() if kind == "csv" and table is not None else _render(figure, kind)
         write_atomically(path, content)
         paths.append(path)
     return paths
@@ -151,9 +145,7 @@ def _styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P,
 
 
 @_styled(height=1.05)
-def ring_graph(
-    num_nodes: int = 16, frequencies: Iterable[int] = (0, 1, 2, 8), *, ax: Axes | None = None
-) -> Axes:
+def ring_graph(num_nodes: int = 16, frequencies: Iterable[int] = (0, 1, 2, 8), *, ax: Axes | None = None) -> Axes:
     """Draw a sequence as a ring graph, and on it the cosine eigenvectors of some frequencies (Figure 2a).
 
     A dot's distance outside or inside of the ring is the eigenvector's value at that position (position 0 on
@@ -163,9 +155,7 @@ def ring_graph(
     assert ax is not None
     chosen = list(frequencies)
     if num_nodes < 3 or not chosen or not all(0 <= k <= num_nodes // 2 for k in chosen):
-        raise ValueError(
-            f"frequencies must lie in 0..{num_nodes // 2} and a ring has 3 nodes or more, got {chosen}"
-        )
+        raise ValueError(f"frequencies must lie in 0..{num_nodes // 2} and a ring has 3 nodes or more, got {chosen}")
     for column, k in enumerate(chosen):
         _ring(ax, num_nodes, k, center=3.2 * column)
     ax.set_aspect("equal")
@@ -231,9 +221,7 @@ def frequency_response(
 
 
 @_styled()
-def singular_values(
-    spectra: Mapping[Any, SingularValues], *, ax: Axes | None = None, normalised: bool = True
-) -> Axes:
+def singular_values(spectra: Mapping[Any, SingularValues], *, ax: Axes | None = None, normalised: bool = True) -> Axes:
     """Draw singular value spectra on a logarithmic axis, a line per model (a name) or layer (a number).
 
     `normalised` divides each by its largest value, which is needed to compare different numbers of users.
@@ -322,9 +310,7 @@ def theorem1(
         ratio = _drawable(case.log_ratio[: steps + 1] / math.log(10))
         line = lines[_matrix_name(case)]
         visible = int((ratio >= floor).sum())
-        line = line | {
-            "markevery": (min(list(lines).index(_matrix_name(case)), visible), max(1, visible // 4))
-        }
+        line = line | {"markevery": (min(list(lines).index(_matrix_name(case)), visible), max(1, visible // 4))}
         if case.exceptional:
             line = line | {"linestyle": "--", "marker": "", "linewidth": 0.6, "label": "_exceptional"}
         ax.plot(np.arange(len(ratio)), ratio, **line)
@@ -365,9 +351,7 @@ def layer_styles(layers: Iterable[int]) -> dict[int, dict[str, Any]]:
     layers = list(layers)
     count = len(layers)
     colors = mpl.colormaps["viridis"](np.linspace(0, 0.85, max(count, 2)))
-    named = set(
-        np.linspace(0, count - 1, min(count, MOST_LABELS if count <= MOST_LABELS else 5)).round().astype(int)
-    )
+    named = set(np.linspace(0, count - 1, min(count, MOST_LABELS if count <= MOST_LABELS else 5)).round().astype(int))
     return {
         layer: {
             "color": tuple(colors[index]),
@@ -392,10 +376,7 @@ def _matrix_styles(cases: list[Case]) -> dict[str, dict[str, Any]]:
             name: models[index] | {"linestyle": "-", "linewidth": 1.0, "markersize": 3.0, "label": name}
             for index, name in enumerate(matrices)
         }
-    first = {
-        causal: next(name for name in matrices if matrices[name] == causal)
-        for causal in set(matrices.values())
-    }
+    first = {causal: next(name for name in matrices if matrices[name] == causal) for causal in set(matrices.values())}
     return {
         name: {
             "color": models[int(causal)]["color"],

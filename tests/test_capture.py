@@ -103,9 +103,7 @@ def test_windows_are_chosen_by_their_exact_number_of_real_items():
 
 
 def test_a_missing_length_is_answered_with_those_there_are():
-    with pytest.raises(
-        DataError, match=r"full window of 4 items; .* 2 \(2 users\), 3 \(1 users\).*--length"
-    ) as raised:
+    with pytest.raises(DataError, match=r"full window of 4 items; .* 2 \(2 users\), 3 \(1 users\).*--length") as raised:
         full_windows(WINDOWS[[1, 2, 4]])
     assert isinstance(raised.value, UserError)
     with pytest.raises(DataError, match="none of the 5 users has exactly 1 items"):

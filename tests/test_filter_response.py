@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -18,9 +18,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def random_attention(*shape: int, seed: int = 0, causal: bool = False) -> torch.Tensor:
-    scores = torch.randn(
-        *shape, shape[-1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    scores = torch.randn(*shape, shape[-1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     if causal:
         scores = scores.masked_fill(torch.ones(shape[-1], shape[-1]).triu(1).bool(), -torch.inf)
     return (2 * scores).softmax(-1)
@@ -35,11 +33,10 @@ def transfer(a: np.ndarray) -> np.ndarray:
 
 def captured(attention: torch.Tensor) -> Capture:
     """A capture of layers (L, B, H, N, N)."""
-    return Capture(
-        hidden=(None,), attention=tuple(attention), mask=torch.ones(attention.shape[1], attention.shape[-1])
-    )
+    return Capture(hidden=(None,), attention=tuple(attention), mask=torch.ones(attention.shape[1], attention.shape[-1]))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 17), SEEDS)
 def test_gain_is_the_norm_of_the_columns_of_the_transfer_matrix(length, seed):
     a = random_attention(1, 1, length, seed=seed)
@@ -49,16 +46,16 @@ def test_gain_is_the_norm_of_the_columns_of_the_transfer_matrix(length, seed):
     np.testing.assert_allclose(response.self_gain[0, 0], np.abs(h[k, k]), atol=1e-13)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), SEEDS, st.booleans(), st.sampled_from([torch.float64, torch.float32]))
 def test_row_stochastic_attention_passes_dc_at_0_db(length, seed, causal, dtype):
     a = random_attention(3, 2, length, seed=seed, causal=causal).to(dtype)
     response = frequency_response(a, c=1)
     np.testing.assert_allclose(response.gain_db[..., 0], 0, atol=1e-12 if dtype == torch.float64 else 1e-5)
-    np.testing.assert_allclose(
-        response.head_mean.gain_db[..., 0], 0, atol=1e-12 if dtype == torch.float64 else 1e-5
-    )
+    np.testing.assert_allclose(response.head_mean.gain_db[..., 0], 0, atol=1e-12 if dtype == torch.float64 else 1e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 24).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(-1, 1))))
 def test_circulant_attention_has_the_gain_of_its_kernel(kernel):
     length = len(kernel)
@@ -137,11 +134,10 @@ def test_layers_may_be_a_tensor_or_a_list_or_arrays():
 
 def test_half_precision_is_computed_in_single():
     a = random_attention(2, 1, 8).half()
-    np.testing.assert_allclose(
-        frequency_response(a).gain, frequency_response(a.double()).gain, rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(frequency_response(a).gain, frequency_response(a.double()).gain, rtol=1e-5, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), SEEDS)
 def test_accumulator_equals_the_function_however_the_users_are_batched(sizes, seed):
     sizes = [*sizes, 1]
@@ -162,11 +158,10 @@ def test_accumulators_of_two_processes_merge():
     metrics[1].update(a[:, 3:])
     metrics[0].merge_state(metrics[1])
     np.testing.assert_allclose(metrics[0].compute().gain, frequency_response(a).gain, rtol=1e-13)
-    assert all(
-        reduce is torch.sum or reduce.__name__ == "dim_zero_sum" for reduce in metrics[0]._reductions.values()
-    )
+    assert all(reduce is torch.sum or reduce.__name__ == "dim_zero_sum" for reduce in metrics[0]._reductions.values())
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_state_does_not_grow_and_reset_forgets():
     metric = FrequencyResponseMetric(1, 1, 10)
     sizes = []
@@ -182,9 +177,7 @@ def test_state_does_not_grow_and_reset_forgets():
 def test_response_of_captures_uses_every_batch_and_only_the_real_positions():
     a = random_attention(2, 5, 1, 8, causal=True)
     batches = [captured(a[:, :2]), captured(a[:, 2:])]
-    np.testing.assert_allclose(
-        FilterResponse.from_captures(batches).gain, frequency_response(a).gain, rtol=1e-12
-    )
+    np.testing.assert_allclose(FilterResponse.from_captures(batches).gain, frequency_response(a).gain, rtol=1e-12)
     cut = FilterResponse.from_captures(iter(batches), c=1, length=5)
     np.testing.assert_allclose(cut.gain, frequency_response(a[..., -5:, -5:], c=1).gain, rtol=1e-12)
     assert cut.positions == 5 and cut.users == 5

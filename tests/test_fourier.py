@@ -1,9 +1,9 @@
-"""Frequencies of a sequence: the real Fourier basis of the ring and the split into low and high frequencies."""
+"""Frequencies of a sequence: the Fourier basis of the ring and the split into low and high."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral import fourier
@@ -24,6 +24,7 @@ def naive_low_pass(length: int, c: int) -> np.ndarray:
     return (dft.conj().T @ (keep[:, None] * dft)).real
 
 
+@settings(deadline=None)
 @given(length_and_c())
 def test_projection_keeps_exactly_the_c_lowest_dft_modes(drawn):
     length, c = drawn
@@ -35,20 +36,20 @@ def test_projection_keeps_exactly_the_c_lowest_dft_modes(drawn):
     np.testing.assert_allclose(projection @ projection, projection, atol=1e-13)
 
 
+@settings(deadline=None)
 @given(length_and_c(), st.integers(0, 2**32 - 1))
 def test_low_and_high_are_orthogonal_and_sum_to_the_signal(drawn, seed):
     length, c = drawn
     x = torch.randn(3, length, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     low, high = split(x, c)
     torch.testing.assert_close(low + high, x)
-    torch.testing.assert_close(
-        (low * high).sum((-1, -2)), torch.zeros(3, dtype=torch.float64), atol=1e-10, rtol=0
-    )
+    torch.testing.assert_close((low * high).sum((-1, -2)), torch.zeros(3, dtype=torch.float64), atol=1e-10, rtol=0)
     torch.testing.assert_close(low_frequency(low, c), low)
     energy = low.square().sum() + high.square().sum()  # Pythagoras, which is Parseval over the two bands
     torch.testing.assert_close(energy, x.square().sum())
 
 
+@settings(deadline=None)
 @given(length_and_c(), st.integers(-50, 50))
 def test_the_split_moves_along_when_the_ring_is_turned(drawn, shift):
     length, c = drawn
@@ -64,17 +65,13 @@ def test_a_wave_within_c_passes_and_one_above_does_not():
 
 def test_positions_are_the_last_axis_but_one_unless_named():
     x = torch.randn(2, 7, 4, dtype=torch.float64)
-    torch.testing.assert_close(
-        low_frequency(x.transpose(1, 2), 3, dim=2), low_frequency(x, 3).transpose(1, 2)
-    )
+    torch.testing.assert_close(low_frequency(x.transpose(1, 2), 3, dim=2), low_frequency(x, 3).transpose(1, 2))
     torch.testing.assert_close(low_frequency(x[0, :, 0], 3), low_frequency(x, 3)[0, :, 0])
 
 
 def test_precision_of_the_signal_is_kept_and_integers_become_real():
     assert low_frequency(torch.ones(5, 2), 3).dtype == torch.float32
-    torch.testing.assert_close(
-        low_frequency(torch.tensor([1, 2, 3]), 1), torch.full((3,), 2.0, dtype=torch.float64)
-    )
+    torch.testing.assert_close(low_frequency(torch.tensor([1, 2, 3]), 1), torch.full((3,), 2.0, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral import LayerSpectra, SingularValues, SingularValuesMetric, singular_values
@@ -17,11 +17,12 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def random_matrix(n: int, size: int, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
-    return generator.standard_normal((n, size)) * np.exp(
-        -generator.uniform(0, 4, size)
-    ) + generator.standard_normal(size)
+    return generator.standard_normal((n, size)) * np.exp(-generator.uniform(0, 4, size)) + generator.standard_normal(
+        size
+    )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12), SEEDS, st.booleans())
 def test_values_are_those_of_the_whole_matrix(n, size, seed, center):
     x = random_matrix(n, size, seed)
@@ -33,6 +34,7 @@ def test_values_are_those_of_the_whole_matrix(n, size, seed, center):
     assert (result.users, result.centered) == (n, center)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.floats(1e-6, 1e6))
 def test_ranks_count_equal_directions_whatever_the_scale(rank, scale):
     result = singular_values(scale * np.eye(10, 8)[:rank])
@@ -41,6 +43,7 @@ def test_ranks_count_equal_directions_whatever_the_scale(rank, scale):
     np.testing.assert_allclose(result.normalised, 1)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(1, 8), SEEDS)
 def test_ranks_lie_between_one_and_the_number_of_values(n, size, seed):
     result = singular_values(random_matrix(n, size, seed))
@@ -75,6 +78,7 @@ def test_zeros_have_values_but_no_rank():
     assert all(math.isnan(value) for value in (result.effective_rank, result.stable_rank, *result.normalised))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), SEEDS, st.booleans())
 def test_accumulator_equals_the_function_however_the_rows_are_batched(sizes, seed, center):
     x = torch.from_numpy(random_matrix(sum(sizes) + 1, 4, seed))
@@ -86,6 +90,7 @@ def test_accumulator_equals_the_function_however_the_rows_are_batched(sizes, see
     assert metric.compute().users == len(x)
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_accumulators_merge_and_reset_and_stay_small():
     x = torch.from_numpy(random_matrix(30, 4)).float()
     first, second = SingularValuesMetric(4), SingularValuesMetric(4)
@@ -121,15 +126,11 @@ def test_rows_of_another_width_are_refused():
 
 def test_layers_are_measured_at_the_last_position():
     hidden = torch.randn(3, 7, 5, 4, generator=torch.Generator().manual_seed(0))  # L + 1 of (B, N, D)
-    captures = [
-        Capture(tuple(part), (), torch.ones(part.shape[1], 5)) for part in (hidden[:, :4], hidden[:, 4:])
-    ]
+    captures = [Capture(tuple(part), (), torch.ones(part.shape[1], 5)) for part in (hidden[:, :4], hidden[:, 4:])]
     spectra = LayerSpectra.from_captures(captures)
     assert list(spectra.layers) == [0, 1, 2]
     for layer, spectrum in spectra.layers.items():
-        np.testing.assert_allclose(
-            spectrum.values, scipy.linalg.svdvals(hidden[layer, :, -1].numpy()), rtol=1e-5
-        )
+        np.testing.assert_allclose(spectrum.values, scipy.linalg.svdvals(hidden[layer, :, -1].numpy()), rtol=1e-5)
     table = spectra.table()
     assert list(table.columns) == ["layer", "index", "singular_value", "normalised", "users"]
     assert len(table) == 3 * 4 and list(table["index"].unique()) == [1, 2, 3, 4]

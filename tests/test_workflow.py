@@ -17,9 +17,7 @@ from models.registry import configure
 
 ROOT = Path(__file__).parent.parent
 FIGURES = [
-    f"{name}.{kind}"
-    for name in ("fig2a", "fig2b", "fig3a", "fig3b", "theorem1")
-    for kind in ("png", "pdf", "csv")
+    f"{name}.{kind}" for name in ("fig2a", "fig2b", "fig3a", "fig3b", "theorem1") for kind in ("png", "pdf", "csv")
 ]
 
 pytestmark = pytest.mark.timeout(600)  # several notebooks, each with a kernel to start
@@ -74,9 +72,7 @@ def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(f
         "train-sasrec-seed42",
     ]
     for path in executed:
-        outputs = [
-            cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
-        ]
+        outputs = [cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         assert any(outputs), f"{path} shows nothing"
 
 
@@ -114,9 +110,7 @@ def test_shell_and_notebook_write_the_same_checkpoint(finished: Path, tmp_path: 
     assert (tmp_path / "a.pt").read_bytes() == notebook_wrote.read_bytes()
 
 
-def test_a_notebook_runs_from_its_own_folder_with_paths_relative_to_the_repository(
-    finished: Path, tmp_path: Path
-):
+def test_a_notebook_runs_from_its_own_folder_with_paths_relative_to_the_repository(finished: Path, tmp_path: Path):
     parameters = {
         "profile": "smoke",
         "dataset": "synthetic",
@@ -165,12 +159,11 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
         ("epochs=3", "unknown config key 'epochs'"),
         ("dataset=lastfn", "unknown dataset for profile quick 'lastfn': expected one of beauty, lastfm"),
         ("models=bsarec", "models must be a list: --config 'models=[bsarec]'"),
+        ("models=[bsarek]", "unknown model 'bsarek': expected one of bsarec, sasrec"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(config: str, message: str, tmp_path: Path):
-    done = subprocess.run(
-        [*command(tmp_path, "--dry-run", profile="quick"), config], capture_output=True, text=True
-    )
+    done = subprocess.run([*command(tmp_path, "--dry-run", profile="quick"), config], capture_output=True, text=True)
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
 

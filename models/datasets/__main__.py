@@ -17,9 +17,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", metavar="FOLDER", help="Look for the files here first, then in $SPECTRAL_DATA_DIR."
-    ),
+    typer.Option("--data-dir", metavar="FOLDER", help="Look for the files here first, then in $SPECTRAL_DATA_DIR."),
 ]
 
 
@@ -65,9 +63,7 @@ def fetch(
 
 @app.command()
 def describe(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME_OR_PATH...", help="Names that `list` shows, or files.")
-    ],
+    names: Annotated[list[str], typer.Argument(metavar="NAME_OR_PATH...", help="Names that `list` shows, or files.")],
     data_dir: DataDir = None,
     max_len: Annotated[int, typer.Option(min=1, help="N, the number of items that models see.")] = 50,
     as_json: AsJson = False,

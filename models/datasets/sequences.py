@@ -154,9 +154,7 @@ class Sequences:
     ) -> NDArray[np.int32]:
         """Gather (B, N) the items before the positions `stops`, of which `available` belong to the user."""
         padded = np.concatenate([np.zeros(max_len, np.int32), self.items])
-        inputs = sliding_window_view(padded, max_len)[
-            stops
-        ]  # (B, N) a copy, with items of earlier users in it
+        inputs = sliding_window_view(padded, max_len)[stops]  # (B, N) a copy, with items of earlier users in it
         padding = np.arange(max_len) < max_len - available[:, None]
         inputs[padding] = 0
         return inputs

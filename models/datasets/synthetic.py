@@ -64,9 +64,7 @@ class Synthetic:
     @property
     def name(self) -> str:
         """`synthetic` followed by the knobs that are not at their default; `parse` reads it back."""
-        turned = [
-            f"{knob.name}={getattr(self, knob.name)}" for knob in fields(self) if self._turned(knob.name)
-        ]
+        turned = [f"{knob.name}={getattr(self, knob.name)}" for knob in fields(self) if self._turned(knob.name)]
         return f"{NAME}:{','.join(turned)}" if turned else NAME
 
     def _turned(self, knob: str) -> bool:

@@ -53,9 +53,7 @@ def read_sequences(path: Path, name: str | None = None, source: str | None = Non
     kept = counts >= MIN_ITEMS
     skipped = int(np.count_nonzero(~kept))
     if skipped == len(kept):
-        raise DataError(
-            f"{path} has no user with at least {MIN_ITEMS} items ({skipped} with fewer); {FORMAT}"
-        )
+        raise DataError(f"{path} has no user with at least {MIN_ITEMS} items ({skipped} with fewer); {FORMAT}")
     if skipped:
         logger.warning(
             "%s: skipped %d of %d users, those with fewer than %d items "

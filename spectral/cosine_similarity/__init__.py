@@ -50,9 +50,7 @@ class LayerSimilarity:
     convention: Convention = "pairs"
 
     @classmethod
-    def from_captures(
-        cls, captures: Iterable[Capture], convention: Convention = "pairs"
-    ) -> "LayerSimilarity":
+    def from_captures(cls, captures: Iterable[Capture], convention: Convention = "pairs") -> "LayerSimilarity":
         """Measure the hidden states of all users of the captures, layer by layer.
 
         Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0.
@@ -103,9 +101,7 @@ class Directions:
 
     def __add__(self, other: "Directions") -> "Directions":
         if self.total.shape != other.total.shape:
-            raise ValueError(
-                f"rows must have {len(self.total)} columns like those before, got {len(other.total)}"
-            )
+            raise ValueError(f"rows must have {len(self.total)} columns like those before, got {len(other.total)}")
         return Directions(self.total + other.total, self.users + other.users)
 
     def similarity(self, convention: Convention = "pairs") -> float:
@@ -167,9 +163,7 @@ def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities
     states = as_float64(hidden)
     if states.ndim != 3 or states.shape[2] == 0:
         raise ValueError(f"hidden must be (B, N, D), got shape {tuple(states.shape)}")
-    real = (
-        torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else torch.as_tensor(mask).bool().cpu()
-    )
+    real = torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else torch.as_tensor(mask).bool().cpu()
     if real.shape != states.shape[:2]:
         raise ValueError(f"mask must be (B, N) = {tuple(states.shape[:2])}, got shape {tuple(real.shape)}")
     n = real.sum(1)  # (B,)
@@ -182,9 +176,7 @@ def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities
 def check_convention(convention: str) -> None:
     """Raise ConfigError if there is no such convention."""
     if convention not in get_args(Convention):
-        raise ConfigError(
-            f"unknown convention {convention!r}; choose one of {', '.join(get_args(Convention))}"
-        )
+        raise ConfigError(f"unknown convention {convention!r}; choose one of {', '.join(get_args(Convention))}")
 
 
 def _sum_over_pairs(total: Tensor, n: Tensor | int) -> Tensor:

@@ -18,9 +18,7 @@ def main(
     length: options.LengthOption = None,
     convention: Annotated[
         str,
-        typer.Option(
-            help="pairs divides by n (n - 1); published by n^2, as the notebook of BSARec's authors."
-        ),
+        typer.Option(help="pairs divides by n (n - 1); published by n^2, as the notebook of BSARec's authors."),
     ] = "pairs",
     out: options.OutOption = None,
     format: options.FormatOption = FORMATS,

@@ -120,9 +120,7 @@ class FilterResponse:
         """Return one row per layer, head and frequency; the head "mean" is the mean of power over heads."""
         import pandas as pd
 
-        return pd.concat(
-            [_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])]
-        )
+        return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer and head, then the head "mean": gains in dB, cutoff, HFC/LFC ratio."""

@@ -124,9 +124,7 @@ class Gram:
 
     def __add__(self, other: "Gram") -> "Gram":
         if self.total.shape != other.total.shape:
-            raise ValueError(
-                f"rows must have {len(self.total)} columns like those before, got {len(other.total)}"
-            )
+            raise ValueError(f"rows must have {len(self.total)} columns like those before, got {len(other.total)}")
         return Gram(self.products + other.products, self.total + other.total, self.users + other.users)
 
     def singular_values(self, center: bool = False) -> SingularValues:
@@ -136,9 +134,7 @@ class Gram:
         products = check_finite(self.products, "the matrix")
         if center:
             products = products - torch.outer(self.total, self.total) / self.users
-        squares = (
-            torch.linalg.eigvalsh(products).flip(0).clamp(min=0)
-        )  # rounding makes zeros slightly negative
+        squares = torch.linalg.eigvalsh(products).flip(0).clamp(min=0)  # rounding makes zeros slightly negative
         return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
 
 

@@ -238,9 +238,7 @@ def trained_attentions(model: Any, window: torch.Tensor) -> list[Attention]:
     return attentions
 
 
-def layer_ratios(
-    captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None
-) -> dict[int, float]:
+def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None) -> dict[int, float]:
     """Return ||HFC|| / ||LFC|| of the hidden states after each layer, pooled over users.
 
     What whole blocks do. Over all positions, or the last `length`. Residuals, projections, LayerNorm and
@@ -270,9 +268,7 @@ def decay(attention: Any, x: Any, steps: int = MIN_STEPS, c: int = DEFAULT_C) ->
     N.
     """
     matrix = row_stochastic(attention)
-    return _decay(
-        matrix, left_perron_vector(matrix), _vector(x, len(matrix)), steps, _check_c(c, len(matrix))
-    )
+    return _decay(matrix, left_perron_vector(matrix), _vector(x, len(matrix)), steps, _check_c(c, len(matrix)))
 
 
 def analyse(matrix: Array) -> Spectrum:
@@ -329,9 +325,7 @@ def is_lower_triangular(matrix: Array) -> bool:
     return not np.triu(matrix, 1).any()
 
 
-def _case(
-    name: str, matrix: Array, causal: bool, spectrum: Spectrum, x: Array, is_exceptional: bool, c: int
-) -> Case:
+def _case(name: str, matrix: Array, causal: bool, spectrum: Spectrum, x: Array, is_exceptional: bool, c: int) -> Case:
     n = len(matrix)
     log_ratio = _decay(matrix, spectrum.pi, x, _enough_steps(spectrum), _check_c(c, n))
     slope = 0.0 if is_exceptional else spectrum.slope
@@ -370,10 +364,12 @@ def fit_slope(log_ratio: Array, angle: float = 0.0) -> float:
 
 
 def _enough_steps(spectrum: Spectrum) -> int:
-    """Steps of which the first half lets the third eigenvalue die out to 1e-6 of the second."""
-    if not 0 < spectrum.lambda3 < abs(spectrum.lambda2):
-        return MAX_STEPS if spectrum.lambda3 else MIN_STEPS
-    transient = math.log(1e6) / math.log(abs(spectrum.lambda2) / spectrum.lambda3)
+    """Steps of which half let the second mode sink to 1e-6 of DC, and the third to 1e-6 of the second."""
+    second, third = abs(spectrum.lambda2), spectrum.lambda3
+    slowest = max(second, third / second if second else 0.0)
+    if slowest >= 1:
+        return MAX_STEPS
+    transient = math.log(1e-6) / math.log(slowest) if slowest else 0.0
     return int(min(max(2 * transient, MIN_STEPS), MAX_STEPS))
 
 

@@ -26,9 +26,7 @@ def main(
     checkpoint: options.CheckpointArgument,
     data: options.DataOption = None,
     split: options.SplitOption = "test",
-    max_users: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")
-    ] = 1,
+    max_users: Annotated[int, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")] = 1,
     length: options.LengthOption = None,
     c: options.COption = DEFAULT_C,
     seed: Annotated[int, typer.Option(min=0, help="Of the random attention and of x.")] = 0,
@@ -75,9 +73,7 @@ def _check_positions(subject: Subject, length: int | None, c: int) -> None:
     positions = subject.model.config.max_len if length is None else length
     check_modes(c, positions)
     if c >= positions:
-        raise ConfigError(
-            f"--c must be below the number of positions, {positions}, or no mode is high; got {c}"
-        )
+        raise ConfigError(f"--c must be below the number of positions, {positions}, or no mode is high; got {c}")
 
 
 def _random(c: int, seed: int) -> list[Attention]:
@@ -95,13 +91,9 @@ def _trained(subject: Subject, length: int | None) -> list[Attention]:
 
 
 def _print_tables(subject: Subject, checked: Theorem1, length: int | None) -> None:
-    collapse = [
-        {"collapses_onto": case.collapses_onto, "weight": case.collapse_weight} for case in checked.cases
-    ]
+    collapse = [{"collapses_onto": case.collapses_onto, "weight": case.collapse_weight} for case in checked.cases]
     print_table([record | onto for record, onto in zip(checked.summary(), collapse, strict=True)], DECIMALS)
-    inform(
-        "collapses_onto: position (from 0) with the largest weight in A^t for large t; slopes: log per step"
-    )
+    inform("collapses_onto: position (from 0) with the largest weight in A^t for large t; slopes: log per step")
     ratios = layer_ratios(subject.captures(subject.full_windows(length), attention=False), checked.c, length)
     print()
     print_table([{"layer": layer, "hfc_lfc": ratio} for layer, ratio in ratios.items()], {})

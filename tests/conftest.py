@@ -1,0 +1,57 @@
+"""Fixtures that several test modules share."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests run on one worker a core
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BSARec with two heads, trained for two epochs on synthetic data."""
+    return train_small(tmp_path_factory.mktemp("bsarec"), "bsarec", alpha=0.7, c=5)
+
+
+@pytest.fixture(scope="session")
+def sasrec_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small SASRec with two heads, trained for two epochs on synthetic data."""
+    return train_small(tmp_path_factory.mktemp("sasrec"), "sasrec")
+
+
+def train_small(folder: Path, model: str, **settings: object) -> Path:
+    from models.train import train
+
+    settings = {"num_heads": 2, "hidden_size": 16, "max_len": 20, "epochs": 2, **settings}
+    return train(model, "synthetic:users=120,items=60", out=folder / "model.pt", seed=1, **settings).path
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m MODULE ARGUMENTS...` in an empty folder, as a user would."""
+
+    def run(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run

@@ -1,0 +1,160 @@
+"""Checkpoints come back as they were, and what is not one is refused, each time with its own reason."""
+
+import io
+import os
+import pickle
+
+import pytest
+import torch
+
+import models
+from models import checkpoint as checkpoints
+from models.datasets import load
+from models.errors import CheckpointError
+
+
+@pytest.fixture
+def content(checkpoint):
+    return checkpoints.read(checkpoint)
+
+
+def test_a_checkpoint_explains_itself(checkpoint):
+    model = models.load(checkpoint)
+    assert model.name == "bsarec"
+    assert (model.config.alpha, model.config.c, model.config.num_heads) == (0.7, 5, 2)
+    sequences = load("synthetic:users=120,items=60")
+    assert model.checkpoint["dataset"]["fingerprint"] == sequences.fingerprint
+    assert model.checkpoint["dataset"]["num_interactions"] == sequences.num_interactions
+    assert model.checkpoint["training"]["loss"] == "ce"
+    assert model.checkpoint["seed"] == 1
+    assert set(model.checkpoint["metrics"]["test"]) == {f"{m}@{k}" for m in ("HR", "NDCG") for k in (5, 10, 20)}
+    assert model.checkpoint["versions"]["torch"] == torch.__version__
+    assert not model.training
+
+
+def test_the_probe_is_the_test_windows_of_users_drawn_uniformly_and_of_full_windows(checkpoint):
+    probe = models.load(checkpoint).probe
+    sequences = load("synthetic:users=120,items=60")
+    windows = sequences.windows("test", 20)
+    rows = {int(user): row for row, user in enumerate(sequences.users)}
+    for ids, user in zip(probe.input_ids, probe.users, strict=True):
+        assert ids.tolist() == windows.inputs[rows[int(user)]].tolist()
+    assert probe.uniform.all()  # 120 users are fewer than 512
+    many = load("synthetic:users=900,items=60")
+    probe = checkpoints.draw_probe(many, 20)
+    assert probe.uniform.sum() == checkpoints.UNIFORM_PROBES
+    assert (probe.input_ids[~probe.uniform, 0] > 0).all()
+    assert len(set(probe.users.tolist())) == len(probe.users)
+
+
+def test_saving_and_loading_changes_nothing(checkpoint, content, tmp_path):
+    checkpoints.save(content, tmp_path / "copy.pt")
+    assert (tmp_path / "copy.pt").read_bytes() == checkpoint.read_bytes()
+
+
+def test_a_truncated_file_is_named_as_one(checkpoint, tmp_path):
+    path = tmp_path / "cut.pt"
+    path.write_bytes(checkpoint.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=r"cut\.pt: is truncated"):
+        models.load(path)
+
+
+@pytest.mark.parametrize("data", [b"not a checkpoint", b"\x89PNG\r\n\x1a\n" + bytes(100), b"\x80\x02", bytes(64)])
+def test_another_file_is_not_a_checkpoint(data, tmp_path):
+    path = tmp_path / "other.pt"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"other\.pt: is not a checkpoint"):
+        models.load(path)
+
+
+def test_an_empty_file_is_empty(tmp_path):
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(CheckpointError, match="is empty"):
+        models.load(tmp_path / "empty.pt")
+
+
+@pytest.mark.parametrize("other", [{"weight": torch.zeros(3)}, [1, 2], torch.zeros(2)])
+def test_what_torch_saved_for_something_else_is_described(other, tmp_path):
+    torch.save(other, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this toolkit"):
+        models.load(tmp_path / "other.pt")
+
+
+def test_a_newer_format_asks_for_an_update(content, tmp_path):
+    checkpoints.save(content | {"format_version": 99}, tmp_path / "new.pt")
+    with pytest.raises(CheckpointError, match=r"version 99.*reads up to 1; update"):
+        models.load(tmp_path / "new.pt")
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_pickle_with_code_is_refused_and_not_run(write, tmp_path):
+    attack = Attack()
+    attack.folder = tmp_path / "ran"
+    write({"format": attack}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="would run code when read; it was not executed"):
+        models.load(tmp_path / "evil.pt")
+    assert not attack.folder.exists()
+
+
+def test_missing_and_misshaped_tensors_are_named(content, tmp_path):
+    state = dict(content["state_dict"])
+    del state["positions.weight"]
+    state["norm.bias"] = torch.zeros(3)
+    state["extra"] = torch.zeros(1)
+    checkpoints.save(content | {"state_dict": state}, tmp_path / "broken.pt")
+    with pytest.raises(CheckpointError) as error:
+        models.load(tmp_path / "broken.pt")
+    for part in ("positions.weight is missing", "norm.bias has shape (3,) instead of (16,)", "extra is unexpected"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["config", "probe", "state_dict", "metrics"])
+def test_a_missing_field_is_named(content, field, tmp_path):
+    checkpoints.save({key: value for key, value in content.items() if key != field}, tmp_path / "part.pt")
+    with pytest.raises(CheckpointError, match=f"lacks '{field}'"):
+        models.load(tmp_path / "part.pt")
+
+
+def test_a_configuration_that_makes_no_model_is_refused(content, tmp_path):
+    checkpoints.save(content | {"config": content["config"] | {"c": 4}}, tmp_path / "wrong.pt")
+    with pytest.raises(CheckpointError, match="c must be odd"):
+        models.load(tmp_path / "wrong.pt")
+    checkpoints.save(content | {"model": "mamba"}, tmp_path / "wrong.pt")
+    with pytest.raises(CheckpointError, match="'mamba'; known are sasrec, bsarec"):
+        models.load(tmp_path / "wrong.pt")
+
+
+def test_a_probe_beyond_the_item_table_is_refused(content, tmp_path):
+    probe = content["probe"] | {"input_ids": content["probe"]["input_ids"] + 1000}
+    checkpoints.save(content | {"probe": probe}, tmp_path / "wrong.pt")
+    with pytest.raises(CheckpointError, match=r"item ids outside 0\.\.60"):
+        models.load(tmp_path / "wrong.pt")
+
+
+def test_a_missing_file_is_an_operating_system_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        models.load(tmp_path / "nothing.pt")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, content, tmp_path, monkeypatch):
+    path = tmp_path / "model.pt"
+    path.write_bytes(checkpoint.read_bytes())
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        checkpoints.save(content | {"seed": 2}, path)
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == checkpoint.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_reading_needs_no_more_than_tensors_and_plain_values(checkpoint):
+    torch.load(io.BytesIO(checkpoint.read_bytes()), weights_only=True)

@@ -1,0 +1,382 @@
+"""The command lines `python -m spectral.<measure> ckpt.pt`, as a person or a script calls them."""
+
+import importlib
+import json
+import math
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import models
+import spectral
+from models import datasets
+from spectral import FilterResponse, LayerSimilarity, LayerSpectra, full_windows
+from spectral.capture import of_length, real_items
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURES = ["filter_response", "singular_values", "cosine_similarity", "theorem1"]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command in this process: (exit code, standard output, standard error)."""
+
+    def run(measure, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"spectral.{measure}", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(f"spectral.{measure}", run_name="__main__", alter_sys=False)
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint):
+    return models.load(checkpoint)
+
+
+@pytest.fixture
+def lengths(model):
+    return real_items(model.probe.input_ids)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_one_argument_is_enough_from_any_folder(measure, checkpoint, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    own = shutil.copy(checkpoint, tmp_path / "ckpt.pt")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error:::runpy"}
+    result = subprocess.run(
+        [sys.executable, "-m", f"spectral.{measure}", own],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "layer" in result.stdout
+    for kind in ("png", "pdf", "csv"):
+        assert (tmp_path / f"{measure}.{kind}").stat().st_size > 100
+        assert f"wrote {tmp_path / measure}.{kind}" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["ckpt.pt", "elsewhere", *(f"{measure}.{kind}" for kind in ("png", "pdf", "csv"))]
+    )
+    assert "Warning" not in result.stderr and "glyph" not in result.stderr.lower()
+
+
+def json_of(output: str) -> dict:
+    """The one JSON object that standard output holds, and nothing else."""
+    assert output.count("\n") == 1
+    return json.loads(output)
+
+
+def test_filter_response_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["model", "dataset", "users", "responses"]
+    assert (result["model"], result["dataset"]) == (model.name, model.checkpoint["dataset"]["name"])
+    windows = full_windows(model.probe.input_ids)
+    assert result["users"] == len(windows) and f"{len(windows):,} users" in err
+    expected = FilterResponse.from_captures(spectral.capture(model, windows)).summary()
+    assert [list(record) for record in result["responses"]] == [list(record) for record in expected]
+    for record, other in zip(result["responses"], expected, strict=True):
+        assert record["head"] == other["head"] and record["layer"] == other["layer"]
+        assert record["gain_dc_db"] == pytest.approx(0, abs=1e-5)
+        for key in ("gain_nyquist_db", "cutoff", "hfc_lfc"):
+            value = math.nan if record[key] is None else record[key]
+            assert value == pytest.approx(other[key], nan_ok=True)
+
+
+def test_singular_values_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, _ = call("singular_values", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["layers"]
+    assert [layer["layer"] for layer in result["layers"]] == list(range(model.config.num_layers + 1))
+    users = model.probe.input_ids[model.probe.uniform]
+    expected = LayerSpectra.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
+    for layer, other in zip(result["layers"], expected, strict=True):
+        assert list(layer) == ["layer", "effective_rank", "stable_rank", "singular_values"]
+        np.testing.assert_allclose(layer["singular_values"], other["singular_values"], rtol=1e-6)
+        assert layer["effective_rank"] == pytest.approx(other["effective_rank"])
+
+
+def test_cosine_similarity_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, _ = call("cosine_similarity", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["layers"]
+    users = model.probe.input_ids[model.probe.uniform]
+    expected = LayerSimilarity.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
+    for layer, other in zip(result["layers"], expected, strict=True):
+        assert layer == pytest.approx(other)
+        assert list(layer) == ["layer", "between_users", "within_sequence"]
+
+
+def test_theorem1_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, err = call("theorem1", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0 and "1 user with a full window" in err
+    result = json_of(out)
+    assert list(result) == ["cases"]
+    names = [case["name"] for case in result["cases"]]
+    heads = model.config.num_layers * model.config.num_heads
+    assert len(names) == len(set(names)) == 2 * (4 + 2 * heads)
+    for case in result["cases"]:
+        assert list(case) == [
+            "name",
+            "n",
+            "causal",
+            "lambda2",
+            "predicted_slope",
+            "fitted_slope",
+            "limit",
+        ]
+        assert case["causal"] == ("causal" in case["name"])
+        if "exceptional" in case["name"]:
+            assert case["predicted_slope"] == 0 and case["limit"] != 0
+        else:
+            assert case["limit"] == 0
+            assert case["predicted_slope"] == pytest.approx(math.log(case["lambda2"]))
+            assert case["fitted_slope"] == pytest.approx(case["predicted_slope"], rel=0.05)
+
+
+def test_table_of_the_filter_is_printed_and_saved(call, checkpoint, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--out", tmp_path)
+    assert code == 0 and "full windows" in err
+    header, *rows = out.splitlines()
+    assert header.split() == ["layer", "head", "gain_dc_db", "gain_nyquist_db", "cutoff", "hfc_lfc"]
+    assert rows[0].split()[:3] == ["1", "1", "0.00"]
+    table = pd.read_csv(tmp_path / "filter_response.csv")
+    assert {"layer", "head", "frequency", "gain_db", "window"} <= set(table.columns)
+    assert set(table["window"]) == {"real"}
+
+
+def test_padding_is_shown_beside_the_real_positions(call, checkpoint, model, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--padding", "--json", "--out", tmp_path)
+    assert code == 0 and "padding included" in err
+    result = json_of(out)
+    everyone = model.probe.input_ids[model.probe.uniform]
+    assert result["padding"]["users"] == int((everyone > 0).any(1).sum())
+    assert len(result["padding"]["responses"]) == len(result["responses"])
+    plain = json_of(call("filter_response", checkpoint, "--json", "--out", tmp_path)[1])
+    assert result["responses"] == plain["responses"]
+    code, out, _ = call("filter_response", checkpoint, "--padding", "--out", tmp_path)
+    assert out.splitlines()[0].split()[0] == "window"
+    assert set(pd.read_csv(tmp_path / "filter_response.csv")["window"]) == {"real", "padded"}
+
+
+def test_users_of_one_length_are_measured_on_their_own_positions(call, checkpoint, model, lengths, tmp_path):
+    n = int(lengths[lengths < model.config.max_len].mode().values)
+    code, out, err = call("filter_response", checkpoint, "--length", n, "--c", 1, "--json", "--out", tmp_path)
+    assert code == 0 and f"exactly {n} items" in err
+    result = json_of(out)
+    assert result["users"] == int((lengths == n).sum())
+    captures = spectral.capture(model, of_length(model.probe.input_ids, n))
+    expected = FilterResponse.from_captures(captures, c=1, length=n).summary()
+    assert result["responses"][0]["gain_nyquist_db"] == pytest.approx(expected[0]["gain_nyquist_db"])
+    assert result["responses"][0]["gain_dc_db"] == pytest.approx(0, abs=1e-5)
+    for measure in ("singular_values", "cosine_similarity"):
+        if int((lengths[model.probe.uniform] == n).sum()) >= 2:
+            assert call(measure, checkpoint, "--length", n, "--out", tmp_path)[0] == 0
+
+
+def test_theorem1_of_a_short_user_shows_what_padding_does(call, checkpoint, model, lengths, tmp_path):
+    n = int(lengths[(lengths < model.config.max_len) & (lengths > 2)].mode().values)
+    code, out, _ = call("theorem1", checkpoint, "--length", n, "--out", tmp_path)
+    assert code == 0
+    padding = model.config.max_len - n
+    rows = [line for line in out.splitlines() if f"causal, {padding} of padding" in line]
+    assert rows and all(line.split()[-2] == str(padding) for line in rows)  # the first real position
+
+
+def test_the_first_users_are_measured_with_max_users(call, checkpoint, tmp_path):
+    code, out, err = call("singular_values", checkpoint, "--max-users", 3, "--json", "--out", tmp_path)
+    assert code == 0 and "3 users" in err
+    assert all(len(layer["singular_values"]) == 3 for layer in json_of(out)["layers"])
+    code, out, _ = call("filter_response", checkpoint, "--max-users", 2, "--json", "--out", tmp_path)
+    assert json_of(out)["users"] == 2
+
+
+def test_batch_size_changes_nothing(call, checkpoint, tmp_path):
+    results = [
+        json_of(call("filter_response", checkpoint, "--json", "--out", tmp_path, "--batch-size", size)[1])
+        for size in (7, 1000)
+    ]
+    for one, other in zip(results[0]["responses"], results[1]["responses"], strict=True):
+        assert one.pop("head") == other.pop("head")
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-4)
+
+
+def test_the_dataset_of_the_checkpoint_can_be_named(call, checkpoint, model, tmp_path):
+    source = model.checkpoint["dataset"]["source"]
+    sequences = datasets.load(source)
+    code, _, err = call("singular_values", checkpoint, "--data", source, "--json", "--out", tmp_path)
+    assert code == 0 and f"{sequences.num_users:,} users" in err and "note:" not in err
+    code, _, err = call("cosine_similarity", checkpoint, "--split", "valid", "--out", tmp_path)
+    assert code == 0 and f"on {sequences.name}" in err
+
+
+def test_a_file_of_other_sequences_is_measured_and_said_to_be_other(call, checkpoint, tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("1 1 2 3 4 5\n2 5 4 3 2 1\n3 2 4 1 3 5\n")
+    code, out, err = call("singular_values", checkpoint, "--data", file, "--json", "--out", tmp_path)
+    assert code == 0 and "note: mine is not the data of the checkpoint" in err
+    assert len(json_of(out)["layers"][0]["singular_values"]) == 3
+    code, _, err = call("filter_response", checkpoint, "--data", file, "--out", tmp_path)
+    assert code == 2 and "the most common lengths are 4 (3 users)" in err
+    code, _, err = call("filter_response", checkpoint, "--data", file, "--padding", "--json", "--out", tmp_path)
+    assert code == 0  # there is something to show
+
+
+def test_unknown_items_are_refused(call, checkpoint, model, tmp_path):
+    file = tmp_path / "more.txt"
+    file.write_text(f"1 1 2 {model.config.num_items + 1}\n2 1 2 3\n")
+    code, out, err = call("cosine_similarity", checkpoint, "--data", file, "--out", tmp_path)
+    assert code == 2 and out == ""
+    assert f"items up to {model.config.num_items + 1}" in err and f"items up to {model.config.num_items};" in err
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--split", "tset"], "split"),
+        (["--format", "png,gif"], "'gif'"),
+        (["--format", ","], "choose from png, pdf and csv"),
+        (["--device", "tpu"], "device 'tpu' cannot be used"),
+        (["--data", "no-such-data"], "no-such-data"),
+        (["--max-users", "0"], "--max-users"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--length", "0"], "--length"),
+        (["--length", "1000"], "length must lie in 1.."),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_exit_code_2(call, checkpoint, tmp_path, measure, arguments, message):
+    code, out, err = call(measure, checkpoint, "--out", tmp_path, *arguments)
+    assert code == 2 and out == "" and message in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("measure", ["filter_response", "theorem1"])
+@pytest.mark.parametrize("c", ["2", "0", "-1", "1001"])
+def test_impossible_numbers_of_modes_are_refused(call, checkpoint, tmp_path, measure, c):
+    code, _, err = call(measure, checkpoint, "--out", tmp_path, f"--c={c}")
+    assert code == 2 and "--c must be odd and lie in 1.." in err
+
+
+def test_other_mistakes_are_named(call, checkpoint, tmp_path):
+    code, _, err = call("cosine_similarity", checkpoint, "--convention", "mean", "--out", tmp_path)
+    assert code == 2 and "choose one of pairs, published" in err
+    code, _, err = call("theorem1", checkpoint, "--length", 1, "--out", tmp_path)
+    assert code == 2 and ("must be below" in err or "most common lengths" in err)
+    code, _, err = call("cosine_similarity", checkpoint, "--max-users", 1, "--out", tmp_path)
+    assert code == 2 and "at least 2 users" in err
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_checkpoints_that_are_none_are_refused_and_nothing_is_made(call, tmp_path, measure):
+    code, out, err = call(measure, tmp_path / "nowhere" / "ckpt.pt")
+    assert code == 2 and out == "" and "No such file" in err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "text.pt").write_text("hello")
+    code, _, err = call(measure, tmp_path / "text.pt")
+    assert code == 2 and "text.pt" in err
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_computed(call, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = call("singular_values", checkpoint, "--out", tmp_path / "file")
+    assert code == 2 and out == "" and str(tmp_path / "file") in err
+    code, out, err = call("singular_values", checkpoint, "--out", tmp_path / "file" / "below")
+    assert code == 2 and out == "" and str(tmp_path / "file") in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(call, checkpoint, tmp_path):
+    tmp_path.chmod(0o500)
+    code, out, err = call("singular_values", checkpoint, "--out", tmp_path)
+    tmp_path.chmod(0o700)
+    assert code == 2 and out == "" and "cannot be written" in err
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_help_explains(call, measure):
+    code, out, _ = call(measure, "--help")
+    assert code == 0
+    for option in ("--data", "--split", "--max-users", "--format", "--device", "--json", "--out"):
+        assert option in out
+
+
+def test_formats_are_chosen(call, checkpoint, tmp_path):
+    code, _, _ = call("theorem1", checkpoint, "--format", "csv, pdf", "--out", tmp_path / "new" / "folder")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["theorem1.csv", "theorem1.pdf"]
+
+
+def test_other_models_are_measured_alike(call, sasrec_checkpoint, tmp_path):
+    for measure in MEASURES:
+        assert call(measure, sasrec_checkpoint, "--out", tmp_path)[0] == 0
+
+
+def test_probe_users_kept_for_their_full_window_are_left_out_of_measures_of_all_users(model):
+    from spectral.command_line import Subject
+
+    probe = model.probe
+    subject = Subject(model, "x", probe.input_ids, torch.zeros_like(probe.uniform), None, 8)
+    assert len(subject.full_windows()) == len(full_windows(probe.input_ids))
+    with pytest.raises(datasets.DataError, match="at least 2 users"):
+        subject.users(at_least=2)
+
+
+def test_the_same_name_is_a_function_and_a_package_of_a_command():
+    assert callable(spectral.singular_values) and callable(spectral.cosine_similarity) and callable(spectral.theorem1)
+    package = importlib.import_module("spectral.singular_values")
+    assert package.singular_values is spectral.singular_values
+    assert importlib.import_module("spectral.theorem1.__main__").theorem1 is spectral.theorem1
+    assert spectral.singular_values(np.eye(3)).effective_rank == pytest.approx(3)
+
+
+def test_everything_public_is_there():
+    for name in spectral.__all__:
+        assert getattr(spectral, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = spectral.nothing
+
+
+@pytest.mark.paper_data
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_dataset_of_the_size_of_lastfm_takes_seconds(measure, tmp_path):
+    """1,090 users with the parameters of LastFM, imports included; the limit is twice what is promised."""
+    from models import checkpoint as files
+    from models.registry import build, configure
+
+    folder = os.environ.get("SPECTRAL_DATA_DIR")
+    if not folder:
+        pytest.skip("SPECTRAL_DATA_DIR names no folder with the paper's datasets")
+    sequences = datasets.load("lastfm")
+    network = build(configure("sasrec", sequences.num_items))
+    network.initialise(0)
+    content = files.pack(
+        network,
+        dataset=files.describe_dataset(sequences),
+        training={},
+        metrics={},
+        seed=0,
+        probe=files.draw_probe(sequences, 50),
+    )
+    files.save(content, tmp_path / "lastfm.pt")
+    start = time.perf_counter()
+    command = [sys.executable, "-m", f"spectral.{measure}", str(tmp_path / "lastfm.pt"), "--data", "lastfm"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert time.perf_counter() - start < 12
