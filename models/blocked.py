@@ -52,6 +52,17 @@ def attend_one(
     return _AttendOne.apply(x, query, mask, dropout_mask, scale)
 
 
+def frequency_filter(
+    x: Tensor, at: Tensor, basis: Tensor, basis_at: Tensor, beta: Tensor, dropout_mask: Tensor | None
+) -> Tensor:
+    """Return at + dropout(LFC + beta HFC), the input of the frequency layer's LayerNorm, at some positions.
+
+    x: (B, N, D); at: (B, M, D), its values at these positions; basis: (N, c) of the low frequencies, basis_at: (M, c)
+    its rows at these positions; beta: (D,) or (1,); dropout_mask: (B, M, D) or None. Returns (B, M, D).
+    """
+    return _FrequencyFilter.apply(x, at, basis, basis_at, beta, dropout_mask)
+
+
 def _blocks(x: Tensor) -> list[slice]:
     size = CACHED_ROWS if x.device.type == "cpu" else max(len(x), 1)
     return [slice(start, start + size) for start in range(0, len(x), size)]
@@ -130,8 +141,8 @@ class _Attention(torch.autograd.Function):
             probability = dropped = ctx.probabilities[index].flatten(0, 1)
             if ctx.dropout_masks is not None:
                 dropped = probability * ctx.dropout_masks[index].flatten(0, 1)
-            weighted = (grad_context @ value.mT) * dropped  # dL/dP * P, where P is the softmax
-            grad_scores = torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
+            weighted = torch.bmm(grad_context, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
+            grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
             grads = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
             grad_grid = torch.stack([_merge_heads(part, ctx.heads) for part in grads], dim=2)  # (b, T, 3, H, D / H)
             grad_qkv = group.to_rows(grad_grid)
@@ -162,6 +173,30 @@ class _AttendOne(torch.autograd.Function):
         # Both ways from x to the output in one product: the positions as keys, and as values.
         grad_x = torch.cat([grad_scores, dropped], dim=1).mT @ torch.cat([query, grad_mixed], dim=1)
         return grad_x, grad_scores @ x, None, None, None
+
+
+class _FrequencyFilter(torch.autograd.Function):
+    """LFC + beta HFC = beta x + (1 - beta) LFC, where LFC = U (U^T x): c modes go between positions, not N."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, at: Tensor, basis: Tensor, basis_at: Tensor, beta: Tensor, dropout_mask: Tensor | None
+    ) -> Tensor:
+        modes = basis.T @ x  # (B, c, D)
+        filtered = (beta * at).baddbmm_(basis_at.expand(len(x), -1, -1), (1 - beta) * modes)
+        ctx.save_for_backward(at, basis, basis_at, beta, dropout_mask, modes)
+        return filtered.add_(at) if dropout_mask is None else filtered.mul_(dropout_mask).add_(at)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        at, basis, basis_at, beta, dropout_mask, modes = ctx.saved_tensors
+        grad_filtered = grad if dropout_mask is None else grad * dropout_mask
+        grad_modes = basis_at.T @ grad_filtered  # of LFC = U modes
+        # Summed over sequences and positions; LFC's part is summed over its modes instead.
+        grad_beta = (grad_filtered * at).sum((0, 1)) - (grad_modes * modes).sum((0, 1))
+        grad_x = basis @ ((1 - beta) * grad_modes)
+        return grad_x, torch.addcmul(grad, beta, grad_filtered), None, None, grad_beta.sum_to_size(beta.shape), None
 
 
 def _queries_keys_values(grid: Tensor, heads: int) -> list[Tensor]:

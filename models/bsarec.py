@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from models.dropout import MaskSource
@@ -47,12 +46,12 @@ class BSARecMixer(Mixer):
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included."""
-        attended, attention = self.attention(x, layout)
-        return torch.lerp(attended, self.frequency(x), self.alpha), attention
+        attended, attention = self.attention(x, layout, 1 - self.alpha)
+        return attended + self.frequency(x, self.alpha), attention
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer."""
-        return torch.lerp(self.attention.last(x, at, mask), self.frequency.last(x, at), self.alpha)
+        return self.attention.last(x, at, mask, 1 - self.alpha) + self.frequency.last(x, at, self.alpha)
 
 
 class BSARec(Encoder):

@@ -33,7 +33,8 @@ class MaskSource:
         size = shape.numel()
         if p == 0.5:
             words = self._random_words(-(-size // len(_SHIFTS)))
-            return ((words << _SHIFTS) & _TWO).view(torch.float32).view(-1)[:size].view(shape)
+            coins = (words << _SHIFTS).bitwise_and_(_TWO).view(torch.float32)
+            return coins.view(-1)[:size].view(shape)
         dropped = self._random_words(size) < round(p * 2**32) - 2**31
         return torch.where(dropped, 0.0, 1 / (1 - p)).view(shape)
 

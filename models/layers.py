@@ -9,6 +9,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models import blocked
 from models.dropout import Dropout, MaskSource
@@ -40,10 +41,17 @@ class AddNorm(nn.Module):
         self.dropout = Dropout(p, masks)
         self.norm = nn.LayerNorm(size, eps=NORM_EPS)
 
-    def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Return the normalised sum of a layer's output y and its input x, (..., D)."""
+    def forward(self, y: Tensor, x: Tensor, share: float = 1.0) -> Tensor:
+        """Return the normalised sum of a layer's output y and its input x, (..., D), times `share`."""
         mask = self.dropout.mask(y.shape, y.device)
-        return self.norm(y + x if mask is None else torch.addcmul(x, y, mask))
+        return self.normalise(y + x if mask is None else torch.addcmul(x, y, mask), share)
+
+    def normalise(self, total: Tensor, share: float) -> Tensor:
+        """Return LayerNorm(total) * share; the share goes into the weights, which are few."""
+        norm = self.norm
+        if share == 1:
+            return norm(total)
+        return functional.layer_norm(total, norm.normalized_shape, norm.weight * share, norm.bias * share, norm.eps)
 
 
 class Mixer(nn.Module):
@@ -73,16 +81,16 @@ class SelfAttention(Mixer):
         self.attention_dropout = Dropout(p, masks)
         self.add_norm = AddNorm(size, p, masks)
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """See Mixer; the attention of a group is (b, H, T, T), before dropout."""
+    def forward(self, x: Tensor, layout: Layout, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+        """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
         context, attention = blocked.attention(
             x, self.qkv.weight, self.qkv.bias, layout.groups, dropout_masks, self.heads
         )
-        return self.add_norm(self.output(context), x), attention
+        return self.add_norm(self.output(context), x, share), attention
 
-    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-        """See Mixer; the last query alone needs no projection to N keys and values.
+    def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
+        """See Mixer; the output is multiplied by `share`. The last query alone needs no projection to N keys and values.
 
         q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see,
         and that sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
@@ -94,7 +102,7 @@ class SelfAttention(Mixer):
         dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
         mixed, weight = blocked.attend_one(x, query.transpose(0, 1), mask, dropout_mask, self.scale)
         context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
-        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at)
+        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
 
     def _shape(self, group: Group) -> tuple[int, int, int, int]:
         sequences, _, length, _ = group.mask.shape
@@ -122,20 +130,19 @@ class FrequencyLayer(nn.Module):
         """The gain of the high frequencies, (D,) or (1,)."""
         return self.sqrt_beta**2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, N, D), N the length that the layer is for. Returns (B, N, D)."""
-        return self._filter(x, x, self.basis)
+    def forward(self, x: Tensor, share: float) -> Tensor:
+        """x: (B, N, D), N the length that the layer is for. Returns the output (B, N, D), times `share`."""
+        return self._filter(x, x, self.basis, share)
 
-    def last(self, x: Tensor, at: Tensor) -> Tensor:
-        """Return the output at the last position alone, (B, D), from x (B, N, D) and its last position (B, D)."""
-        return self._filter(x, at[:, None], self.basis[-1:])[:, 0]
+    def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
+        """The same at the last position alone, (B, D), from x (B, N, D) and its last position `at` (B, D)."""
+        return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
 
-    def _filter(self, x: Tensor, at: Tensor, basis: Tensor) -> Tensor:
-        """Return beta x + (1 - beta) low = low + beta (x - low) at some positions, given their rows of the basis."""
-        beta = self.beta
-        basis = basis.to(x.dtype)
-        modes = self.basis.to(x.dtype).T @ x  # (B, c, D)
-        return self.add_norm(torch.addcmul(basis @ ((1 - beta) * modes), beta, at), at)
+    def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, share: float) -> Tensor:
+        dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
+        basis, basis_at = self.basis.to(x.dtype), basis_at.to(x.dtype)
+        total = blocked.frequency_filter(x, at, basis, basis_at, self.beta, dropout_mask)
+        return self.add_norm.normalise(total, share)
 
 
 class FeedForward(nn.Module):

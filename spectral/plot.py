@@ -60,6 +60,7 @@ MODEL_NAMES = {
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+VIOLET = "#7F3C8D"  # where black is taken by predictions
 PREDICTED: dict[str, Any] = {
     "color": "black",
     "linestyle": ":",
@@ -370,7 +371,7 @@ def _matrix_name(case: Case) -> str:
 def _matrix_styles(cases: list[Case]) -> dict[str, dict[str, Any]]:
     """How to draw the cases of each matrix: told apart if there are few, else by kind."""
     matrices = {_matrix_name(case): case.causal for case in cases}
-    models = list(MODEL_STYLES.values())
+    models = [line | {"color": VIOLET} if line["color"] == "#000000" else line for line in MODEL_STYLES.values()]
     if len(matrices) <= MOST_LABELS:
         return {
             name: models[index] | {"linestyle": "-", "linewidth": 1.0, "markersize": 3.0, "label": name}

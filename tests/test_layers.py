@@ -111,6 +111,21 @@ def test_one_query_attends_as_it_does_among_all():
     assert torch.autograd.gradcheck(lambda x, q: blocked.attend_one(x, q, mask, drop, 0.3), (x, query))
 
 
+@pytest.mark.parametrize("beta_size", [1, 4])
+@pytest.mark.parametrize("last_only", [False, True])
+def test_the_frequency_filter_is_low_plus_beta_high(beta_size, last_only):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    beta = torch.rand(beta_size, dtype=torch.float64, requires_grad=True)
+    basis = low_pass_basis(6, 3)
+    rows = slice(-1, None) if last_only else slice(None)
+    drop = torch.randint(0, 2, (2, 1 if last_only else 6, 4)) * 2.0
+    run = lambda x, beta: blocked.frequency_filter(x, x[:, rows], basis, basis[rows], beta, drop)  # noqa: E731
+    low = basis @ (basis.T @ x)
+    torch.testing.assert_close(run(x, beta), (x + 0)[:, rows] + drop * (low + beta * (x - low))[:, rows])
+    assert torch.autograd.gradcheck(run, (x, beta))
+
+
 @given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30), cached=st.integers(1, 60))
 @settings(deadline=None, max_examples=60)
 def test_a_layout_of_real_positions_holds_each_of_them_once(lengths, cached):
