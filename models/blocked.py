@@ -6,39 +6,55 @@ The functions here are ordinary differentiable functions with a hand-written bac
 the tests compare both with plain float64 code.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layout import CACHED_ROWS, Group
 
 
-def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """Return w2 gelu(w1 x + b1) + b2 with the exact (erf) GELU; x: (..., D)."""
-    return _FeedForward.apply(x.flatten(end_dim=-2), w1, b1, w2, b2).view(x.shape)
+@dataclass(frozen=True)
+class End:
+    """How a layer ends, LayerNorm(dropout(y) + x): weight and bias (D,) of the norm, and the mask of the dropout."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+    dropout_mask: Tensor | None  # in the shape of x
+
+
+def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end: End) -> Tensor:
+    """Return the layer of w2 gelu(w1 x + b1) + b2 with the exact (erf) GELU, up to its end; x: (..., D)."""
+    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
+    rows = x.flatten(end_dim=-2)
+    return _FeedForward.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
 
 
 def attention(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    qkv: nn.Linear,
+    output: nn.Linear,
+    end: End,
     groups: list[Group],
     dropout_masks: list[Tensor] | None,
     heads: int,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Multi-head scaled dot-product attention, up to and without the output projection.
+    """Return the layer of multi-head scaled dot-product attention, up to its end.
 
-    x: (..., D), the rows that the groups are made of; weight: (3 D, D) and bias: (3 D,), query, key and value
-    stacked; dropout_masks: for each group (b, H, T, T), multiplied to the probabilities, or None.
-    Returns the heads' outputs side by side, in the shape of x, and for each group the probabilities before dropout
-    (b, H, T, T); no gradient flows back from the latter.
+    x: (..., D), the rows that the groups are made of; qkv: D -> 3 D, query, key and value stacked; output: D -> D, of
+    the heads side by side; dropout_masks: for each group (b, H, T, T), multiplied to the probabilities, or None.
+    Returns the output, in the shape of x, and for each group the probabilities before dropout (b, H, T, T); no gradient
+    flows back from the latter.
     """
     probabilities: list[Tensor] = []
+    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
+    weights = (qkv.weight, qkv.bias, output.weight, output.bias, end.weight, end.bias)
     rows = x.flatten(end_dim=-2)
-    context = _Attention.apply(rows, weight, bias, groups, dropout_masks, heads, probabilities)
-    return context.view(x.shape), probabilities
+    result = _Attention.apply(rows, *weights, end.eps, mask, groups, dropout_masks, heads, probabilities)
+    return result.view(x.shape), probabilities
 
 
 def attend_one(
@@ -68,29 +84,71 @@ def _blocks(x: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
+def _finish(
+    x: Tensor, y: Tensor, dropout_mask: Tensor | None, rows: slice, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """End a layer for some rows of x; returns output, dropout(y) + x, and its mean and inverse deviation."""
+    total = x[rows] + y if dropout_mask is None else torch.addcmul(x[rows], y, dropout_mask[rows])
+    output, mean, rstd = torch.native_layer_norm(total, [x.shape[-1]], weight, bias, eps)
+    return output, total, mean, rstd
+
+
+def _unfinish(
+    grad: Tensor,
+    finished: tuple[Tensor, Tensor, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    mask: Tensor | None,
+    rows: slice,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derive the end of a layer for some rows; returns the gradients by dropout(y) + x, y, weight and bias."""
+    grad_total, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
+        grad[rows], finished[0], [grad.shape[-1]], *finished[1:], weight, bias, [True, True, True]
+    )
+    return grad_total, grad_total if mask is None else grad_total * mask[rows], grad_weight, grad_bias
+
+
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-        inner, output = x.new_empty(len(x), len(w1)), x.new_empty(len(x), len(w2))
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+    ) -> Tensor:
+        inner, output = x.new_empty(len(x), len(w1)), torch.empty_like(x)
+        ctx.finished = []
         for rows in _blocks(x):
             torch.addmm(b1, x[rows], w1.T, out=inner[rows])
-            torch.addmm(b2, functional.gelu(inner[rows]), w2.T, out=output[rows])
-        ctx.save_for_backward(x, inner, w1, w2)
+            y = torch.addmm(b2, functional.gelu(inner[rows]), w2.T)
+            output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
+            ctx.finished.append(finished)
+        ctx.save_for_backward(x, inner, w1, w2, weight, bias, dropout_mask)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, inner, w1, w2 = ctx.saved_tensors
-        grad_x, grad_w1, grad_w2 = torch.empty_like(x), torch.zeros_like(w1), torch.zeros_like(w2)
-        grad_b1 = w1.new_zeros(len(w1))
-        for rows in _blocks(x):
-            grad_w2.addmm_(grad[rows].T, functional.gelu(inner[rows]))
-            grad_inner = torch.ops.aten.gelu_backward(grad[rows] @ w2, inner[rows])
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, inner, w1, w2, weight, bias, dropout_mask = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
+        for rows, finished in zip(_blocks(x), ctx.finished, strict=True):
+            grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
+            grad_weight += grads[0]
+            grad_bias += grads[1]
+            grad_w2.addmm_(grad_y.T, functional.gelu(inner[rows]))
+            grad_b2 += grad_y.sum(0)
+            grad_inner = torch.ops.aten.gelu_backward(grad_y @ w2, inner[rows])
             grad_w1.addmm_(grad_inner.T, x[rows])
-            grad_b1.add_(grad_inner.sum(0))
-            torch.mm(grad_inner, w1, out=grad_x[rows])
-        return grad_x, grad_w1, grad_b1, grad_w2, grad.sum(0)
+            grad_b1 += grad_inner.sum(0)
+            torch.addmm(grad_total, grad_inner, w1, out=grad_x[rows])  # through the residual and through the layer
+        return grad_x, *sums, None, None
 
 
 class _Attention(torch.autograd.Function):
@@ -98,58 +156,72 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        w_qkv: Tensor,
+        b_qkv: Tensor,
+        w_out: Tensor,
+        b_out: Tensor,
         weight: Tensor,
         bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
         groups: list[Group],
         dropout_masks: list[Tensor] | None,
         heads: int,
         probabilities: list[Tensor],
     ) -> Tensor:
         ctx.scale = (x.shape[-1] // heads) ** -0.5
-        qkv, context = x.new_empty(len(x), len(weight)), torch.empty_like(x)
+        qkv, context, output = x.new_empty(len(x), len(w_qkv)), torch.empty_like(x), torch.empty_like(x)
+        ctx.finished = []
         for index, group in enumerate(groups):
-            torch.addmm(bias, x[group.rows], weight.T, out=qkv[group.rows])
-            query, key, value = _queries_keys_values(group.to_grid(qkv[group.rows]), heads)
+            rows = group.rows
+            torch.addmm(b_qkv, x[rows], w_qkv.T, out=qkv[rows])
+            query, key, value = _queries_keys_values(group.to_grid(qkv[rows]), heads)
             mask = group.mask.to(x.dtype).expand(-1, heads, -1, -1)
             scores = torch.baddbmm(mask.flatten(0, 1), query, key.mT, alpha=ctx.scale)
             probability = scores.softmax(dim=-1)  # (b H, T, T), rows are queries, each sums to 1
             probabilities.append(probability.unflatten(0, (-1, heads)))
             if dropout_masks is not None:
                 probability = probability * dropout_masks[index].flatten(0, 1)
-            context[group.rows] = group.to_rows(_merge_heads(probability @ value, heads))
-        ctx.groups, ctx.dropout_masks, ctx.heads, ctx.probabilities = (
-            groups,
-            dropout_masks,
-            heads,
-            probabilities,
-        )
-        ctx.save_for_backward(x, weight, qkv)
-        return context
+            context[rows] = group.to_rows(_merge_heads(probability @ value, heads))
+            y = torch.addmm(b_out, context[rows], w_out.T)
+            output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
+            ctx.finished.append(finished)
+        ctx.groups, ctx.dropout_masks, ctx.heads, ctx.probabilities = groups, dropout_masks, heads, probabilities
+        ctx.save_for_backward(x, w_qkv, w_out, weight, bias, dropout_mask, qkv, context)
+        return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, qkv = ctx.saved_tensors
-        grad_x, grad_weight, grad_bias = (
-            torch.empty_like(x),
-            torch.zeros_like(weight),
-            weight.new_zeros(len(weight)),
-        )
+        x, w_qkv, w_out, weight, bias, dropout_mask, qkv, context = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        sums = _zeros(w_qkv, w_qkv[:, 0], w_out, bias, weight, bias)
+        grad_w_qkv, grad_b_qkv, grad_w_out, grad_b_out, grad_weight, grad_bias = sums
         for index, group in enumerate(ctx.groups):
-            query, key, value = _queries_keys_values(group.to_grid(qkv[group.rows]), ctx.heads)
-            grad_context = _split_heads(group.to_grid(grad[group.rows]), ctx.heads)
+            rows = group.rows
+            grad_total, grad_y, *grads = _unfinish(grad, ctx.finished[index], weight, bias, dropout_mask, rows)
+            grad_weight += grads[0]
+            grad_bias += grads[1]
+            grad_w_out.addmm_(grad_y.T, context[rows])
+            grad_b_out += grad_y.sum(0)
+            query, key, value = _queries_keys_values(group.to_grid(qkv[rows]), ctx.heads)
+            grad_context = _split_heads(group.to_grid(grad_y @ w_out), ctx.heads)
             probability = dropped = ctx.probabilities[index].flatten(0, 1)
             if ctx.dropout_masks is not None:
                 dropped = probability * ctx.dropout_masks[index].flatten(0, 1)
             weighted = torch.bmm(grad_context, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
             grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
-            grads = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
-            grad_grid = torch.stack([_merge_heads(part, ctx.heads) for part in grads], dim=2)  # (b, T, 3, H, D / H)
-            grad_qkv = group.to_rows(grad_grid)
-            grad_weight.addmm_(grad_qkv.T, x[group.rows])
-            grad_bias.add_(grad_qkv.sum(0))
-            torch.mm(grad_qkv, weight, out=grad_x[group.rows])
-        return grad_x, grad_weight, grad_bias, None, None, None, None
+            parts = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
+            grad_grid = torch.stack([_merge_heads(part, ctx.heads) for part in parts], dim=2)
+            grad_qkv = group.to_rows(grad_grid)  # of (b, T, 3, H, D / H)
+            grad_w_qkv.addmm_(grad_qkv.T, x[rows])
+            grad_b_qkv += grad_qkv.sum(0)
+            torch.addmm(grad_total, grad_qkv, w_qkv, out=grad_x[rows])  # through the residual and through the layer
+        return grad_x, *sums, *[None] * 6
+
+
+def _zeros(*like: Tensor) -> list[Tensor]:
+    return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
 
 
 class _AttendOne(torch.autograd.Function):

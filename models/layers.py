@@ -47,11 +47,13 @@ class AddNorm(nn.Module):
         return self.normalise(y + x if mask is None else torch.addcmul(x, y, mask), share)
 
     def normalise(self, total: Tensor, share: float) -> Tensor:
-        """Return LayerNorm(total) * share; the share goes into the weights, which are few."""
-        norm = self.norm
-        if share == 1:
-            return norm(total)
-        return functional.layer_norm(total, norm.normalized_shape, norm.weight * share, norm.bias * share, norm.eps)
+        """Return LayerNorm(total) * share."""
+        end = self.end(None, share)
+        return functional.layer_norm(total, total.shape[-1:], end.weight, end.bias, end.eps)
+
+    def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> blocked.End:
+        """Return what `models.blocked` needs to end a layer; the share goes into the weights, which are few."""
+        return blocked.End(self.norm.weight * share, self.norm.bias * share, self.norm.eps, dropout_mask)
 
 
 class Mixer(nn.Module):
@@ -84,10 +86,8 @@ class SelfAttention(Mixer):
     def forward(self, x: Tensor, layout: Layout, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
-        context, attention = blocked.attention(
-            x, self.qkv.weight, self.qkv.bias, layout.groups, dropout_masks, self.heads
-        )
-        return self.add_norm(self.output(context), x, share), attention
+        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
+        return blocked.attention(x, self.qkv, self.output, end, layout.groups, dropout_masks, self.heads)
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
         """See Mixer; the output is multiplied by `share`. The last query alone needs no projection to N keys and values.
@@ -156,6 +156,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
-        return self.add_norm(
-            blocked.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias), x
-        )
+        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
+        return blocked.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)

@@ -69,13 +69,28 @@ def test_dropout_only_acts_while_training():
     assert layer.eval()(x) is x
 
 
-def test_blocked_feed_forward_has_the_gradients_of_the_plain_one():
+def random(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+def end_of(x, total):
+    """Return an end with its dropout mask, and what it makes of dropout(y) + x."""
+    end = blocked.End(random(x.shape[-1]), random(x.shape[-1]), 1e-12, torch.randint(0, 2, x.shape) * 2.0)
+    return end, functional.layer_norm(x + end.dropout_mask * total, x.shape[-1:], end.weight, end.bias, end.eps)
+
+
+def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatch):
+    monkeypatch.setattr("models.blocked.CACHED_ROWS", 4)  # several blocks
     torch.manual_seed(0)
-    shapes = [(3, 5, 4), (16, 4), (16,), (4, 16), (4,)]
-    arguments = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    plain = functional.linear(functional.gelu(functional.linear(*arguments[:3])), *arguments[3:])
-    torch.testing.assert_close(blocked.feed_forward(*arguments), plain)
-    assert torch.autograd.gradcheck(blocked.feed_forward, arguments)
+    x, weights = random(3, 5, 4), [random(16, 4), random(16), random(4, 16), random(4)]
+    inner = functional.gelu(functional.linear(x, *weights[:2]))
+    end, expected = end_of(x, functional.linear(inner, *weights[2:]))
+    torch.testing.assert_close(blocked.feed_forward(x, *weights, end), expected)
+
+    def run(x, w1, b1, w2, b2, weight, bias):
+        return blocked.feed_forward(x, w1, b1, w2, b2, blocked.End(weight, bias, end.eps, end.dropout_mask))
+
+    assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -84,18 +99,18 @@ def test_blocked_feed_forward_has_the_gradients_of_the_plain_one():
 def test_blocked_attention_has_numerical_gradients(monkeypatch, heads, layout, dropped):
     monkeypatch.setattr("models.layout.CACHED_ROWS", 8)  # several groups
     torch.manual_seed(0)
-    ids = torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]])
-    made = layout(ids)
+    made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
     assert len(made.groups) > 1
-    rows = made.items.shape
-    x = torch.randn(*rows, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(12, 4, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(12, dtype=torch.float64, requires_grad=True)
-    masks = None
-    if dropped:
-        masks = [torch.randint(0, 2, (len(g.mask), heads, *g.mask.shape[2:])) * 2.0 for g in made.groups]
-    run = lambda *given: blocked.attention(*given, made.groups, masks, heads)[0]  # noqa: E731
-    assert torch.autograd.gradcheck(run, (x, weight, bias))
+    x = random(*made.items.shape, 4)
+    qkv, output = torch.nn.Linear(4, 12).double(), torch.nn.Linear(4, 4).double()
+    end, _ = end_of(x, x)
+    masks = [torch.randint(0, 2, (len(g.mask), heads, *g.mask.shape[2:])) * 2.0 for g in made.groups]
+
+    def run(x, *_):
+        ending = end if dropped else blocked.End(end.weight, end.bias, end.eps, None)
+        return blocked.attention(x, qkv, output, ending, made.groups, masks if dropped else None, heads)[0]
+
+    assert torch.autograd.gradcheck(run, (x, *qkv.parameters(), *output.parameters(), end.weight, end.bias))
 
 
 def test_one_query_attends_as_it_does_among_all():
