@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from models.layout import CACHED_ROWS, Group
@@ -33,28 +33,29 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     return _FeedForward.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
 
 
-def attention(
+def single_head(
     x: Tensor,
-    qkv: nn.Linear,
-    output: nn.Linear,
+    weight: Tensor,
+    bias: Tensor,
+    output_bias: Tensor,
     end: End,
     groups: list[Group],
     dropout_masks: list[Tensor] | None,
-    heads: int,
+    scale: float,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the layer of multi-head scaled dot-product attention, up to its end.
+    """Return the layer of attention with one head, up to its end; its keys are the positions themselves.
 
-    x: (..., D), the rows that the groups are made of; qkv: D -> 3 D, query, key and value stacked; output: D -> D, of
-    the heads side by side; dropout_masks: for each group (b, H, T, T), multiplied to the probabilities, or None.
-    Returns the output, in the shape of x, and for each group the probabilities before dropout (b, H, T, T); no gradient
-    flows back from the latter.
+    x: (..., D), the rows that the groups are made of; weight: (2 D, D) and bias: (2 D,) make queries and values of
+    them, stacked; output_bias: (D,), added to the weighted sums of values; dropout_masks: for each group (b, 1, T, T), multiplied to the probabilities, or None; scale: of the
+    scores. Returns the output, in the shape of x, and for each group the probabilities before dropout (b, 1, T, T); no
+    gradient flows back from the latter.
     """
     probabilities: list[Tensor] = []
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
-    weights = (qkv.weight, qkv.bias, output.weight, output.bias, end.weight, end.bias)
     rows = x.flatten(end_dim=-2)
-    result = _Attention.apply(rows, *weights, end.eps, mask, groups, dropout_masks, heads, probabilities)
-    return result.view(x.shape), probabilities
+    parameters = (weight, bias, output_bias, end.weight, end.bias)
+    output = _SingleHead.apply(rows, *parameters, end.eps, mask, groups, dropout_masks, scale, probabilities)
+    return output.view(x.shape), probabilities
 
 
 def attend_one(
@@ -151,14 +152,13 @@ class _FeedForward(torch.autograd.Function):
         return grad_x, *sums, None, None
 
 
-class _Attention(torch.autograd.Function):
+class _SingleHead(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        w_qkv: Tensor,
-        b_qkv: Tensor,
-        w_out: Tensor,
+        w: Tensor,
+        b: Tensor,
         b_out: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -166,57 +166,53 @@ class _Attention(torch.autograd.Function):
         dropout_mask: Tensor | None,
         groups: list[Group],
         dropout_masks: list[Tensor] | None,
-        heads: int,
+        scale: float,
         probabilities: list[Tensor],
     ) -> Tensor:
-        ctx.scale = (x.shape[-1] // heads) ** -0.5
-        qkv, context, output = x.new_empty(len(x), len(w_qkv)), torch.empty_like(x), torch.empty_like(x)
+        projected, output = x.new_empty(len(x), len(w)), torch.empty_like(x)
         ctx.finished = []
         for index, group in enumerate(groups):
             rows = group.rows
-            torch.addmm(b_qkv, x[rows], w_qkv.T, out=qkv[rows])
-            query, key, value = _queries_keys_values(group.to_grid(qkv[rows]), heads)
-            mask = group.mask.to(x.dtype).expand(-1, heads, -1, -1)
-            scores = torch.baddbmm(mask.flatten(0, 1), query, key.mT, alpha=ctx.scale)
-            probability = scores.softmax(dim=-1)  # (b H, T, T), rows are queries, each sums to 1
-            probabilities.append(probability.unflatten(0, (-1, heads)))
+            torch.addmm(b, x[rows], w.T, out=projected[rows])
+            query, value = group.to_grid(projected[rows]).chunk(2, dim=-1)
+            mask = group.mask.to(x.dtype).squeeze(1)
+            scores = torch.baddbmm(mask, query, group.to_grid(x[rows]).mT, alpha=scale)
+            probability = scores.softmax(dim=-1)  # (b, T, T), rows are queries, each sums to 1
+            probabilities.append(probability[:, None])
             if dropout_masks is not None:
-                probability = probability * dropout_masks[index].flatten(0, 1)
-            context[rows] = group.to_rows(_merge_heads(probability @ value, heads))
-            y = torch.addmm(b_out, context[rows], w_out.T)
+                probability = probability * dropout_masks[index].squeeze(1)
+            y = group.to_rows(probability @ value).add_(b_out)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
             ctx.finished.append(finished)
-        ctx.groups, ctx.dropout_masks, ctx.heads, ctx.probabilities = groups, dropout_masks, heads, probabilities
-        ctx.save_for_backward(x, w_qkv, w_out, weight, bias, dropout_mask, qkv, context)
+        ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
+        ctx.save_for_backward(x, w, weight, bias, dropout_mask, projected)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, w_qkv, w_out, weight, bias, dropout_mask, qkv, context = ctx.saved_tensors
+        x, w, weight, bias, dropout_mask, projected = ctx.saved_tensors
         grad_x = torch.empty_like(x)
-        sums = _zeros(w_qkv, w_qkv[:, 0], w_out, bias, weight, bias)
-        grad_w_qkv, grad_b_qkv, grad_w_out, grad_b_out, grad_weight, grad_bias = sums
+        grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = _zeros(w, w[:, 0], bias, weight, bias)
         for index, group in enumerate(ctx.groups):
             rows = group.rows
             grad_total, grad_y, *grads = _unfinish(grad, ctx.finished[index], weight, bias, dropout_mask, rows)
             grad_weight += grads[0]
             grad_bias += grads[1]
-            grad_w_out.addmm_(grad_y.T, context[rows])
             grad_b_out += grad_y.sum(0)
-            query, key, value = _queries_keys_values(group.to_grid(qkv[rows]), ctx.heads)
-            grad_context = _split_heads(group.to_grid(grad_y @ w_out), ctx.heads)
-            probability = dropped = ctx.probabilities[index].flatten(0, 1)
+            query, value = group.to_grid(projected[rows]).chunk(2, dim=-1)
+            grad_y = group.to_grid(grad_y)
+            probability = dropped = ctx.probabilities[index].squeeze(1)
             if ctx.dropout_masks is not None:
-                dropped = probability * ctx.dropout_masks[index].flatten(0, 1)
-            weighted = torch.bmm(grad_context, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
+                dropped = probability * ctx.dropout_masks[index].squeeze(1)
+            weighted = torch.bmm(grad_y, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
             grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
-            parts = (grad_scores @ key, grad_scores.mT @ query, dropped.mT @ grad_context)
-            grad_grid = torch.stack([_merge_heads(part, ctx.heads) for part in parts], dim=2)
-            grad_qkv = group.to_rows(grad_grid)  # of (b, T, 3, H, D / H)
-            grad_w_qkv.addmm_(grad_qkv.T, x[rows])
-            grad_b_qkv += grad_qkv.sum(0)
-            torch.addmm(grad_total, grad_qkv, w_qkv, out=grad_x[rows])  # through the residual and through the layer
+            grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ grad_y
+            grad_projected = group.to_rows(torch.cat([grad_query, grad_value], dim=-1))
+            grad_w.addmm_(grad_projected.T, x[rows])
+            grad_b += grad_projected.sum(0)
+            grad_total += group.to_rows(grad_scores.mT @ query)  # as keys, beside the residual
+            torch.addmm(grad_total, grad_projected, w, out=grad_x[rows])
         return grad_x, *sums, *[None] * 6
 
 
@@ -269,18 +265,3 @@ class _FrequencyFilter(torch.autograd.Function):
         grad_beta = (grad_filtered * at).sum((0, 1)) - (grad_modes * modes).sum((0, 1))
         grad_x = basis @ ((1 - beta) * grad_modes)
         return grad_x, torch.addcmul(grad, beta, grad_filtered), None, None, grad_beta.sum_to_size(beta.shape), None
-
-
-def _queries_keys_values(grid: Tensor, heads: int) -> list[Tensor]:
-    """(b, T, 3 D) -> 3 of (b H, T, D / H)."""
-    return [_split_heads(part, heads) for part in grid.chunk(3, dim=-1)]
-
-
-def _split_heads(x: Tensor, heads: int) -> Tensor:
-    """(b, T, D) -> (b H, T, D / H)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _merge_heads(x: Tensor, heads: int) -> Tensor:
-    """(b H, T, D / H) -> (b, T, H, D / H)."""
-    return x.unflatten(0, (-1, heads)).transpose(1, 2)

@@ -86,8 +86,37 @@ class SelfAttention(Mixer):
     def forward(self, x: Tensor, layout: Layout, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
+        if self.heads > 1:
+            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), layout.groups, dropout_masks)
+            return self.add_norm(self.output(context).view(x.shape), x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
-        return blocked.attention(x, self.qkv, self.output, end, layout.groups, dropout_masks, self.heads)
+        weights = (*self._merged(), self.output.bias)
+        return blocked.single_head(x, *weights, end, layout.groups, dropout_masks, self.scale)
+
+    def _attend(
+        self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the heads' outputs side by side (rows, D), and the attention of each group."""
+        contexts, attentions = [], []
+        for index, group in enumerate(groups):
+            grid = group.to_grid(qkv[group.rows]).unflatten(-1, (3, self.heads, -1))
+            query, key, value = grid.permute(2, 0, 3, 1, 4)  # (b, H, T, D / H) each
+            scores = query @ key.mT * self.scale + group.mask
+            attention = scores.softmax(dim=-1)  # (b, H, T, T), rows are queries, each sums to 1
+            dropped = attention if dropout_masks is None else attention * dropout_masks[index]
+            contexts.append(group.to_rows((dropped @ value).transpose(1, 2)))
+            attentions.append(attention)
+        return torch.cat(contexts), attentions
+
+    def _merged(self) -> tuple[Tensor, Tensor]:
+        """Return weight (2 D, D) and bias (2 D,) of queries and values that make do without keys and output.
+
+        With one head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y plus a number that is the
+        same for all keys, which softmax does not see; and W_o goes before the weighted sum as well as after it.
+        """
+        (w_query, w_key, w_value), (b_query, _, b_value) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        w_output = self.output.weight
+        return torch.cat([w_key.T @ w_query, w_output @ w_value]), torch.cat([w_key.T @ b_query, w_output @ b_value])
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
         """See Mixer; the output is multiplied by `share`. The last query alone needs no projection to N keys and values.

@@ -11,7 +11,7 @@ from models import blocked
 from models.bsarec import BSARec, BSARecConfig
 from models.dropout import Dropout, MaskSource
 from models.errors import ConfigError
-from models.layers import low_pass_basis
+from models.layers import SelfAttention, low_pass_basis
 from models.layout import all_positions, attention_mask, real_positions
 from models.registry import build, configure
 
@@ -93,24 +93,39 @@ def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypa
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
-@pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("layout", [all_positions, real_positions])
 @pytest.mark.parametrize("dropped", [False, True])
-def test_blocked_attention_has_numerical_gradients(monkeypatch, heads, layout, dropped):
+def test_blocked_attention_has_numerical_gradients(monkeypatch, layout, dropped):
     monkeypatch.setattr("models.layout.CACHED_ROWS", 8)  # several groups
     torch.manual_seed(0)
     made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
     assert len(made.groups) > 1
     x = random(*made.items.shape, 4)
-    qkv, output = torch.nn.Linear(4, 12).double(), torch.nn.Linear(4, 4).double()
+    weights = [random(8, 4), random(8), random(4)]
     end, _ = end_of(x, x)
-    masks = [torch.randint(0, 2, (len(g.mask), heads, *g.mask.shape[2:])) * 2.0 for g in made.groups]
+    masks = [torch.randint(0, 2, (len(g.mask), 1, *g.mask.shape[2:])) * 2.0 for g in made.groups]
 
-    def run(x, *_):
-        ending = end if dropped else blocked.End(end.weight, end.bias, end.eps, None)
-        return blocked.attention(x, qkv, output, ending, made.groups, masks if dropped else None, heads)[0]
+    def run(x, w, b, b_out, weight, bias):
+        ending = blocked.End(weight, bias, end.eps, end.dropout_mask if dropped else None)
+        return blocked.single_head(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
 
-    assert torch.autograd.gradcheck(run, (x, *qkv.parameters(), *output.parameters(), end.weight, end.bias))
+    assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
+
+
+@pytest.mark.parametrize("layout", [all_positions, real_positions])
+@pytest.mark.parametrize("training", [False, True])
+def test_merged_projections_compute_what_separate_ones_do(layout, training):
+    torch.manual_seed(0)
+    made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0]]))
+    layer = SelfAttention(4, 1, 0.3, MaskSource()).double().train(training)
+    x = random(*made.items.shape, 4)
+    layer.add_norm.dropout.source.seed(1)
+    merged, merged_attention = layer(x, made)
+    layer.add_norm.dropout.source.seed(1)  # the same masks are drawn in the same order
+    masks = layer.attention_dropout.masks([layer._shape(group) for group in made.groups], CPU)
+    context, attention = layer._attend(layer.qkv(x).flatten(end_dim=-2), made.groups, masks)
+    torch.testing.assert_close(merged, layer.add_norm(layer.output(context).view(x.shape), x))
+    torch.testing.assert_close(merged_attention, attention)
 
 
 def test_one_query_attends_as_it_does_among_all():
