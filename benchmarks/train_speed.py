@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,6 @@ def work(side: str, model: str, dataset: str, data_dir: Path | None) -> None:
     """Be a worker: read a number of steps a line, train as many, and print the mean milliseconds of one."""
     import torch
 
-    sys.path.insert(0, str(ROOT))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     from models.memory import old_objects_aside
 
@@ -79,7 +79,7 @@ def work(side: str, model: str, dataset: str, data_dir: Path | None) -> None:
             print((time.perf_counter() - started) / steps * 1000, flush=True)
 
 
-def our_step(model: str, dataset: str, data_dir: Path | None):
+def our_step(model: str, dataset: str, data_dir: Path | None) -> Callable[[], float]:
     """Return a function that makes one step of the toolkit's training."""
     import torch
 
@@ -95,15 +95,17 @@ def our_step(model: str, dataset: str, data_dir: Path | None):
     return lambda: trainer.step(next(batches))
 
 
-def reference_step(model: str, dataset: str, data_dir: Path | None):
+def reference_step(model: str, dataset: str, data_dir: Path | None) -> Callable[[], float]:
     """Return a function that makes one step of the published loop."""
+    import numpy as np
+
     from benchmarks.published import PrefixDataset, PublishedLoop, PublishedModel
     from models.datasets import load
 
     sequences = load(dataset, data_dir)
     samples = sequences.prefixes(50)
     items, offsets = sequences.history("valid")
-    seen = [set(items[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    seen = [set(part.tolist()) for part in np.split(items, offsets[1:-1])]
     prefixes = PrefixDataset(
         samples.inputs.tolist(),
         samples.targets.tolist(),
@@ -137,21 +139,25 @@ def compare_side_by_side(dataset: str, data_dir: Path | None, rounds: int, steps
     alone = Worker("reference", "bsarec", dataset, data_dir, threads=2)
     try:
         alone.time(2 * steps)
-        ratios, reference, ours = [], [], []
-        for turn in range(rounds + 1):
+        for worker in pair:
+            worker.start(2 * steps)  # warm up, at once
+        for worker in pair:
+            worker.finish()
+        reference, ours = [], []
+        for _ in range(rounds):
             reference.append(alone.time(steps))
             for worker in pair:
                 worker.start(steps)
-            ours.append(max(worker.finish() for worker in pair))
-            if turn > 0:  # the first turn warms up
-                ratios.append(2 * reference[-1] / ours[-1])
+            ours.append([worker.finish() for worker in pair])
     finally:
         for worker in [*pair, alone]:
             worker.stop()
+    # Steps per second of the pair: the sum of both, each in the time of its own steps.
+    together = statistics.median(sum(1 / time for time in times) for times in ours)
     return {
-        "reference_ms": statistics.median(reference[1:]),
-        "ours_ms": statistics.median(ours[1:]),
-        "ratio": statistics.median(ratios),
+        "reference_ms": statistics.median(reference),
+        "ours_ms": statistics.median(time for times in ours for time in times),
+        "ratio": statistics.median(reference) * together,
     }
 
 
@@ -186,4 +192,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    sys.path.insert(0, str(ROOT))
+    from models.command_line import run
+
+    run(main)

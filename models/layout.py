@@ -84,7 +84,7 @@ def real_positions(input_ids: Tensor) -> Layout:
 
     An input that is all padding keeps all its positions: its attention is a softmax over them.
     """
-    batch, length = input_ids.shape
+    length = input_ids.shape[1]
     computed = input_ids > 0
     computed |= ~computed.any(1, keepdim=True)
     lengths, order = computed.sum(1).sort()

@@ -50,10 +50,9 @@ class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
         scores = output @ items.T
-        best, where = scores.max(dim=-1, keepdim=True)
-        target_score = scores.gather(1, target[:, None])
+        best, target_score = scores.amax(dim=-1), scores.gather(1, target[:, None])[:, 0]
         probability = torch.softmax(scores, dim=-1, out=scores)
-        log_total = best - probability.gather(1, where).log()  # log sum exp; the best item's probability is not tiny
+        log_total = best - probability.amax(dim=-1).log()  # log sum exp, by the best item: its probability is not tiny
         ctx.save_for_backward(probability, output, items, target)
         return (log_total - target_score).mean()
 

@@ -1,4 +1,4 @@
-"""Training with early stopping: interrupted at any moment, resumed, and ending in the same bytes as if it had not been."""
+"""Training with early stopping, interrupted at any moment and resumed to the same bytes as if it had not been."""
 
 import csv
 import io
