@@ -1,9 +1,9 @@
-"""The two heavy parts of a block, run over groups of rows that stay in the processor's cache.
+"""The layers of a block with hand-written derivatives, run over groups of rows that stay in the processor's cache.
 
 For a whole batch the inner layer of the feed-forward network and the projections of attention are written to main
-memory and read back several times, which costs as much as the arithmetic. Group by group they stay in the cache.
-The functions here are ordinary differentiable functions with a hand-written backward pass (first derivatives only);
-the tests compare both with plain float64 code.
+memory and read back several times, which costs as much as the arithmetic. Group by group they stay in the cache, and
+the residual's gradient is added by the matrix product that comes last anyway. These are ordinary differentiable
+functions (first derivatives only); the tests compare them with plain float64 code and with numerical derivatives.
 """
 
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ def single_head(
     """Return the layer of attention with one head, up to its end; its keys are the positions themselves.
 
     x: (..., D), the rows that the groups are made of; weight: (2 D, D) and bias: (2 D,) make queries and values of
-    them, stacked; output_bias: (D,), added to the weighted sums of values; dropout_masks: for each group (b, 1, T, T), multiplied to the probabilities, or None; scale: of the
-    scores. Returns the output, in the shape of x, and for each group the probabilities before dropout (b, 1, T, T); no
-    gradient flows back from the latter.
+    them, stacked; output_bias: (D,), added to the weighted sums of values; dropout_masks: for each group
+    (b, 1, T, T), multiplied to the probabilities, or None; scale: of the scores. Returns the output, in the shape of
+    x, and for each group the probabilities before dropout (b, 1, T, T); no gradient flows back from the latter.
     """
     probabilities: list[Tensor] = []
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)

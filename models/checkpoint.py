@@ -1,11 +1,13 @@
 """Checkpoints that explain themselves: written in one piece, read without running any code they may hold."""
 
 import io
+import logging
 import os
 import pickle
 import platform
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,10 +18,13 @@ import torch
 from torch import Tensor
 
 from models.datasets import Sequences
+from models.datasets import load as load_sequences
 from models.encoder import Encoder
-from models.errors import CheckpointError, UserError
+from models.errors import CheckpointError, DataError, UserError
 from models.files import write_atomically
 from models.registry import MODELS, build, configure
+
+logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-checkpoint"
 FORMAT_VERSION = 1
@@ -143,6 +148,37 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
     model.checkpoint = {key: value for key, value in content.items() if key not in ("state_dict", "probe")}
     model.probe = _read_probe(content["probe"], config.num_items, config.max_len, path)
     return model.to(device).eval()
+
+
+def load_runs(
+    runs: str | Path, profile: str, dataset: str, models: Iterable[str], seed: int, device: str = "cpu"
+) -> dict[str, Encoder]:
+    """Return the models that the workflow trained, by name; raises CheckpointError saying how to make a missing one."""
+    paths = {model: Path(runs, profile, dataset, f"{model}-seed{seed}.pt") for model in models}
+    for path in paths.values():
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing; make it with: make figures PROFILE={profile} DATASET={dataset}")
+    return {model: load(path, device) for model, path in paths.items()}
+
+
+def sequences_of(model: Encoder, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
+    """Return the dataset that a loaded model was trained on, or another one (a name or a file) that it can be given.
+
+    Raises DataError if that cannot be found, or has items that the model does not know.
+    """
+    assert model.checkpoint is not None
+    trained_on = model.checkpoint["dataset"]
+    sequences = load_sequences(data or trained_on["source"], data_dir)
+    if sequences.num_items > model.config.num_items:
+        raise DataError(
+            f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
+            f"{model.config.num_items}; it was trained on {trained_on['name']}"
+        )
+    if sequences.fingerprint != trained_on["fingerprint"]:
+        logger.warning(
+            "note: %s is not the data that the checkpoint was trained on (%s)", sequences.name, trained_on["name"]
+        )
+    return sequences
 
 
 def read(path: str | Path) -> dict[str, Any]:

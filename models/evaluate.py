@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from models.checkpoint import load
+from models.checkpoint import load, sequences_of
 from models.command_line import check_device, inform, print_json, run
-from models.datasets import load as load_sequences
-from models.errors import DataError
 from models.evaluation import evaluate
 
 
@@ -22,16 +20,7 @@ def main(
 ) -> None:
     """Print HR@k and NDCG@k, k = 5, 10, 20, of the held-out items among all items."""
     model = load(checkpoint, check_device(device))
-    assert model.checkpoint is not None
-    trained_on = model.checkpoint["dataset"]
-    sequences = load_sequences(data or trained_on["source"], data_dir)
-    if sequences.num_items > model.config.num_items:
-        raise DataError(
-            f"{sequences.name} has items up to {sequences.num_items}, but {checkpoint} knows items up to "
-            f"{model.config.num_items}; it was trained on {trained_on['name']}"
-        )
-    if sequences.fingerprint != trained_on["fingerprint"]:
-        inform(f"note: {sequences.name} is not the data that the checkpoint was trained on ({trained_on['name']})")
+    sequences = sequences_of(model, data, data_dir)
     metrics = evaluate(model, sequences, split)
     if json:
         print_json(metrics)

@@ -119,10 +119,10 @@ class SelfAttention(Mixer):
         return torch.cat([w_key.T @ w_query, w_output @ w_value]), torch.cat([w_key.T @ b_query, w_output @ b_value])
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
-        """See Mixer; the output is multiplied by `share`. The last query alone needs no projection to N keys and values.
+        """See Mixer; the output is multiplied by `share`. One query needs no N keys and values.
 
-        q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see,
-        and that sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
+        q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see, and
+        sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
         batch, size = at.shape
         w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each

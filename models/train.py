@@ -17,12 +17,12 @@ def train(
     *,
     out: str | Path | None = None,
     seed: int = 42,
-    epochs: int = 200,
-    batch_size: int = 256,
-    learning_rate: float = 1e-3,
-    patience: int = 10,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    patience: int | None = None,
     loss: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     resume: bool = False,
     data_dir: str | Path | None = None,
     show_progress: bool = True,
@@ -38,12 +38,12 @@ def train(
         dataset: What `models.datasets.load` takes, or loaded sequences.
         out: Where the checkpoint goes; default runs/<dataset>/<model>-seed<seed>.pt.
         seed: Of the weights, the order of samples, negatives and dropout.
-        epochs: At most this many.
-        batch_size: Samples per step.
-        learning_rate: Of Adam.
-        patience: Stop after this many epochs without a better validation NDCG@20.
+        epochs: At most this many; default 200.
+        batch_size: Samples per step; default 256.
+        learning_rate: Of Adam; default 0.001.
+        patience: Stop after this many epochs without a better validation NDCG@20; default 10.
         loss: ce, bce or bpr; default the model's published one.
-        device: cpu, cuda, cuda:1 or auto.
+        device: cpu, cuda, cuda:1 or auto; default cpu.
         resume: Go on with an unfinished run at `out`; a finished one is returned as it is.
         data_dir: Folder that may hold the files of the named datasets.
         show_progress: Whether to draw a progress bar on a terminal.
@@ -57,15 +57,12 @@ def train(
         UserError: For data, a setting or a checkpoint that cannot be used; the message says which and why.
         OSError: If `out` cannot be written; what was written before stays.
     """
-    device = check_device(device)
-    published_loss = model_type(model).published_loss
+    device = check_device(device or "cpu")
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     training = TrainingConfig(
-        loss=loss or published_loss,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patience=patience,
+        loss=loss or model_type(model).published_loss,
         seed=seed,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
     config = configure(model, sequences.num_items, **settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from models.errors import ConfigError, DataError
 
@@ -19,12 +19,10 @@ class Capture:
     """What a model computed on one batch; a trace of the layers that were asked for.
 
     Attributes:
-        hidden: (B, N, D) for the embedding output and each of the L blocks, so `hidden[l]` is layer l; None
-        for
+        hidden: (B, N, D) for the embedding output and each of the L blocks, so `hidden[l]` is layer l; None for
             layers that were not asked for.
         attention: (B, H, N, N) for each block, before dropout, so `attention[l - 1]` belongs to layer l; None
-        for
-            layers that were not asked for or have no attention.
+            for layers that were not asked for or have no attention.
         mask: (B, N) bool, True where a position holds a real item.
     """
 

@@ -12,7 +12,7 @@ import typer
 from torch import Tensor
 
 import models
-from models import datasets
+from models.checkpoint import sequences_of
 from models.command_line import check_device, inform
 from models.datasets.sequences import held_out
 from models.errors import ConfigError, DataError
@@ -96,10 +96,11 @@ class Subject:
     """A model, and the windows of the users it is measured on.
 
     Attributes:
-        model: In evaluation mode, on the chosen device. dataset: Name of what the users are taken from.
-        windows: (P, N) int, padded with 0 on the left. uniform: (P,) bool, False for users that a checkpoint
-        holds only because their window is full; measures of all
-            kinds of users must leave them out.
+        model: In evaluation mode, on the chosen device.
+        dataset: Name of what the users are taken from.
+        windows: (P, N) int, padded with 0 on the left.
+        uniform: (P,) bool, False for users that a checkpoint holds only because their window is full; measures of
+            all kinds of users must leave them out.
         max_users: Use at most so many, the first ones; None for all.
         batch_size: Users at a time.
     """
@@ -129,12 +130,10 @@ class Subject:
         """
         held_out(split)
         model = models.load(checkpoint, check_device(device))
-        trained_on = model.checkpoint["dataset"]
         if data is None and split == "test":
-            windows, uniform, name = model.probe.input_ids, model.probe.uniform, trained_on["name"]
+            windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
         else:
-            sequences = datasets.load(data or trained_on["source"], data_dir)
-            _check_fits(sequences, model, checkpoint)
+            sequences = sequences_of(model, data, data_dir)
             windows = torch.from_numpy(sequences.windows(split, model.config.max_len).inputs)
             uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
         return cls(model, name, windows, uniform, max_users, batch_size)
@@ -195,14 +194,3 @@ def _text(value: Any, decimals: int) -> str:
         return str(value)
     # Adding 0 turns the minus zero that rounding leaves into a zero.
     return "-" if value != value else f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-
-def _check_fits(sequences: Any, model: Any, checkpoint: Path) -> None:
-    trained_on = model.checkpoint["dataset"]
-    if sequences.num_items > model.config.num_items:
-        raise DataError(
-            f"{sequences.name} has items up to {sequences.num_items}, but {checkpoint} knows items up to "
-            f"{model.config.num_items}; it was trained on {trained_on['name']}"
-        )
-    if sequences.fingerprint != trained_on["fingerprint"]:
-        inform(f"note: {sequences.name} is not the data of the checkpoint, which is {trained_on['name']}")

@@ -215,7 +215,9 @@ def frequency_response(
     ax.axhline(CUTOFF_DB, color="0.3", linestyle=(0, (1, 1.5)), linewidth=0.7, zorder=1)
     _angular_axis(ax)
     drawn = response.gain_db[np.isfinite(response.gain_db)]
-    ax.set_ylim(bottom=max(floor, math.floor(min(drawn.min(initial=-6.0), -6.0) - 1)))
+    lowest, highest = ax.get_ylim()  # of panels that share this axis, too
+    lowest = min(lowest, math.floor(drawn.min(initial=-6.0) - 1))
+    ax.set_ylim(max(floor, lowest), max(highest, drawn.max(initial=0.0) + 0.5))
     ax.set_ylabel("gain (dB)")
     ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
     return ax

@@ -41,9 +41,7 @@ def test_it_runs_as_a_module_without_torch_or_pandas():
         "except SystemExit as stop: assert not stop.code\n"
         "print(sorted({'torch', 'pandas', 'torchmetrics', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "[]\n")
     assert [row["name"] for row in json.loads(done.stdout)["datasets"]] == datasets.names()
 

@@ -60,9 +60,7 @@ def served(tmp_path, monkeypatch):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(registry, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
@@ -77,9 +75,7 @@ def put(folder, content=CONTENT, name="Tiny.txt"):
     return folder / name
 
 
-def test_the_data_folder_goes_before_the_variable_and_the_cache(
-    tmp_path, monkeypatch, cache, tiny, unreachable
-):
+def test_the_data_folder_goes_before_the_variable_and_the_cache(tmp_path, monkeypatch, cache, tiny, unreachable):
     given, variable, cached = put(tmp_path / "given"), put(tmp_path / "variable"), put(cache)
     monkeypatch.setenv("SPECTRAL_DATA_DIR", str(variable.parent))
     assert datasets.fetch("tiny", given.parent) == given
@@ -221,9 +217,7 @@ INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + "".joi
 def make_wheel(path, inter=INTER):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(movielens.MEMBER, inter)
-        archive.writestr(
-            "recbole-1.2.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n"
-        )
+        archive.writestr("recbole-1.2.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n")
         archive.writestr("recbole-1.2.1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr("recbole-1.2.1.dist-info/RECORD", "")
     return path
@@ -327,8 +321,7 @@ def test_the_core_is_what_peeling_leaves(pairs, k):
         bad = [
             i
             for i in left
-            if sum(pairs[j][0] == pairs[i][0] for j in left) < k
-            or sum(pairs[j][1] == pairs[i][1] for j in left) < k
+            if sum(pairs[j][0] == pairs[i][0] for j in left) < k or sum(pairs[j][1] == pairs[i][1] for j in left) < k
         ]
         if not bad:
             break

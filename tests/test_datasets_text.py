@@ -27,9 +27,7 @@ def write(tmp_path):
 def users_and_items(sequences):
     return [
         (int(user), sequences.items[start:stop].tolist())
-        for user, start, stop in zip(
-            sequences.users, sequences.offsets[:-1], sequences.offsets[1:], strict=True
-        )
+        for user, start, stop in zip(sequences.users, sequences.offsets[:-1], sequences.offsets[1:], strict=True)
     ]
 
 
