@@ -10,7 +10,7 @@ import torch
 import models
 from models import checkpoint as checkpoints
 from models.datasets import load
-from models.errors import CheckpointError
+from models.errors import CheckpointError, DataError
 
 
 @pytest.fixture
@@ -158,3 +158,23 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, content, tmp_path, mo
 
 def test_reading_needs_no_more_than_tensors_and_plain_values(checkpoint):
     torch.load(io.BytesIO(checkpoint.read_bytes()), weights_only=True)
+
+
+def test_the_runs_of_the_workflow_are_loaded_by_name_and_a_missing_one_says_how_to_make_it(checkpoint, tmp_path):
+    folder = tmp_path / "runs" / "quick" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "bsarec-seed1.pt").write_bytes(checkpoint.read_bytes())
+    loaded = checkpoints.load_runs(tmp_path / "runs", "quick", "mine", ["bsarec"], seed=1)
+    assert loaded["bsarec"].name == "bsarec"
+    with pytest.raises(CheckpointError, match="make it with: make figures PROFILE=quick DATASET=mine"):
+        checkpoints.load_runs(tmp_path / "runs", "quick", "mine", ["bsarec", "sasrec"], seed=1)
+
+
+def test_the_dataset_of_a_model_is_found_and_another_one_must_fit(checkpoint, caplog):
+    model = models.load(checkpoint)
+    assert checkpoints.sequences_of(model).fingerprint == model.checkpoint["dataset"]["fingerprint"]
+    assert not caplog.text
+    assert checkpoints.sequences_of(model, "synthetic:items=50").num_items <= 60
+    assert "not the data that the checkpoint was trained on" in caplog.text
+    with pytest.raises(DataError, match="items up to 99, but the checkpoint knows items up to 60"):
+        checkpoints.sequences_of(model, "synthetic:items=99")

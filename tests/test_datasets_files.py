@@ -159,7 +159,7 @@ def test_writing_keeps_the_old_file_and_no_rest_when_the_disk_is_full(tmp_path, 
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DataError, match="No space left on device"):
-        files.write_atomically(path, b"new")
+        files.store(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -167,7 +167,7 @@ def test_writing_keeps_the_old_file_and_no_rest_when_the_disk_is_full(tmp_path, 
 def test_writers_at_once_leave_one_whole_file(tmp_path):
     path = tmp_path / "file"
     contents = [bytes([65 + i]) * 300_000 for i in range(4)]
-    writers = [threading.Thread(target=files.write_atomically, args=(path, content)) for content in contents]
+    writers = [threading.Thread(target=files.store, args=(path, content)) for content in contents]
     for writer in writers:
         writer.start()
     for writer in writers:

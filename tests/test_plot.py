@@ -15,10 +15,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from models.errors import ConfigError
-from spectral import LayerSimilarity, LayerSpectra, frequency_response, plot, singular_values, theorem1
+from spectral import LayerSimilarity, LayerSpectra, frequency_response, palette, plot, singular_values, theorem1
 from spectral.theorem1 import Attention, random_attentions
 
-MODELS = list(plot.MODEL_STYLES)
+MODELS = list(palette.MODEL_STYLES)
 
 
 def response(layers: int = 2, heads: int = 1):
@@ -80,8 +80,8 @@ def test_importing_the_package_does_not_import_what_takes_long():
 
 def test_every_model_has_colour_marker_and_line_of_its_own():
     assert MODELS == ["sasrec", "bsarec", "fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"]
-    assert set(plot.MODEL_NAMES) == set(MODELS)
-    for one, other in combinations(plot.MODEL_STYLES.values(), 2):
+    assert set(palette.MODEL_NAMES) == set(MODELS)
+    for one, other in combinations(palette.MODEL_STYLES.values(), 2):
         assert one["marker"] != other["marker"]  # which is what grey leaves
         distance = np.abs(np.subtract(to_rgb(one["color"]), to_rgb(other["color"]))).sum()
         assert distance > 0.2
@@ -93,9 +93,9 @@ def test_spectra_of_one_or_many_models_are_drawn_as_measured(names):
     drawn = data_of(plot.singular_values(measured))
     assert len(drawn) == len(names)
     for name in names:
-        np.testing.assert_array_equal(drawn[plot.MODEL_NAMES.get(name, name)], measured[name].normalised)
+        np.testing.assert_array_equal(drawn[palette.MODEL_NAMES.get(name, name)], measured[name].normalised)
     raw = data_of(plot.singular_values(measured, normalised=False))
-    np.testing.assert_array_equal(raw[plot.MODEL_NAMES.get(names[0], names[0])], measured[names[0]].values)
+    np.testing.assert_array_equal(raw[palette.MODEL_NAMES.get(names[0], names[0])], measured[names[0]].values)
 
 
 def test_a_model_looks_the_same_in_every_figure():

@@ -7,10 +7,10 @@ cache.
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from models.errors import DataError
+from models.files import write_atomically
 
 DATA_DIR_VARIABLE = "SPECTRAL_DATA_DIR"
 CACHE_DIR_VARIABLE = "SPECTRAL_CACHE_DIR"
@@ -91,26 +91,16 @@ def verify(path: Path, expected: str) -> Path:
     return path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that other processes see all of it or nothing.
+def store(path: Path, content: bytes) -> None:
+    """Write a file into the cache so that other processes see all of it or nothing.
 
     Raises:
         DataError: If the folder cannot be written.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            temporary = file.name
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
+        write_atomically(path, content)
     except OSError as error:
         raise cannot_store(path.parent, error) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def not_available(what: str, reason: str, names: list[str], folders: list[Path], remedy: str) -> DataError:

@@ -116,7 +116,7 @@ def _extract(wheel: Path) -> Path:
         content = archive.read(MEMBER)
     assert hashlib.sha256(content).hexdigest() == INTER_SHA256, f"{WHEEL} holds another {INTER}"
     target = files.make_cache_dir() / INTER
-    files.write_atomically(target, content)
+    files.store(target, content)
     return target
 
 

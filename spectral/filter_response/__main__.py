@@ -53,9 +53,7 @@ def main(
         print_json(result(subject, responses))
     else:
         _print_tables(responses)
-    from spectral import plot
-
-    output.write(_draw(plot, subject, responses), _table(responses))
+    output.write(_draw(subject, responses), _table(responses))
 
 
 def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FilterResponse]:
@@ -101,11 +99,13 @@ def _table(responses: dict[str, FilterResponse]) -> Any:
     return pd.concat([response.table().assign(window=window) for window, response in responses.items()])
 
 
-def _draw(plot: Any, subject: Subject, responses: dict[str, FilterResponse]) -> Any:
+def _draw(subject: Subject, responses: dict[str, FilterResponse]) -> Any:
     """One panel, or two that share their axes: real positions and whole windows."""
+    from spectral import palette, plot  # matplotlib, only when there is something to draw
+
     figure, axes = plot.panels(len(responses))
     for ax, (window, response) in zip(axes, responses.items(), strict=True):
-        name = plot.MODEL_NAMES.get(subject.model.name, subject.model.name)
+        name = palette.MODEL_NAMES.get(subject.model.name, subject.model.name)
         plot.frequency_response(response, label=name if window == "real" else f"{name}, with padding", ax=ax)
         ax.label_outer()
     return figure

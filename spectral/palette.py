@@ -1,0 +1,66 @@
+"""How models and layers look in every figure: colour, marker, line style and name, readable in grey as well."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; the yellow is darkened to show on white.
+MODEL_STYLES: dict[str, dict[str, Any]] = {
+    "sasrec": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "bsarec": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
+    "fmlprec": {"color": "#009E73", "marker": "^", "linestyle": "--"},
+    "duorec": {"color": "#CC79A7", "marker": "D", "linestyle": "--"},
+    "fearec": {"color": "#B09500", "marker": "v", "linestyle": "-."},
+    "bert4rec": {"color": "#56B4E9", "marker": "P", "linestyle": "-."},
+    "gru4rec": {"color": "#000000", "marker": "X", "linestyle": ":"},
+    "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
+}
+MODEL_NAMES = {
+    "sasrec": "SASRec",
+    "bsarec": "BSARec",
+    "fmlprec": "FMLP-Rec",
+    "duorec": "DuoRec",
+    "fearec": "FEARec",
+    "bert4rec": "BERT4Rec",
+    "gru4rec": "GRU4Rec",
+    "caser": "Caser",
+}
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MOST_LABELS = 8  # of layers or matrices; with more, only some are named
+
+
+def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
+    """Return how to draw and call each line: models by name, layers (numbers) by a scale, others in turn."""
+    names = list(names)
+    layers: list[int] = [name for name in names if isinstance(name, int)]
+    styles = layer_styles(layers)
+    spare = [key for key in MODEL_STYLES if key not in names]
+    for name in names:
+        if name in layers:
+            continue
+        key = name if name in MODEL_STYLES else spare.pop(0) if spare else next(iter(MODEL_STYLES))
+        styles[name] = MODEL_STYLES[key] | {"label": MODEL_NAMES.get(name, str(name))}
+    return styles
+
+
+def layer_styles(layers: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return a colour from dark to light for each layer, and line styles that tell neighbours apart in grey.
+
+    Of more than eight layers only some are named.
+    """
+    layers = list(layers)
+    count = len(layers)
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.85, max(count, 2)))
+    named = set(np.linspace(0, count - 1, min(count, MOST_LABELS if count <= MOST_LABELS else 5)).round().astype(int))
+    return {
+        layer: {
+            "color": tuple(colors[index]),
+            "linestyle": _DASHES[index % len(_DASHES)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "label": f"layer {layer}" if index in named else f"_layer {layer}",
+        }
+        for index, layer in enumerate(layers)
+    }
