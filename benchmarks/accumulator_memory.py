@@ -6,15 +6,16 @@ Every batch brings hidden states of the last position (B, 64), of a sequence (B,
 (B, 1, 50, 50), whatever the total: memory must not grow with the number of users.
 """
 
-import argparse
-import json
 import resource
 import sys
 import time
+from typing import Annotated
 
 import torch
+import typer
 from tqdm import tqdm
 
+from models.command_line import print_json, run
 from spectral import (
     CosineSimilarityMetric,
     FrequencyResponseMetric,
@@ -62,21 +63,20 @@ def measure(users: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print the measurements; exit with 1 if the peak is above the limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    result = measure(arguments.users)
-    if arguments.json:
-        print(json.dumps(result))
+def main(
+    users: Annotated[int, typer.Option(min=1, help="how many to feed")] = 1_000_000,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Print the measurements; exit with code 1 if the peak is above the limit."""
+    result = measure(users)
+    if json:
+        print_json(result)
     else:
         for name, value in result.items():
             print(f"{name:18} {value:,.4g}" if name != "users" else f"{name:18} {value:,}")
         print(f"{'limit_mb':18} {LIMIT_MB}")
-    sys.exit(result["above_imports_mb"] > LIMIT_MB)
+    raise typer.Exit(int(result["above_imports_mb"] > LIMIT_MB))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

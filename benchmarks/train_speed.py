@@ -8,7 +8,6 @@ Both sides train on the same samples with batches of 256, dropout 0.5, float32, 
 inherits the other's memory; the processes take turns, a few steps each, and medians over the turns are compared.
 """
 
-import json as json_library
 import os
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ import typer
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH_SIZE = 256
+SETTLE = 0.5  # seconds between turns: threads that were just used go on spinning for a while
 
 
 class Worker:
@@ -53,6 +53,7 @@ class Worker:
 
     def time(self, steps: int) -> float:
         """Train alone and return the mean time of a step in milliseconds."""
+        time.sleep(SETTLE)
         self.start(steps)
         return self.finish()
 
@@ -146,6 +147,7 @@ def compare_side_by_side(dataset: str, data_dir: Path | None, rounds: int, steps
         reference, ours = [], []
         for _ in range(rounds):
             reference.append(alone.time(steps))
+            time.sleep(SETTLE)
             for worker in pair:
                 worker.start(steps)
             ours.append([worker.finish() for worker in pair])
@@ -174,10 +176,13 @@ def main(
         side, model = worker.split(":")
         work(side, model, dataset, data_dir)
         return
+    from models.command_line import print_json
+
     result = {model: compare(model, dataset, data_dir, rounds, steps) for model in ("bsarec", "sasrec")}
     result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)
     if json:
-        print(json_library.dumps(result))
+        result["side_by_side"] = {"ratio": result["side_by_side"]["ratio"]}
+        print_json(result)
         return
     print(f"{dataset}, batch {BATCH_SIZE}, milliseconds per step, medians of {rounds} turns of {steps} steps")
     print(f"{'':34}{'published':>10}{'ours':>8}{'throughput':>12}")

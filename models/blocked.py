@@ -123,29 +123,30 @@ class _FeedForward(torch.autograd.Function):
         eps: float,
         dropout_mask: Tensor | None,
     ) -> Tensor:
-        inner, output = x.new_empty(len(x), len(w1)), torch.empty_like(x)
-        ctx.finished = []
+        output = torch.empty_like(x)
+        ctx.kept = []  # for each block of rows, what the backward pass needs
         for rows in _blocks(x):
-            torch.addmm(b1, x[rows], w1.T, out=inner[rows])
-            y = torch.addmm(b2, functional.gelu(inner[rows]), w2.T)
+            inner = torch.addmm(b1, x[rows], w1.T)
+            activated = functional.gelu(inner)
+            y = torch.addmm(b2, activated, w2.T)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
-            ctx.finished.append(finished)
-        ctx.save_for_backward(x, inner, w1, w2, weight, bias, dropout_mask)
+            ctx.kept.append((inner, activated, finished))
+        ctx.save_for_backward(x, w1, w2, weight, bias, dropout_mask)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, inner, w1, w2, weight, bias, dropout_mask = ctx.saved_tensors
+        x, w1, w2, weight, bias, dropout_mask = ctx.saved_tensors
         grad_x = torch.empty_like(x)
         grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
-        for rows, finished in zip(_blocks(x), ctx.finished, strict=True):
+        for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
             grad_weight += grads[0]
             grad_bias += grads[1]
-            grad_w2.addmm_(grad_y.T, functional.gelu(inner[rows]))
+            grad_w2.addmm_(grad_y.T, activated)
             grad_b2 += grad_y.sum(0)
-            grad_inner = torch.ops.aten.gelu_backward(grad_y @ w2, inner[rows])
+            grad_inner = torch.ops.aten.gelu_backward(grad_y @ w2, inner)
             grad_w1.addmm_(grad_inner.T, x[rows])
             grad_b1 += grad_inner.sum(0)
             torch.addmm(grad_total, grad_inner, w1, out=grad_x[rows])  # through the residual and through the layer

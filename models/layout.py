@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MASKED = -10000.0  # added to the score of a forbidden key; a row of padding, all forbidden, stays a softmax
-CACHED_ROWS = 2048  # positions computed together on a CPU: with up to 256 numbers each, 2 MB
+CACHED_ROWS = 1024  # positions computed together on a CPU: with up to 256 numbers each, 1 MB
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def ring_graph(num_nodes: int = 16, frequencies: Iterable[int] = (0, 1, 2, 8), *
 def _ring(ax: Axes, num_nodes: int, k: int, center: float) -> None:
     position = np.arange(num_nodes)
     angle = np.pi / 2 - 2 * np.pi * position / num_nodes  # position 0 on top, clockwise
-    value = np.cos(2 * np.pi * k * position / num_nodes)
+    value = np.cos(2 * np.pi * k * position / num_nodes).round(12)  # a zero is positive, not what rounding makes of it
     unit = np.stack([np.cos(angle), np.sin(angle)])
     offset = np.array([[center], [0.0]])
     nodes, tips = unit + offset, unit * (1 + 0.42 * value) + offset
