@@ -27,6 +27,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def check_writable(folder: Path) -> None:
+    """Create the folder if it is missing; raises OSError if it cannot be, or no file can be made in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -18,7 +18,7 @@ from models.datasets import Sequences
 from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate
-from models.files import write_atomically
+from models.files import check_writable, write_atomically
 from models.losses import LOSSES, Loss
 from models.memory import keep_freed_memory, old_objects_aside
 from models.registry import build
@@ -125,8 +125,10 @@ class Trainer:
     def fit(self, show_progress: bool = True) -> Run:
         """Train until validation NDCG@20 has not risen for `patience` epochs, or for `epochs`.
 
-        Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint stays.
+        Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint stays. Raises OSError before
+        the first step if the folder of `path` cannot be written.
         """
+        check_writable(self.path.parent)
         remaining = range(self.progress.epoch, self.training.epochs)
         with (
             old_objects_aside(),
@@ -242,7 +244,7 @@ class Trainer:
         assert self._best is not None
         self.model.load_state_dict(self._best["state_dict"])
         metrics = self._metrics() | {"test": evaluate(self.model, self.sequences, "test")}
-        content = self._best | {"metrics": metrics}
+        content = self._best | {"metrics": metrics, "training": asdict(self.training)}  # epochs may have been raised
         checkpoint.save(content, self.path)
         self.state_path.unlink(missing_ok=True)
         return Run.of(self.path, content)

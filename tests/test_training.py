@@ -152,7 +152,9 @@ def test_an_unfinished_run_of_other_settings_is_not_resumed(tmp_path, monkeypatc
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="unfinished run with other settings"):
         train("sasrec", DATA, out=path, epochs=3, batch_size=32, resume=True, **SMALL)
-    assert len(train("sasrec", DATA, out=path, epochs=4, resume=True, **SMALL).history) == 4  # more epochs are fine
+    more = train("sasrec", DATA, out=path, epochs=4, resume=True, **SMALL)  # more epochs are fine
+    assert len(more.history) == 4
+    assert more == train("sasrec", DATA, out=path, epochs=4, resume=True, **SMALL)  # and now it is a run of 4
 
 
 def interrupt():
@@ -180,6 +182,13 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_good_ch
     with pytest.raises(TrainingError, match=r"loss is nan at epoch 1, step 2; stopped, .*m\.pt holds epoch 0"):
         train("sasrec", DATA, out=path, epochs=3, batch_size=64, **SMALL)
     assert models.load(path).checkpoint["metrics"]["best_epoch"] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        train("sasrec", DATA, out=tmp_path / "file" / "m.pt", epochs=1, **SMALL)
 
 
 def test_a_huge_learning_rate_really_ends_in_that_error(tmp_path):
