@@ -145,13 +145,11 @@ class FrequencyLayer(nn.Module):
     applied as the projection U U^T it is, which is far cheaper than two FFTs (Shin et al., AAAI 2024, section 4).
     """
 
-    basis: Tensor
-
     def __init__(self, size: int, length: int, c: int, scalar: bool, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
-        # In float64, and cast where it is used, so that a model in float64 is one.
-        self.register_buffer("basis", low_pass_basis(length, c), persistent=False)
+        # In float64 and on the CPU (some devices have no float64); it follows the input where it is used.
+        self.basis = low_pass_basis(length, c)
         self.add_norm = AddNorm(size, p, masks)
 
     @property
@@ -169,7 +167,7 @@ class FrequencyLayer(nn.Module):
 
     def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, share: float) -> Tensor:
         dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
-        basis, basis_at = self.basis.to(x.dtype), basis_at.to(x.dtype)
+        basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
         total = blocked.frequency_filter(x, at, basis, basis_at, self.beta, dropout_mask)
         return self.add_norm.normalise(total, share)
 
