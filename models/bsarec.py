@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from models.dropout import MaskSource
-from models.encoder import Encoder, EncoderConfig
+from models.encoder import AttentionConfig, Encoder
 from models.errors import ConfigError
 from models.layers import FrequencyLayer, Mixer, SelfAttention
 from models.layout import Layout
 
 
 @dataclass(frozen=True)
-class BSARecConfig(EncoderConfig):
+class BSARecConfig(AttentionConfig):
     """Configuration of BSARec; the defaults of alpha and c are the published ones for LastFM."""
 
     alpha: float = 0.9  # weight of the frequency branch; 1 - alpha is that of attention
@@ -64,3 +65,9 @@ class BSARec(Encoder):
 
     def __init__(self, config: BSARecConfig) -> None:
         super().__init__(config, lambda masks: BSARecMixer(config, masks))
+
+    def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """See Recommender; the square root of beta is N(0, 1)."""
+        if name.endswith("sqrt_beta"):
+            return torch.randn(shape, generator=generator)
+        return super().draw(name, shape, generator)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from models.datasets import Sequences
 from models.datasets import load as load_sequences
-from models.encoder import Encoder
 from models.errors import CheckpointError, DataError, UserError
 from models.files import write_atomically
+from models.recommender import Recommender
 from models.registry import MODELS, build, configure
 
 logger = logging.getLogger("models")
@@ -86,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def pack(
-    model: Encoder,
+    model: Recommender,
     *,
     dataset: dict[str, Any],
     training: dict[str, Any],
@@ -129,7 +129,7 @@ def _canonical(value: Any) -> Any:
     return sys.intern(value) if isinstance(value, str) else value
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
+def load(path: str | Path, device: str | torch.device = "cpu") -> Recommender:
     """Return the model of a checkpoint, ready for evaluation and analysis.
 
     The model's `checkpoint` holds everything else that the file says (dataset, training, metrics, seed, versions)
@@ -152,7 +152,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
 
 def load_runs(
     runs: str | Path, profile: str, dataset: str, models: Iterable[str], seed: int, device: str = "cpu"
-) -> dict[str, Encoder]:
+) -> dict[str, Recommender]:
     """Return the models that the workflow trained, by name; raises CheckpointError saying how to make a missing one."""
     paths = {model: Path(runs, profile, dataset, f"{model}-seed{seed}.pt") for model in models}
     for path in paths.values():
@@ -161,7 +161,7 @@ def load_runs(
     return {model: load(path, device) for model, path in paths.items()}
 
 
-def sequences_of(model: Encoder, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
+def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
     """Return the dataset that a loaded model was trained on, or another one (a name or a file) that it can be given.
 
     Raises DataError if that cannot be found, or has items that the model does not know.
@@ -224,7 +224,7 @@ def read_tensors(path: str | Path) -> Any:
         raise CheckpointError(f"{path}: is not a checkpoint, or is damaged ({_first_line(error)})") from error
 
 
-def _load_weights(model: Encoder, state_dict: dict[str, Tensor], path: str | Path) -> None:
+def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str | Path) -> None:
     expected = model.state_dict()
     problems = [f"{key} is missing" for key in expected if key not in state_dict]
     problems += [f"{key} is unexpected" for key in state_dict if key not in expected]

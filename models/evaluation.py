@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from models.datasets import Sequences
-from models.encoder import Encoder
+from models.recommender import Recommender
 
 CUTOFFS = (5, 10, 20)
 USERS_AT_ONCE = 256  # bounds the score matrix to this many rows of num_items + 1
@@ -61,7 +61,7 @@ class RankingMetrics(Metric):
 
 
 @torch.inference_mode()
-def evaluate(model: Encoder, sequences: Sequences, split: str) -> dict[str, float]:
+def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
     """Rank all items for every user and return HR@k and NDCG@k, k = 5, 10, 20.
 
     split: "test", "valid" or "train" (the last item of the training part). The scores of the items that a user has
@@ -78,7 +78,7 @@ def evaluate(model: Encoder, sequences: Sequences, split: str) -> dict[str, floa
     return metrics.compute()
 
 
-def _user_batches(model: Encoder, sequences: Sequences, split: str) -> Iterator[tuple[Tensor, ...]]:
+def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Iterator[tuple[Tensor, ...]]:
     """Yield inputs (B, N), targets (B,), and the row and the item of every seen interaction of these users."""
     device = model.items.weight.device
     windows = sequences.windows(split, model.config.max_len)

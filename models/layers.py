@@ -61,7 +61,10 @@ class Mixer(nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """Mix positions: rows (..., D) of the layout. Returns rows, and the attention of each of its groups."""
+        """Mix positions: rows (..., D) of the layout.
+
+        Returns rows, and the attention of each of the layout's groups (none if the layer has no attention).
+        """
 
     @abstractmethod
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:

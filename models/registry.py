@@ -4,14 +4,14 @@ from dataclasses import fields
 from typing import Any
 
 from models.bsarec import BSARec
-from models.encoder import Encoder, EncoderConfig
 from models.errors import ConfigError
+from models.recommender import Recommender, RecommenderConfig
 from models.sasrec import SASRec
 
-MODELS: dict[str, type[Encoder]] = {model.name: model for model in (SASRec, BSARec)}
+MODELS: dict[str, type[Recommender]] = {model.name: model for model in (SASRec, BSARec)}
 
 
-def model_type(name: str) -> type[Encoder]:
+def model_type(name: str) -> type[Recommender]:
     """Return the class of the model of this name; raises ConfigError for an unknown one."""
     try:
         return MODELS[name]
@@ -19,21 +19,24 @@ def model_type(name: str) -> type[Encoder]:
         raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}") from None
 
 
-def configure(name: str, num_items: int, **settings: Any) -> EncoderConfig:
+def configure(name: str, num_items: int, num_users: int | None = None, **settings: Any) -> RecommenderConfig:
     """Return the validated configuration of a model; settings that are None keep the model's default.
 
+    num_users: of the training data; only a model that learns something of each user (Caser) takes it.
     Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
     """
     config_type = model_type(name).config_type
-    known = [field.name for field in fields(config_type) if field.name != "num_items"]
+    sizes: dict[str, Any] = {"num_items": num_items, "num_users": num_users}
+    known = [field.name for field in fields(config_type) if field.name not in sizes]
     chosen = {key: value for key, value in settings.items() if value is not None}
     unknown = [key for key in chosen if key not in known]
     if unknown:
         raise ConfigError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
-    return config_type(num_items=num_items, **chosen)
+    names = {field.name for field in fields(config_type)}
+    return config_type(**{name: size for name, size in sizes.items() if name in names}, **chosen)
 
 
-def build(config: EncoderConfig) -> Encoder:
+def build(config: RecommenderConfig) -> Recommender:
     """Return the model that a configuration is for; its weights are not initialised yet."""
     model: Any = next(model for model in MODELS.values() if model.config_type is type(config))
     return model(config)

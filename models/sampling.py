@@ -14,11 +14,19 @@ from models.errors import DataError
 
 @dataclass(frozen=True)
 class Batch:
-    """Training samples for one step: inputs (B, N), targets (B,), and one negative item each (B,) if asked for."""
+    """Training samples for one step.
+
+    Attributes:
+        inputs: (B, N) windows, padded with 0 on the left.
+        targets: (B,) the item that follows each.
+        users: (B,) rows of the users in the training data.
+        negatives: (B,) one item each that the user does not have, if asked for.
+    """
 
     inputs: Tensor
     targets: Tensor
-    negatives: Tensor | None
+    users: Tensor
+    negatives: Tensor | None = None
 
 
 class EpochSampler:
@@ -28,6 +36,7 @@ class EpochSampler:
         samples = sequences.prefixes(max_len)
         self.batch_size, self.seed = batch_size, seed
         self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
+        self.users = torch.from_numpy(samples.users)
         self._negatives = NegativeSampler(sequences, samples) if negatives else None
 
     def __len__(self) -> int:
@@ -43,6 +52,7 @@ class EpochSampler:
             yield Batch(
                 self.inputs[rows].to(device),
                 self.targets[rows].to(device),
+                self.users[rows].to(device),
                 None if negatives is None else negatives[rows].to(device),
             )
 

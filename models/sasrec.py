@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from models.encoder import Encoder, EncoderConfig
+from models.encoder import AttentionConfig, Encoder
 from models.layers import SelfAttention
 
 
 @dataclass(frozen=True)
-class SASRecConfig(EncoderConfig):
-    """Configuration of SASRec; see EncoderConfig."""
+class SASRecConfig(AttentionConfig):
+    """Configuration of SASRec; see AttentionConfig."""
 
 
 class SASRec(Encoder):

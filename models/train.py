@@ -65,7 +65,7 @@ def train(
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
-    config = configure(model, sequences.num_items, **settings)
+    config = configure(model, sequences.num_items, sequences.num_users, **settings)
     folder = sequences.name.replace(":", "-")
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
     trainer = Trainer(config, training, sequences, path, device)

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from models import checkpoint
 from models.datasets import Sequences
-from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate
 from models.files import check_writable, write_atomically
 from models.losses import LOSSES, Loss
 from models.memory import keep_freed_memory, old_objects_aside
+from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
 from models.sampling import Batch, EpochSampler
 
@@ -92,7 +92,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: EncoderConfig,
+        config: RecommenderConfig,
         training: TrainingConfig,
         sequences: Sequences,
         path: Path,
@@ -101,11 +101,15 @@ class Trainer:
         keep_freed_memory()
         self.training, self.sequences, self.path = training, sequences, path
         self.device = torch.device(device)
+        self.model: Recommender = build(config)
+        if training.loss not in self.model.losses:
+            raise ConfigError(
+                f"{self.model.name} cannot be trained with {training.loss}; choose {' or '.join(self.model.losses)}"
+            )
         self.loss: Loss = LOSSES[training.loss]
         self.sampler = EpochSampler(
             sequences, config.max_len, training.batch_size, self.loss.needs_negatives, training.seed
         )
-        self.model: Encoder = build(config)
         self.model.initialise(training.seed)
         self.model.to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, fused=True)
@@ -198,8 +202,7 @@ class Trainer:
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss over a batch, with its graph."""
-        output = self.model.encode(batch.inputs)
-        return self.loss.function(output, self.model.items.weight, batch.targets, batch.negatives)
+        return self.model.objective(batch, self.loss)
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch, validate, keep what came of it, and return the epoch's row of the history."""

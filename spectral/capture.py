@@ -55,7 +55,7 @@ def capture(
 ) -> Iterator[Capture]:
     """Yield what the model computes on each batch, in evaluation mode, without keeping any of it.
 
-    model: anything with `.trace(input_ids)` as of `models.encoder.Encoder`. batches: int tensors (B, N) with
+    model: anything with `.trace(input_ids)` as of `models.recommender.Recommender`. batches: int tensors (B, N) with
     padding 0, or one such tensor, which is cut into batches of 256. `attention` and `hidden` say which to
     yield, `layers` for which layers (0 is the embedding output), all if None. `causal=False` drops the causal
     mask.
