@@ -4,9 +4,12 @@
     snakemake --cores all --config profile=paper dataset=beauty
     snakemake --jobs 20 --executor slurm --config profile=paper    # any executor plugin runs the same targets
 
+    snakemake tables --cores all --config profile=paper dataset=lastfm    # every model, every seed: days, resumable
+
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
-notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/.
-Relative folders are relative to the folder of this file.
+notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/. What a table
+is made of, the settings, metrics and ranks of each run, goes to <figures>/<dataset>/runs/: tables are made again from
+those files alone. Relative folders are relative to the folder of this file.
 """
 
 import json
@@ -59,6 +62,9 @@ def settings_of(given):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in settings["models"]:
         chosen(model, settings["model_settings"], "model")
+    for table, systems in settings["tables"].items():
+        for system in systems:
+            chosen(system, {**settings["model_settings"], **settings["variants"]}, f"system of table {table}")
     chosen(settings["dataset"], known_datasets(settings), f"dataset for profile {settings['profile']}")
     return settings
 
@@ -76,20 +82,37 @@ DATASET_FOLDER = Path(DATASET).stem.replace(":", "-") if Path(ROOT, DATASET).is_
 RUNS = f"{SETTINGS['runs']}/{SETTINGS['profile']}/{DATASET_FOLDER}"
 FIGURES = f"{SETTINGS['figures']}/{DATASET_FOLDER}"
 SEED = SETTINGS["seed"]
-CHECKPOINT = f"{RUNS}/{{model}}-seed{SEED}.pt"
-CHECKPOINTS = expand(CHECKPOINT, model=SETTINGS["models"])
+CHECKPOINT = f"{RUNS}/{{system}}-seed{{seed}}.pt"
+CHECKPOINTS = expand(CHECKPOINT, system=SETTINGS["models"], seed=SEED)
+RESULT = f"{FIGURES}/runs/{{system}}-seed{{seed}}.json"
 
 
 def training_parameters(wildcards):
-    """Return the parameters of train.ipynb for one model: those of all models, of this one, of it on this dataset."""
+    """Return the parameters of train.ipynb for one run: those of all models, of its model, on this dataset, its own.
+
+    A system is a model, or a variant of one: the model with other settings.
+    """
+    variant = dict(SETTINGS["variants"].get(wildcards.system, {"model": wildcards.system}))
+    model = variant.pop("model")
     of_dataset = SETTINGS.get("dataset_settings", {}).get(DATASET, {})
     return json.dumps(
-        {"model": wildcards.model, "dataset": DATASET, "seed": SEED, "data_dir": SETTINGS.get("data_dir")}
+        {"model": model, "dataset": DATASET, "seed": int(wildcards.seed), "data_dir": SETTINGS.get("data_dir")}
         | SETTINGS["training"]
-        | SETTINGS["model_settings"].get(wildcards.model, {})
-        | of_dataset.get(wildcards.model, {})
-        | {"out": CHECKPOINT.format(model=wildcards.model)}
+        | SETTINGS["model_settings"].get(model, {})
+        | of_dataset.get(model, {})
+        | variant
+        | {"out": CHECKPOINT.format(**wildcards)}
     )
+
+
+def results(table):
+    """Return the results that a table is made of: its systems, each with its seeds."""
+    seeds = SETTINGS["seeds"]
+    return [
+        RESULT.format(system=system, seed=seed)
+        for system in SETTINGS["tables"][table]
+        for seed in seeds.get(system, seeds["default"])
+    ]
 
 
 def figure_parameters():
@@ -111,6 +134,11 @@ PAPERMILL = (
 )
 
 
+wildcard_constraints:
+    seed=r"\d+",
+    system="|".join([*SETTINGS["model_settings"], *SETTINGS["variants"]]),
+
+
 rule all:
     input:
         CHECKPOINTS,
@@ -121,11 +149,11 @@ rule all:
 # The state file of an unfinished run lies beside the checkpoint and is no output, so that a killed run goes on.
 rule train:
     message:
-        "Training {wildcards.model} on {DATASET}"
+        "Training {wildcards.system} on {DATASET}, seed {wildcards.seed}"
     output:
         CHECKPOINT,
     log:
-        f"{RUNS}/notebooks/train-{{model}}-seed{SEED}.ipynb",
+        f"{RUNS}/notebooks/train-{{system}}-seed{{seed}}.ipynb",
     params:
         parameters=training_parameters,
     shell:
@@ -167,3 +195,22 @@ use rule fig2_filter as theorem1 with:
         f"{FIGURES}/theorem1_decay.csv",
     log:
         f"{RUNS}/notebooks/theorem1.ipynb",
+
+
+# From a checkpoint to what tables need of it, once: the checkpoint may be thrown away afterwards.
+rule result:
+    message:
+        "Evaluating {wildcards.system} on {DATASET}, seed {wildcards.seed}"
+    input:
+        ancient(CHECKPOINT),
+    output:
+        RESULT,
+    params:
+        data=f"--data-dir {SETTINGS['data_dir']}" if SETTINGS.get("data_dir") else "",
+    shell:
+        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output:q} {params.data}"
+
+
+rule tables:
+    input:
+        expand(f"{FIGURES}/{{table}}.{{format}}", table=SETTINGS["tables"], format=["csv", "md", "tex"]),

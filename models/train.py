@@ -1,5 +1,6 @@
 """Train a model: `python -m models.train --model bsarec --dataset lastfm`, or `train(...)` from Python."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,8 @@ import typer
 
 from models.command_line import check_device, inform, run
 from models.datasets import Sequences, load
-from models.registry import configure, model_type
+from models.errors import ConfigError
+from models.registry import MODELS, configure, model_type
 from models.training import Run, Trainer, TrainingConfig
 
 
@@ -34,7 +36,7 @@ def train(
     interrupted and resumed or not.
 
     Args:
-        model: Name of the model (sasrec, bsarec).
+        model: Name of the model, one of `models.registry.MODELS`.
         dataset: What `models.datasets.load` takes, or loaded sequences.
         out: Where the checkpoint goes; default runs/<dataset>/<model>-seed<seed>.pt.
         seed: Of the weights, the order of samples, negatives and dropout.
@@ -47,8 +49,8 @@ def train(
         resume: Go on with an unfinished run at `out`; a finished one is returned as it is.
         data_dir: Folder that may hold the files of the named datasets.
         show_progress: Whether to draw a progress bar on a terminal.
-        **settings: Fields of the model's configuration (num_layers, num_heads, hidden_size, max_len, dropout;
-            BSARec: alpha, c, beta); None keeps the default.
+        **settings: Fields of the model's configuration (hidden_size, max_len, dropout; num_layers, num_heads where
+            it has them; BSARec: alpha, c, beta; ...); None keeps the default.
 
     Returns:
         The finished run: path of the checkpoint, test metrics, history.
@@ -76,8 +78,25 @@ def train(
     return trainer.fit(show_progress)
 
 
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """Return the settings of "NAME=VALUE" texts; numbers become numbers, other values stay text.
+
+    Raises ConfigError for a text without "=".
+    """
+    settings: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set takes NAME=VALUE, got {text!r}")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
 def main(
-    model: Annotated[str, typer.Option(help="sasrec or bsarec")],
+    model: Annotated[str, typer.Option(help=", ".join(MODELS))],
     dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user a line")] = "ml-100k",
     out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
@@ -94,6 +113,10 @@ def main(
     alpha: Annotated[float | None, typer.Option(help="BSARec: weight of the frequency branch [0.9]")] = None,
     c: Annotated[int | None, typer.Option(help="BSARec: number of low modes, odd [3]")] = None,
     beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="any other field of the model's configuration; repeatable"),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run at the same place")] = False,
@@ -120,6 +143,7 @@ def main(
         alpha=alpha,
         c=c,
         beta=beta,
+        **parse_settings(further or []),
     )
     values = "  ".join(f"{name} {value:.4f}" for name, value in finished.metrics.items())
     inform(f"{finished.path}: best of {len(finished.history)} epochs is {finished.best_epoch}; on the test split:")
