@@ -1,6 +1,7 @@
 """Train a model: `python -m models.train --model bsarec --dataset lastfm`, or `train(...)` from Python."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,16 +79,17 @@ def train(
     return trainer.fit(show_progress)
 
 
-def parse_settings(given: list[str]) -> dict[str, Any]:
+def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
     """Return the settings of "NAME=VALUE" texts; numbers become numbers, other values stay text.
 
-    Raises ConfigError for a text without "=".
+    Raises ConfigError for a text without "=", or a name that the configuration of the model does not have.
     """
+    known = [field.name for field in fields(model_type(model).config_type)]
     settings: dict[str, Any] = {}
     for text in given:
         name, separator, value = text.partition("=")
-        if not separator:
-            raise ConfigError(f"--set takes NAME=VALUE, got {text!r}")
+        if not separator or name not in known:
+            raise ConfigError(f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
         try:
             settings[name] = json.loads(value)
         except ValueError:
@@ -122,6 +124,16 @@ def main(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run at the same place")] = False,
 ) -> None:
     """Train a model with early stopping on validation NDCG@20 and keep its best checkpoint."""
+    settings: dict[str, Any] = {
+        "num_layers": layers,
+        "num_heads": heads,
+        "hidden_size": hidden_size,
+        "max_len": max_len,
+        "dropout": dropout,
+        "alpha": alpha,
+        "c": c,
+        "beta": beta,
+    }
     finished = train(
         model,
         dataset,
@@ -135,15 +147,7 @@ def main(
         device=device,
         resume=resume,
         data_dir=data_dir,
-        num_layers=layers,
-        num_heads=heads,
-        hidden_size=hidden_size,
-        max_len=max_len,
-        dropout=dropout,
-        alpha=alpha,
-        c=c,
-        beta=beta,
-        **parse_settings(further or []),
+        **settings | parse_settings(model, further or []),
     )
     values = "  ".join(f"{name} {value:.4f}" for name, value in finished.metrics.items())
     inform(f"{finished.path}: best of {len(finished.history)} epochs is {finished.best_epoch}; on the test split:")
