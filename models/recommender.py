@@ -1,7 +1,7 @@
 """What every model is: an item table, an encoder of windows, scores by dot product, and a trace for analysis."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +29,10 @@ class RecommenderConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ConfigError(f"{field.name} must be a number, got {value!r}")
         self.check_counts("num_items", "max_len", "hidden_size")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")

@@ -9,6 +9,7 @@ from models.recommender import Recommender, RecommenderConfig
 from models.sasrec import SASRec
 
 MODELS: dict[str, type[Recommender]] = {model.name: model for model in (SASRec, BSARec)}
+SIZES = ("num_items", "num_users")  # fields of a configuration that the data decides
 
 
 def model_type(name: str) -> type[Recommender]:
@@ -26,14 +27,14 @@ def configure(name: str, num_items: int, num_users: int | None = None, **setting
     Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
     """
     config_type = model_type(name).config_type
-    sizes: dict[str, Any] = {"num_items": num_items, "num_users": num_users}
-    known = [field.name for field in fields(config_type) if field.name not in sizes]
+    known = [field.name for field in fields(config_type) if field.name not in SIZES]
     chosen = {key: value for key, value in settings.items() if value is not None}
     unknown = [key for key in chosen if key not in known]
     if unknown:
         raise ConfigError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
-    names = {field.name for field in fields(config_type)}
-    return config_type(**{name: size for name, size in sizes.items() if name in names}, **chosen)
+    if num_users is not None and any(field.name == "num_users" for field in fields(config_type)):
+        chosen["num_users"] = num_users
+    return config_type(num_items=num_items, **chosen)
 
 
 def build(config: RecommenderConfig) -> Recommender:
