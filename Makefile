@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures paper test lab
+.PHONY: help setup figures tables paper test lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
 
 figures: $(STAMP) ## train SASRec and BSARec on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))
+
+tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- tables
 
 paper: ## the same with the published settings: make paper DATASET=lastfm (hours)
 	@$(MAKE) --no-print-directory figures PROFILE=paper

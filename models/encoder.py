@@ -80,13 +80,18 @@ class Encoder(Recommender):
             Block(mixer(self.masks), FeedForward(size, p, self.masks)) for _ in range(config.num_layers)
         )
 
+    def prepare(self, input_ids: Tensor) -> Tensor:
+        """Return what the positions hold, (B, N), for windows (B, N): the same, unless the model adds a mask token."""
+        return input_ids
+
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
         """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path."""
+        input_ids = self.prepare(input_ids)
         # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
         real_only = self.inert_padding and input_ids.device.type == "cpu"
-        layout = real_positions(input_ids) if real_only else all_positions(input_ids, self.causal)
+        layout = (real_positions if real_only else all_positions)(input_ids, self.causal)
         *blocks, last = cast(list[Block], self.blocks)
-        x = self._embed(layout)
+        x = self.embed(layout)
         for block in blocks:
             x, _ = block(x, layout)
         return last.last(layout.to_grid(x), layout.last_mask)
@@ -96,15 +101,15 @@ class Encoder(Recommender):
 
         `causal=False` drops the causal mask, which puts the trained weights into the setting of Theorem 1.
         """
-        input_ids = self.window(input_ids)
+        input_ids = self.prepare(self.window(input_ids))
         layout = all_positions(input_ids, causal and self.causal)
-        hidden, attentions = [self._embed(layout)], []
+        hidden, attentions = [self.embed(layout)], []
         for block in self.blocks:
             x, groups = block(hidden[-1], layout)
             hidden.append(x)
             attentions += [torch.cat(groups)] if groups else []
         return Trace(hidden, attentions or None, input_ids > 0)
 
-    def _embed(self, layout: Layout) -> Tensor:
+    def embed(self, layout: Layout) -> Tensor:
         """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
         return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))

@@ -175,6 +175,36 @@ class FrequencyLayer(nn.Module):
         return self.add_norm.normalise(total, share)
 
 
+class LearnedFilter(Mixer):
+    """FMLP-Rec's layer: each frequency of each dimension is multiplied by a learned complex number.
+
+    That is a circular convolution along positions (Zhou et al., WWW 2022, section 4.2). It is computed as one, by
+    matrix products with the circulant matrices of the dimensions, exactly equal to two FFTs and much cheaper on a CPU.
+    """
+
+    def __init__(self, size: int, length: int, p: float, masks: MaskSource) -> None:
+        super().__init__()
+        self.length = length
+        self.filter = nn.Parameter(torch.empty(length // 2 + 1, size, 2))  # real and imaginary parts
+        self.add_norm = AddNorm(size, p, masks)
+
+    @property
+    def kernel(self) -> Tensor:
+        """The filter as a signal (N, D) that positions are convolved with."""
+        return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
+        position = torch.arange(self.length, device=x.device)
+        circulant = self.kernel.T[:, (position[:, None] - position) % self.length]  # (D, N, N), rows are outputs
+        mixed = circulant @ x.permute(2, 1, 0)  # (D, N, B)
+        return self.add_norm(mixed.permute(2, 1, 0), x), []
+
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+        """See Mixer; the mask is not looked at."""
+        return self.add_norm((x * self.kernel.flip(0)).sum(1), at)
+
+
 class FeedForward(nn.Module):
     """The position-wise network D -> 4 D -> D with exact GELU, its residual and LayerNorm."""
 

@@ -45,6 +45,13 @@ class Layout:
     last_mask: Tensor  # (B, 1, N), added to the scores of the last position's query
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
 
+    def arrange(self, values: Tensor) -> Tensor:
+        """(B, N) -> (M,), or (B, N) if all are computed: values of the positions in the order of `items`."""
+        if self.grid is None:
+            return values
+        rows = values.new_empty(len(self.items) + 1)  # the last one takes what is not computed
+        return rows.index_copy_(0, self.grid.flatten(), values.flatten())[:-1]
+
     def to_grid(self, rows: Tensor) -> Tensor:
         """(M, D) -> (B, N, D) with 0 where there is no row; (B, N, D) stays."""
         if self.grid is None:
@@ -79,7 +86,7 @@ def all_positions(input_ids: Tensor, causal: bool = True) -> Layout:
     return Layout(input_ids, positions, groups, mask[:, :, -1], None)
 
 
-def real_positions(input_ids: Tensor) -> Layout:
+def real_positions(input_ids: Tensor, causal: bool = True) -> Layout:
     """Lay out the real positions of windows (B, N), sequences of similar length together.
 
     An input that is all padding keeps all its positions: its attention is a softmax over them.
@@ -97,9 +104,10 @@ def real_positions(input_ids: Tensor) -> Layout:
         widest = int(lengths[stop - 1])
         rows = slice(ends[first - 1] if first else 0, ends[stop - 1])
         cells = (sequence[rows] - first) * widest + position[rows] - (length - widest)
-        groups.append(Group(rows, attention_mask(input_ids[order[first:stop], length - widest :]), cells))
+        window = input_ids[order[first:stop], length - widest :]
+        groups.append(Group(rows, attention_mask(window, causal), cells))
     items = input_ids[order[sequence], position]
-    return Layout(items, position, groups, attention_mask(input_ids)[:, :, -1], grid)
+    return Layout(items, position, groups, attention_mask(input_ids, causal)[:, :, -1], grid)
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:

@@ -92,22 +92,21 @@ class Recommender(nn.Module):
         return self.items.weight[: self.config.num_items + 1] if self.special_items else self.items.weight
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights as published, from the seed alone; biases are 0, LayerNorms 1 and 0.
+        """Draw all weights as published, from the seed alone.
 
         The padding row of the item table is drawn as well, as in the published code.
         """
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
-                if name.endswith("norm.weight"):
-                    parameter.fill_(1)
-                elif name.endswith("bias"):
-                    parameter.zero_()
-                else:
-                    parameter.copy_(self.draw(name, parameter.shape, generator))
+                parameter.copy_(self.draw(name, parameter.shape, generator))
 
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Return initial values of a parameter that is neither a bias nor of a LayerNorm: N(0, 0.02^2)."""
+        """Return the initial values of a parameter: weights N(0, 0.02^2), biases 0, those of LayerNorms 1 and 0."""
+        if name.endswith("norm.weight"):
+            return torch.ones(shape)
+        if name.endswith("bias"):
+            return torch.zeros(shape)
         return INITIAL_STD * torch.randn(shape, generator=generator)
 
     def window(self, input_ids: Tensor) -> Tensor:

@@ -3,12 +3,20 @@
 from dataclasses import fields
 from typing import Any
 
+from models.bert4rec import BERT4Rec
 from models.bsarec import BSARec
+from models.caser import Caser
+from models.duorec import DuoRec
 from models.errors import ConfigError
+from models.fearec import FEARec
+from models.fmlprec import FMLPRec
+from models.gru4rec import GRU4Rec
 from models.recommender import Recommender, RecommenderConfig
 from models.sasrec import SASRec
 
-MODELS: dict[str, type[Recommender]] = {model.name: model for model in (SASRec, BSARec)}
+MODELS: dict[str, type[Recommender]] = {
+    model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)
+}
 SIZES = ("num_items", "num_users")  # fields of a configuration that the data decides
 
 

@@ -21,23 +21,34 @@ class Batch:
         targets: (B,) the item that follows each.
         users: (B,) rows of the users in the training data.
         negatives: (B,) one item each that the user does not have, if asked for.
+        same_target: (B, N) the inputs of other samples with the same targets, if asked for.
     """
 
     inputs: Tensor
     targets: Tensor
     users: Tensor
     negatives: Tensor | None = None
+    same_target: Tensor | None = None
 
 
 class EpochSampler:
     """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed."""
 
-    def __init__(self, sequences: Sequences, max_len: int, batch_size: int, negatives: bool, seed: int) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        max_len: int,
+        batch_size: int,
+        negatives: bool,
+        seed: int,
+        same_target: bool = False,
+    ) -> None:
         samples = sequences.prefixes(max_len)
         self.batch_size, self.seed = batch_size, seed
         self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
         self.users = torch.from_numpy(samples.users)
         self._negatives = NegativeSampler(sequences, samples) if negatives else None
+        self._same_target = SameTargetSampler(samples.targets) if same_target else None
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the last one may be smaller."""
@@ -48,12 +59,14 @@ class EpochSampler:
         rng = np.random.default_rng([self.seed, number])
         order = torch.from_numpy(rng.permutation(len(self.targets)))
         negatives = torch.from_numpy(self._negatives.draw(rng)) if self._negatives else None
+        same_target = torch.from_numpy(self._same_target.draw(rng)) if self._same_target else None
         for rows in order.split(self.batch_size):
             yield Batch(
                 self.inputs[rows].to(device),
                 self.targets[rows].to(device),
                 self.users[rows].to(device),
                 None if negatives is None else negatives[rows].to(device),
+                None if same_target is None else self.inputs[same_target[rows]].to(device),
             )
 
 
@@ -83,3 +96,22 @@ class NegativeSampler:
         keys = self._key(users, items)
         places = np.searchsorted(self._seen, keys)
         return self._seen[np.minimum(places, len(self._seen) - 1)] == keys
+
+
+class SameTargetSampler:
+    """Draws, for each sample, another one with the same target; a sample whose target no other has is its own."""
+
+    def __init__(self, targets: NDArray[np.int64]) -> None:
+        self._order = np.argsort(targets, kind="stable")  # samples of one target side by side
+        starts = np.flatnonzero(np.diff(targets[self._order], prepend=-1))
+        sizes = np.diff(starts, append=len(targets))
+        self._start, self._size, self._place = (np.empty(len(targets), np.int64) for _ in range(3))
+        self._start[self._order] = np.repeat(starts, sizes)
+        self._size[self._order] = np.repeat(sizes, sizes)
+        self._place[self._order] = np.arange(len(targets)) - np.repeat(starts, sizes)
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the row of one sample for each sample, (samples,), uniform among the others with its target."""
+        chosen = rng.integers(0, np.maximum(self._size - 1, 1))
+        chosen += (chosen >= self._place) & (self._size > 1)  # the sample itself is stepped over
+        return self._order[self._start + chosen]

@@ -108,7 +108,12 @@ class Trainer:
             )
         self.loss: Loss = LOSSES[training.loss]
         self.sampler = EpochSampler(
-            sequences, config.max_len, training.batch_size, self.loss.needs_negatives, training.seed
+            sequences,
+            config.max_len,
+            training.batch_size,
+            self.loss.needs_negatives,
+            training.seed,
+            self.model.needs_same_target,
         )
         self.model.initialise(training.seed)
         self.model.to(self.device)

@@ -1,0 +1,67 @@
+"""GRU4Rec: a recurrent network over the window (Tan et al., DLRS 2016), as BSARec's authors publish it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.dropout import Dropout
+from models.recommender import Recommender, RecommenderConfig, Trace
+
+
+@dataclass(frozen=True)
+class GRU4RecConfig(RecommenderConfig):
+    """Configuration of GRU4Rec; the defaults are the published ones."""
+
+    num_layers: int = 2  # L
+    gru_hidden_size: int = 64  # G
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("num_layers", "gru_hidden_size")
+
+
+class GRU4Rec(Recommender):
+    """GRU layers without biases on the item embeddings, and a linear layer back to their size.
+
+    There are no position embeddings and no masks: the state runs through the padding before it meets the first item.
+    """
+
+    name = "gru4rec"
+    config_type = GRU4RecConfig
+    published_loss = "bpr"
+
+    def __init__(self, config: GRU4RecConfig) -> None:
+        super().__init__(config)
+        self.dropout = Dropout(config.dropout, self.masks)
+        self.layers = nn.ModuleList(
+            nn.GRU(size, config.gru_hidden_size, bias=False, batch_first=True)
+            for size in [config.hidden_size, *[config.gru_hidden_size] * (config.num_layers - 1)]
+        )
+        self.output = nn.Linear(config.gru_hidden_size, config.hidden_size)
+
+    def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """See Recommender; the weights of the GRU are uniform within 1 / sqrt(G), PyTorch's own choice."""
+        if name.startswith("layers."):
+            bound = self.config.gru_hidden_size**-0.5
+            return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        return super().draw(name, shape, generator)
+
+    def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
+        """See Recommender."""
+        x = self.dropout(self.items(input_ids))
+        for layer in self.layers:
+            x, _ = layer(x)
+        return self.output(x[:, -1])
+
+    def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
+        """See Recommender; a recurrent network is causal in any case.
+
+        hidden holds the item embeddings, the states of each GRU layer (B, N, G) but the last, and for the last its
+        states through the linear layer.
+        """
+        input_ids = self.window(input_ids)
+        hidden = [self.dropout(self.items(input_ids))]
+        for layer in self.layers:
+            hidden.append(layer(hidden[-1])[0])
+        return Trace([*hidden[:-1], self.output(hidden[-1])], None, input_ids > 0)
