@@ -6,7 +6,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from models.circulant import circulant, wrapped_diagonal_sums
 from models.contrastive import info_nce
 from models.dropout import Dropout, MaskSource
 from models.duorec import ContrastiveConfig
@@ -62,13 +64,15 @@ class BandAttention(Mixer):
         size, length = config.hidden_size, config.max_len
         self.heads, self.spatial_ratio = config.num_heads, config.spatial_ratio
         self.delays = min(max(int(config.delay_factor * math.log(length)), 1), length)
-        self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))
+        self.query_key = nn.Linear(size, 2 * size)  # stacked: one matrix product instead of two
+        self.value = nn.Linear(size, size)
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(config.dropout, masks)
         self.add_norm = AddNorm(size, config.dropout, masks)
         spectrum = torch.zeros(length // 2 + 1, 1, dtype=torch.float64)
         spectrum[list(config.band(layer))] = 1
         impulse = torch.eye(length, dtype=torch.float64)
+        self.band_has_dc = bool(spectrum[0])
         # Takes the frequencies outside the band out of a signal of N positions; (N, N), symmetric.
         self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
 
@@ -82,62 +86,48 @@ class BandAttention(Mixer):
 
         mask: (B, 1, N, N), added to the scores.
         """
-        band_x, band_pass = self._band(x)
-        scores, weight = self._scores(band_x, band_pass)
-        mixed, attention = self._mix_rows(x, band_x, band_pass, scores, mask, self._circulant(weight))
+        scores, weight = self._scores(x)
+        mixed, attention = self._mix_rows(x, scores, mask, circulant(weight))
         return self.add_norm(mixed, x), attention, weight
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; delays need the scores of all positions, what follows only those of the last."""
-        band_x, band_pass = self._band(x)
-        scores, weight = self._scores(band_x, band_pass)
-        rolled = self._circulant(weight)[:, -1:]
-        mixed, _ = self._mix_rows(x, band_x, band_pass, scores[:, :, -1:], mask[:, :, None], rolled)
+        scores, weight = self._scores(x)
+        delayed = weight.roll(-1, dims=1)[:, None]  # the last row of its circulant matrix
+        mixed, _ = self._mix_rows(x, scores[:, :, -1:], mask[:, :, None], delayed)
         return self.add_norm(mixed[:, 0], at)
 
-    def _band(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the band of x, and the band-pass in the precision and on the device of x."""
-        band_pass = self.band_pass.to(x.dtype).to(x.device)
-        return band_pass @ x, band_pass
-
-    def _project(self, layer: nn.Linear, band_x: Tensor, band_pass: Tensor) -> Tensor:
-        """Return the band of layer(x), split into heads (B, H, N, D / H): a bias is a constant signal, of DC alone."""
-        projected = band_x @ layer.weight.T + band_pass.sum(1, keepdim=True) * layer.bias
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def _scores(self, band_x: Tensor, band_pass: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return Q K^T (B, H, N, N) within the band and the weight (B, N) of each delay, 0 for those not kept."""
-        query, key = (self._project(layer, band_x, band_pass) for layer in (self.query, self.key))
+        # The band of a projection is the projection of the band; a bias is a constant signal, of DC alone.
+        bias = self.query_key.bias * self.band_has_dc
+        projected = functional.linear(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
+        query, key = (self._split(part) for part in projected.chunk(2, dim=-1))
         scores = query @ key.mT
-        batch, _, length, _ = scores.shape
         # The correlation at delay t, averaged over all D dimensions: sum over s of q[s + t] . k[s].
-        correlation = scores.sum(1).flatten(1)[:, self._wrapped(length, x=scores)].sum(-1) / band_x.shape[-1]
+        correlation = wrapped_diagonal_sums(scores.sum(1).mT) / x.shape[-1]
         # While training the delays are chosen for the batch as a whole, as published.
-        best = correlation.mean(0, keepdim=True).expand(batch, -1) if self.training else correlation
+        best = correlation.mean(0, keepdim=True).expand_as(correlation) if self.training else correlation
         kept = best.topk(self.delays, dim=-1).indices
         weight = correlation.gather(1, kept).softmax(dim=-1)
         return scores, torch.zeros_like(correlation).scatter(1, kept, weight)
 
-    def _wrapped(self, length: int, x: Tensor) -> Tensor:
-        """Return for each delay (N, N) where its wrapped diagonal runs in a flattened N x N matrix."""
-        place = torch.arange(length, device=x.device)
-        return (place[:, None] + place) % length * length + place
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, H, N, D / H)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _circulant(self, weight: Tensor) -> Tensor:
-        """Return the matrices (B, N, N) that sum a signal over its delays: row n has the weight of s - n at s."""
-        place = torch.arange(weight.shape[1], device=weight.device)
-        return weight[:, (place - place[:, None]) % weight.shape[1]]
+    def _mix_rows(self, x: Tensor, scores: Tensor, mask: Tensor, delayed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output (B, M, D) before its end, and attention (B, H, M, N), of M positions.
 
-    def _mix_rows(
-        self, x: Tensor, band_x: Tensor, band_pass: Tensor, scores: Tensor, mask: Tensor, rolled: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return output (B, M, D) before its end, and attention (B, H, M, N), of M positions with these scores."""
+        scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), what the delays sum up.
+        """
         attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1)
         dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)
         dropped = attention if dropout_mask is None else attention * dropout_mask
-        attended = (dropped @ self._project(self.value, band_x, band_pass)).transpose(1, 2).flatten(2)
-        delayed = self.value(rolled @ x)  # the weights of the delays sum to 1, so the bias may come afterwards
-        return self.output(torch.lerp(delayed, attended, self.spatial_ratio)), attention
+        # Attention sums up the band of the values, auto-correlation the values themselves: A P V and C V.
+        attended = dropped @ self.band_pass.to(x.dtype).to(x.device)
+        mixing = torch.lerp(delayed[:, None], attended, self.spatial_ratio)
+        return self.output((mixing @ self._split(self.value(x))).transpose(1, 2).flatten(2)), attention
 
 
 class FEARec(Encoder):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
+from models.circulant import circulant, wrapped_diagonal_sums
 from models.contrastive import info_nce
 from models.datasets import load
 from models.errors import ConfigError
@@ -116,7 +117,7 @@ def fearec_reference(model: Recommender, ids: Tensor, training: bool = False) ->
         def banded(signal: Tensor, band: Tensor = band) -> Tensor:
             return torch.fft.irfft(torch.fft.rfft(signal, dim=1) * band[:, None], n=N, dim=1)
 
-        q, k, v = (linear(x, w, f"{name}.mixer.{part}") for part in ("query", "key", "value"))
+        (q, k), v = linear(x, w, f"{name}.mixer.query_key").chunk(2, dim=-1), linear(x, w, f"{name}.mixer.value")
         product = torch.fft.rfft(q, dim=1) * torch.fft.rfft(k, dim=1).conj() * band[:, None]
         correlation = torch.fft.irfft(product, n=N, dim=1).mean(-1)  # (B, N)
         rolled, weight = torch.zeros_like(v), torch.zeros_like(correlation)
@@ -222,6 +223,18 @@ def test_fearec_chooses_delays_for_the_whole_batch_while_training():
     assert not torch.allclose(own, expected)
 
 
+@given(batch=st.integers(1, 3), length=st.integers(1, 9), seed=st.integers(0, 99))
+def test_circulant_matrices_and_wrapped_sums_equal_rolls_and_each_others_derivative(batch: int, length: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(batch, length, dtype=torch.float64, generator=generator, requires_grad=True)
+    matrix = torch.randn(batch, length, length, dtype=torch.float64, generator=generator, requires_grad=True)
+    for n in range(length):
+        torch.testing.assert_close(circulant(weight)[:, n], weight.roll(n, dims=1))
+    sums = [sum(matrix[:, n, (n + t) % length] for n in range(length)) for t in range(length)]
+    torch.testing.assert_close(wrapped_diagonal_sums(matrix), torch.stack(sums, dim=1))
+    assert torch.autograd.gradcheck(circulant, weight) and torch.autograd.gradcheck(wrapped_diagonal_sums, matrix)
+
+
 @given(layers=st.integers(1, 8), length=st.integers(2, 60), ratio=st.floats(0.05, 1))
 def test_fearec_bands_slide_down_within_the_spectrum(layers: int, length: int, ratio: float):
     config = configure("fearec", ITEMS, num_layers=layers, max_len=length, global_ratio=ratio)
@@ -259,7 +272,7 @@ def test_caser_adds_the_norms_of_its_weights():
     plain = make("caser", regularisation=0.0)
     difference = model.objective(batch, LOSSES["bce"]) - plain.objective(batch, LOSSES["bce"])
     norms = sum(math.sqrt(float((w**2).sum())) for name, w in weights(model).items() if not name.endswith("bias"))
-    assert float(difference) == pytest.approx(0.5 * norms)
+    assert difference.item() == pytest.approx(0.5 * norms)
 
 
 @pytest.mark.parametrize("name", MODELS)
