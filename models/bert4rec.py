@@ -35,7 +35,7 @@ class BERT4Rec(Encoder):
     of ten positions that it masks anywhere in the window, padding included. That is not followed.)
     """
 
-    name = "bert4rec"
+    name, title = "bert4rec", "BERT4Rec"
     config_type = BERT4RecConfig
     published_loss = "ce"
     losses = ("ce",)  # sampled negatives are drawn for the target alone, not for every masked item

@@ -58,7 +58,7 @@ class BSARecMixer(Mixer):
 class BSARec(Encoder):
     """Blocks of BSARecMixer; padding takes part in the frequency branch and so reaches the real positions."""
 
-    name = "bsarec"
+    name, title = "bsarec", "BSARec"
     config_type = BSARecConfig
     published_loss = "ce"
     inert_padding = False

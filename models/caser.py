@@ -39,7 +39,7 @@ class Caser(Recommender):
     masks: the filters see padding as one more item.
     """
 
-    name = "caser"
+    name, title = "caser", "Caser"
     config_type = CaserConfig
     published_loss = "bce"
 

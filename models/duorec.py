@@ -39,7 +39,7 @@ class DuoRec(SASRec):
     the published code calls us_x.
     """
 
-    name = "duorec"
+    name, title = "duorec", "DuoRec"
     config_type = DuoRecConfig
     published_loss = "ce"
     needs_same_target = True

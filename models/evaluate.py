@@ -1,33 +1,66 @@
-"""Evaluate a checkpoint by full ranking: `python -m models.evaluate ckpt.pt`."""
+"""Evaluate a checkpoint: `python -m models.evaluate ckpt.pt`."""
 
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from models.checkpoint import load, sequences_of
 from models.command_line import check_device, inform, print_json, run
-from models.evaluation import evaluate
+from models.errors import ConfigError
+from models.evaluation import Protocol, per_user, rank_targets, summarise
+from models.files import write_atomically
+from models.results import result_of
 
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote")],
     data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
+    negatives: Annotated[
+        int | None, typer.Option(help="rank among this many drawn unseen items instead of all items; papers take 99")
+    ] = None,
+    negatives_seed: Annotated[int, typer.Option(help="of the drawn items")] = 0,
+    mask_seen: Annotated[
+        str, typer.Option(help="score of seen items: 0 as published, or inf to take them out of the ranking")
+    ] = "0",
+    per_user_file: Annotated[
+        Path | None, typer.Option("--per-user", help="write a table of every user's rank, .parquet or .csv")
+    ] = None,
+    result: Annotated[
+        Path | None, typer.Option(help="write settings, metrics and ranks as JSON, for models.compare")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print HR@k and NDCG@k, k = 5, 10, 20, of the held-out items among all items."""
+    """Print HR@k and NDCG@k, k = 5, 10, 20, and MRR of the held-out items among all items."""
+    protocol = Protocol(mask_seen, negatives, negatives_seed)
+    if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
+    if result is not None and (data is not None or split != "test" or protocol != Protocol()):
+        raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
     model = load(checkpoint, check_device(device))
     sequences = sequences_of(model, data, data_dir)
-    metrics = evaluate(model, sequences, split)
+    ranks = rank_targets(model, sequences, split, protocol)
+    metrics = summarise(ranks)
+    if per_user_file is not None:
+        write_atomically(per_user_file, _table_bytes(per_user(sequences, split, ranks), per_user_file.suffix))
+    if result is not None:
+        result_of(model, ranks, checkpoint).save(result)
     if json:
         print_json(metrics)
         return
-    inform(f"{model.name} on {sequences.name}, {split} split, {sequences.num_users} users, {sequences.num_items} items")
+    among = "all items" if negatives is None else f"{negatives} unseen items"
+    inform(f"{model.title} on {sequences.name}, {split} split, {sequences.num_users} users, ranked among {among}")
     for name, value in metrics.items():
         print(f"{name:8} {value:.4f}")
+
+
+def _table_bytes(table: pd.DataFrame, suffix: str) -> bytes:
+    content: bytes = table.to_parquet(index=False) if suffix == ".parquet" else table.to_csv(index=False).encode()
+    return content
 
 
 if __name__ == "__main__":

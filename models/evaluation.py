@@ -1,38 +1,69 @@
-"""Full-ranking evaluation: HR@k and NDCG@k of the one held-out item among all items, leave-one-out."""
+"""Evaluation of rankings, leave-one-out: the place of the one held-out item of every user among the others."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from models.datasets import Sequences
+from models.errors import ConfigError
 from models.recommender import Recommender
+from models.sampling import UnseenItems
 
 CUTOFFS = (5, 10, 20)
-USERS_AT_ONCE = 256  # bounds the score matrix to this many rows of num_items + 1
+USERS_AT_ONCE = 256
+ITEMS_AT_ONCE = 8192  # with USERS_AT_ONCE this bounds a block of scores to 8 MB
 
 
-def ranks(scores: Tensor, target: Tensor) -> Tensor:
-    """Return how many items are ranked before the target, (B,), from scores (B, num_items + 1).
+@dataclass(frozen=True)
+class Protocol:
+    """Which items a target is ranked among; the defaults are the published ones. Raises ConfigError.
 
-    Ties count against the target, so a model that scores all items alike ranks its targets last, not first. The
-    padding item (column 0) takes part in the ranking, as in the published code.
+    Attributes:
+        mask_seen: What becomes of the score of an item that the user has before the target: "0" sets it to 0, so the
+            item stays in the ranking, as published; "inf" takes it out, and the padding item with it.
+        negatives: Rank the target among this many items that the user does not have at all, drawn from `seed`;
+            None ranks it among all items.
+        seed: Of the drawn items; the same for every model, so that models are compared on the same draws.
     """
-    target_score = scores.gather(1, target[:, None])
-    return (scores >= target_score).sum(1) - 1
+
+    mask_seen: str = "0"
+    negatives: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mask_seen not in ("0", "inf"):
+            raise ConfigError(f"mask_seen must be 0 or inf, got {self.mask_seen!r}")
+        if self.negatives is not None and self.negatives < 1:
+            raise ConfigError(f"negatives must be at least 1, got {self.negatives}")
+
+
+PUBLISHED = Protocol()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    rows: slice  # of the users
+    inputs: Tensor  # (B, N)
+    target: Tensor  # (B,)
+    seen_rows: Tensor  # (S,) for every item that a user has before the target, the user's row in the batch
+    seen_items: Tensor  # (S,) and the item
 
 
 class RankingMetrics(Metric):
-    """HR@k and NDCG@k over users, accumulated from ranks (0 is the first place).
+    """HR@k, NDCG@k and MRR over users, accumulated from ranks (1 is the first place).
 
-    With one relevant item per user, HR@k is 1 for rank < k and NDCG@k is 1 / log2(rank + 2) there, else both are 0.
+    With one relevant item per user, HR@k is 1 for rank <= k and NDCG@k is 1 / log2(rank + 1) there, else both are 0.
     """
 
     full_state_update = False
     hits: Tensor
     gains: Tensor
+    reciprocal: Tensor
     users: Tensor
 
     def __init__(self) -> None:
@@ -40,56 +71,139 @@ class RankingMetrics(Metric):
         zeros = torch.zeros(len(CUTOFFS), dtype=torch.float64)
         self.add_state("hits", zeros, dist_reduce_fx="sum")
         self.add_state("gains", zeros.clone(), dist_reduce_fx="sum")
+        self.add_state("reciprocal", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("users", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, rank: Tensor) -> None:
         """Take in the ranks of some users, (B,)."""
-        gain = 1 / (rank.double() + 2).log2()
+        gain = 1 / (rank.double() + 1).log2()
         for index, k in enumerate(CUTOFFS):
-            hit = rank < k
+            hit = rank <= k
             self.hits[index] += hit.sum()
             self.gains[index] += gain[hit].sum()
+        self.reciprocal += (1 / rank.double()).sum()
         self.users += len(rank)
 
     def compute(self) -> dict[str, float]:
-        """Return the means over users: {"HR@5": ..., "NDCG@5": ..., "HR@10": ..., ...}."""
+        """Return the means over users: {"HR@5": ..., "NDCG@5": ..., "HR@10": ..., ..., "MRR": ...}."""
         result = {}
         for index, k in enumerate(CUTOFFS):
             result[f"HR@{k}"] = float(self.hits[index] / self.users)
             result[f"NDCG@{k}"] = float(self.gains[index] / self.users)
-        return result
+        return result | {"MRR": float(self.reciprocal / self.users)}
 
 
-@torch.inference_mode()
-def evaluate(model: Recommender, sequences: Sequences, split: str) -> dict[str, float]:
-    """Rank all items for every user and return HR@k and NDCG@k, k = 5, 10, 20.
+def evaluate(model: Recommender, sequences: Sequences, split: str, protocol: Protocol = PUBLISHED) -> dict[str, float]:
+    """Return HR@k and NDCG@k, k = 5, 10, 20, and MRR of the targets of a split; see `rank_targets`."""
+    return summarise(rank_targets(model, sequences, split, protocol))
 
-    split: "test", "valid" or "train" (the last item of the training part). The scores of the items that a user has
-    before the target are set to 0, not to minus infinity, as in the published code: they stay in the ranking.
-    """
-    was_training = model.training
-    model.eval()
+
+def summarise(ranks: Tensor) -> dict[str, float]:
+    """Return the metrics of ranks (num_users,)."""
     metrics = RankingMetrics()
-    for inputs, target, seen_rows, seen_items in _user_batches(model, sequences, split):
-        scores = model(inputs)
-        scores[seen_rows, seen_items] = 0
-        metrics.update(ranks(scores, target).cpu())
-    model.train(was_training)
+    metrics.update(ranks)
     return metrics.compute()
 
 
-def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Iterator[tuple[Tensor, ...]]:
-    """Yield inputs (B, N), targets (B,), and the row and the item of every seen interaction of these users."""
+@torch.inference_mode()
+def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol: Protocol = PUBLISHED) -> Tensor:
+    """Return the place of every user's target, (num_users,) int64 on the CPU; 1 is the first.
+
+    split: "test", "valid" or "train" (the last item of the training part). Ties count against the target, so a model
+    that scores all items alike ranks its targets last, not first. In the full ranking of the published protocol the
+    padding item takes part, and a target that the user already has gets the score 0 like every other seen item.
+
+    Scores are computed for some users and some items at a time; no users x items matrix is held.
+    """
+    was_training = model.training
+    model.eval()
+    ranks = torch.empty(sequences.num_users, dtype=torch.int64)
+    users = _known_users(model, sequences)
+    drawn = None
+    if protocol.negatives is not None:
+        unseen = UnseenItems(sequences.name, sequences.num_items, sequences.items, sequences.offsets)
+        rng = np.random.default_rng(protocol.seed)
+        drawn = torch.from_numpy(unseen.draw_distinct(rng, protocol.negatives))
+    for batch in _user_batches(model, sequences, split):
+        known = None if users is None else users[batch.rows]
+        output = model.encode(batch.inputs, known)
+        if drawn is None:
+            rank = _rank_among_all(output, model.candidates, batch, protocol)
+        else:
+            rank = _rank_among_drawn(output, model.candidates, batch.target, drawn[batch.rows].to(output.device))
+        ranks[batch.rows] = rank.cpu()
+    model.train(was_training)
+    return ranks
+
+
+def per_user(sequences: Sequences, split: str, ranks: Tensor) -> pd.DataFrame:
+    """Return a table of one row per user: user (id as in the file), history length, target, rank, metrics."""
+    rank = ranks.numpy()
+    lengths = np.diff(sequences.history(split)[1])
+    table = pd.DataFrame({"user": sequences.users, "history": lengths})
+    table["target"], table["rank"] = sequences.windows(split, 1).targets, rank
+    for k in CUTOFFS:
+        table[f"HR@{k}"] = (rank <= k).astype(np.int8)
+        table[f"NDCG@{k}"] = np.where(rank <= k, 1 / np.log2(rank + 1), 0.0)
+    table["reciprocal_rank"] = 1 / rank
+    return table
+
+
+def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Protocol) -> Tensor:
+    """Return (B,) ranks among all rows of items (num_items + 1, D), block of items by block of items."""
+    blocks = [slice(start, start + ITEMS_AT_ONCE) for start in range(0, len(items), ITEMS_AT_ONCE)]
+
+    def products() -> Iterator[tuple[slice, Tensor]]:
+        return ((block, _scores(output, items, block, batch, protocol)) for block in blocks)
+
+    # The target's score comes out of the very product that the others are compared in, so that ties are exact; a
+    # single block is kept for that, several are computed twice.
+    kept = list(products()) if len(blocks) == 1 else None
+    target_score = output.new_empty(len(output))
+    for block, scores in kept or products():
+        here = torch.nonzero((batch.target >= block.start) & (batch.target < block.stop))[:, 0]
+        target_score[here] = scores[here, batch.target[here] - block.start]
+    rank = torch.zeros_like(batch.target)
+    for _, scores in kept or products():
+        rank += (scores >= target_score[:, None]).sum(1)  # the target itself among them
+    return rank
+
+
+def _scores(output: Tensor, items: Tensor, block: slice, batch: _Batch, protocol: Protocol) -> Tensor:
+    """Return the scores (B, block) of a block of items, with those of seen items changed."""
+    scores = output @ items[block].T
+    inside = (batch.seen_items >= block.start) & (batch.seen_items < block.stop)
+    if protocol.mask_seen == "0":
+        scores[batch.seen_rows[inside], batch.seen_items[inside] - block.start] = 0
+        return scores
+    inside &= batch.seen_items != batch.target[batch.seen_rows]  # the target stays, also where it was seen before
+    scores[batch.seen_rows[inside], batch.seen_items[inside] - block.start] = -torch.inf
+    if block.start == 0:
+        scores[:, 0] = -torch.inf
+    return scores
+
+
+def _rank_among_drawn(output: Tensor, items: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    """Return (B,) ranks among the drawn items (B, n)."""
+    scores = torch.einsum("bd,bnd->bn", output, items[torch.cat([target[:, None], drawn], dim=1)])
+    return (scores >= scores[:, :1]).sum(1)
+
+
+def _known_users(model: Recommender, sequences: Sequences) -> Tensor | None:
+    """Return the rows of the users in the training data, or None if the model was trained on other data."""
+    trained_on = model.checkpoint["dataset"]["fingerprint"] if model.checkpoint else sequences.fingerprint
+    if trained_on != sequences.fingerprint:
+        return None
+    return torch.arange(sequences.num_users, device=model.items.weight.device)
+
+
+def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Iterator[_Batch]:
     device = model.items.weight.device
     windows = sequences.windows(split, model.config.max_len)
     items, offsets = sequences.history(split)
     for start in range(0, len(windows), USERS_AT_ONCE):
-        stop = min(start + USERS_AT_ONCE, len(windows))
-        counts = np.diff(offsets[start : stop + 1])
-        arrays = (
-            windows.inputs[start:stop],
-            windows.targets[start:stop],
-            np.repeat(np.arange(stop - start), counts),
-            items[offsets[start] : offsets[stop]].astype(np.int64),
-        )
-        yield tuple(torch.from_numpy(array).to(device) for array in arrays)
+        rows = slice(start, min(start + USERS_AT_ONCE, len(windows)))
+        seen_rows = np.repeat(np.arange(rows.stop - start), np.diff(offsets[start : rows.stop + 1]))
+        seen_items = items[offsets[start] : offsets[rows.stop]].astype(np.int64)
+        arrays = (windows.inputs[rows], windows.targets[rows], seen_rows, seen_items)
+        yield _Batch(rows, *(torch.from_numpy(array).to(device) for array in arrays))

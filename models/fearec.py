@@ -137,7 +137,7 @@ class FEARec(Encoder):
     positions, over all positions of the last layer. Each layer has its own band.
     """
 
-    name = "fearec"
+    name, title = "fearec", "FEARec"
     config_type = FEARecConfig
     published_loss = "ce"
     needs_same_target = True

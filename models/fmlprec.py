@@ -19,7 +19,7 @@ class FMLPRecConfig(EncoderConfig):
 class FMLPRec(Encoder):
     """Blocks of learned filters; there is no mask, so padding and later positions mix into every position."""
 
-    name = "fmlprec"
+    name, title = "fmlprec", "FMLP-Rec"
     config_type = FMLPRecConfig
     published_loss = "bce"
     inert_padding = False

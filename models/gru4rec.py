@@ -27,7 +27,7 @@ class GRU4Rec(Recommender):
     There are no position embeddings and no masks: the state runs through the padding before it meets the first item.
     """
 
-    name = "gru4rec"
+    name, title = "gru4rec", "GRU4Rec"
     config_type = GRU4RecConfig
     published_loss = "bpr"
 

@@ -70,7 +70,8 @@ class Recommender(nn.Module):
     Subclasses set the class variables, call `super().__init__(config)`, and define `encode` and `trace`.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # for commands and files
+    title: ClassVar[str]  # for people
     config_type: ClassVar[type[RecommenderConfig]]
     published_loss: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # those that make sense for the model

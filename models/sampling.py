@@ -74,20 +74,58 @@ class NegativeSampler:
     """Draws, for each sample, an item uniformly among those that its user has not in the training part."""
 
     def __init__(self, sequences: Sequences, samples: Samples) -> None:
-        items, offsets = sequences.history("valid")
-        self.num_items, self.users = sequences.num_items, samples.users
-        owners = np.repeat(np.arange(sequences.num_users), np.diff(offsets))
-        self._seen = np.unique(self._key(owners, items))
-        if (np.bincount(self._seen // (self.num_items + 1)) >= self.num_items).any():
-            raise DataError(f"{sequences.name}: a user has every item; no negative item is left to train against")
+        self.users = samples.users
+        self._unseen = UnseenItems(sequences.name, sequences.num_items, *sequences.history("valid"))
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return one item per sample, (samples,) int64 in 1..num_items."""
-        negatives = rng.integers(1, self.num_items + 1, len(self.users))
-        redo = np.arange(len(self.users))
-        while len(redo := redo[self._is_seen(self.users[redo], negatives[redo])]):
-            negatives[redo] = rng.integers(1, self.num_items + 1, len(redo))
-        return negatives
+        return self._unseen.draw(rng, self.users)
+
+
+class UnseenItems:
+    """Draws items that users do not have.
+
+    items and offsets: what they have, user u the `items[offsets[u]:offsets[u + 1]]`. Raises DataError naming the
+    dataset if a user has every item.
+    """
+
+    def __init__(self, name: str, num_items: int, items: NDArray[np.integer], offsets: NDArray[np.int64]) -> None:
+        self.name, self.num_items, self.num_users = name, num_items, len(offsets) - 1
+        owners = np.repeat(np.arange(self.num_users), np.diff(offsets))
+        self._seen = np.unique(self._key(owners, items))
+        self._counts = np.bincount(self._seen // (num_items + 1), minlength=self.num_users)
+        self._check(1)
+
+    def draw(self, rng: np.random.Generator, users: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return one unseen item for each entry of users, uniform and independent, (len(users),) int64."""
+        drawn = rng.integers(1, self.num_items + 1, len(users))
+        redo = np.arange(len(users))
+        while len(redo := redo[self._is_seen(users[redo], drawn[redo])]):
+            drawn[redo] = rng.integers(1, self.num_items + 1, len(redo))
+        return drawn
+
+    def draw_distinct(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Return `count` different unseen items for each user, (num_users, count) int64.
+
+        Raises DataError if a user does not have so many.
+        """
+        self._check(count)
+        users = np.repeat(np.arange(self.num_users), count)
+        drawn = self.draw(rng, users)
+        while True:
+            keys = self._key(users, drawn)
+            order = np.argsort(keys, kind="stable")  # of equal draws the first stays
+            repeated = order[1:][keys[order[1:]] == keys[order[:-1]]]
+            if not len(repeated):
+                return drawn.reshape(self.num_users, count)
+            drawn[repeated] = self.draw(rng, users[repeated])
+
+    def _check(self, count: int) -> None:
+        left = self.num_items - int(self._counts.max())
+        if left < count:
+            raise DataError(
+                f"{self.name}: {count} unseen items are to be drawn for every user, but one user has only {left} left"
+            )
 
     def _key(self, users: NDArray[np.int64], items: NDArray[np.integer]) -> NDArray[np.int64]:
         return users * (self.num_items + 1) + items

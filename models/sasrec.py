@@ -14,7 +14,7 @@ class SASRecConfig(AttentionConfig):
 class SASRec(Encoder):
     """Causal self-attention over the window; padding keys get weight exactly 0, so padding is inert."""
 
-    name = "sasrec"
+    name, title = "sasrec", "SASRec"
     config_type = SASRecConfig
     published_loss = "bce"
     inert_padding = True

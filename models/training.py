@@ -16,12 +16,13 @@ from tqdm import tqdm
 from models import checkpoint
 from models.datasets import Sequences
 from models.errors import CheckpointError, ConfigError, UserError
-from models.evaluation import evaluate
+from models.evaluation import evaluate, rank_targets, summarise
 from models.files import check_writable, write_atomically
 from models.losses import LOSSES, Loss
 from models.memory import keep_freed_memory, old_objects_aside
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
+from models.results import result_of
 from models.sampling import Batch, EpochSampler
 
 logger = logging.getLogger("models")
@@ -87,7 +88,8 @@ class Trainer:
     """Trains one model on one dataset and keeps the best checkpoint at `path`.
 
     While a run is unfinished, `path` with the ending .state holds what it takes to resume it: it is rewritten after
-    every epoch and removed at the end. Beside them `.log.csv` has one row per epoch.
+    every epoch and removed at the end. Beside them `.log.csv` has one row per epoch, and at the end `.json` is what
+    tables are made of (models.results).
     """
 
     def __init__(
@@ -251,8 +253,11 @@ class Trainer:
         """Evaluate the best epoch on the test split and complete the checkpoint."""
         assert self._best is not None
         self.model.load_state_dict(self._best["state_dict"])
-        metrics = self._metrics() | {"test": evaluate(self.model, self.sequences, "test")}
+        ranks = rank_targets(self.model, self.sequences, "test")
+        metrics = self._metrics() | {"test": summarise(ranks)}
         content = self._best | {"metrics": metrics, "training": asdict(self.training)}  # epochs may have been raised
+        self.model.checkpoint = content
+        result_of(self.model, ranks, self.path).save(self.path.with_suffix(".json"))
         checkpoint.save(content, self.path)
         self.state_path.unlink(missing_ok=True)
         return Run.of(self.path, content)

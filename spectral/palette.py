@@ -6,6 +6,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from models.registry import MODELS
+
 # Okabe and Ito's colours, which colour-blind readers tell apart; the yellow is darkened to show on white.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
     "sasrec": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -17,16 +19,7 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "gru4rec": {"color": "#000000", "marker": "X", "linestyle": ":"},
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
 }
-MODEL_NAMES = {
-    "sasrec": "SASRec",
-    "bsarec": "BSARec",
-    "fmlprec": "FMLP-Rec",
-    "duorec": "DuoRec",
-    "fearec": "FEARec",
-    "bert4rec": "BERT4Rec",
-    "gru4rec": "GRU4Rec",
-    "caser": "Caser",
-}
+MODEL_NAMES = {name: model.title for name, model in MODELS.items()}
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # of layers or matrices; with more, only some are named

@@ -1,0 +1,41 @@
+"""Compare finished runs: `python -m models.compare runs/paper/lastfm`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.command_line import inform, print_json, run
+from models.comparison import METRICS, TESTED, compare, write_tables
+from models.errors import ConfigError
+from models.results import collect
+
+
+def main(
+    runs: Annotated[list[Path], typer.Argument(help="checkpoints, results (.json), or folders with results")],
+    reference: Annotated[
+        str | None, typer.Option(help="system that the others are tested against [the best by NDCG@20]")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="columns of the printed tables, separated by commas")] = ",".join(
+        METRICS
+    ),
+    out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
+) -> None:
+    """Print mean and standard deviation over seeds of every system, and tests over users against the best one."""
+    columns = [name.strip() for name in metrics.split(",")]
+    if unknown := [name for name in columns if name not in METRICS]:
+        raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")
+    comparison = compare(collect(runs), reference)
+    if out is not None:
+        write_tables(comparison, out, columns)
+    if json:
+        print_json({"dataset": comparison.dataset, "rows": comparison.table().to_dict("records")})
+        return
+    users = f"Wilcoxon signed-rank test of {TESTED} over users"
+    inform(f"{comparison.dataset}: mean ± standard deviation over seeds; p: {users}, against {comparison.reference}")
+    print(comparison.to_markdown(columns), end="")
+
+
+if __name__ == "__main__":
+    run(main)
