@@ -32,8 +32,10 @@ def main(
     if json:
         print_json({"dataset": comparison.dataset, "rows": comparison.table().to_dict("records")})
         return
-    users = f"Wilcoxon signed-rank test of {TESTED} over users"
-    inform(f"{comparison.dataset}: mean ± standard deviation over seeds; p: {users}, against {comparison.reference}")
+    inform(
+        f"{comparison.dataset}: mean ± standard deviation over seeds. p: Wilcoxon's signed-rank test of {TESTED} over "
+        f"users against {comparison.reference}, corrected after Holm; gain: how much better that one's {TESTED} is"
+    )
     print(comparison.to_markdown(columns), end="")
 
 

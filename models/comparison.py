@@ -44,7 +44,7 @@ class Comparison:
 
     def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a Markdown table: mean ± std; best in bold, second best in italics."""
-        rows = [["", *metrics, "p (Holm)", f"{self.reference} is better by", "seeds"]]
+        rows = [["", *metrics, "p (Holm)", "gain", "seeds"]]
         rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
         rows += self._rows(metrics, "±", ("**{}**", "*{}*"), "%")
         return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
@@ -92,21 +92,22 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
 
     reference: the system that the others are tested against; by default the one with the best mean NDCG@20.
 
-    The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, each system's averaged over its seeds.
-    Users for whom both are equal take part in the ranking, and then are left out (Pratt). P-values are corrected over
-    the systems after Holm.
+    The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, averaged over the seeds that both
+    systems have (the first of each, as many of both, if they share none): a mean over more seeds has another
+    distribution over users, so unequal numbers would be told apart although the systems are alike. Users for whom both
+    are equal take part in the ranking, and then are left out (Pratt). P-values are corrected over the systems after
+    Holm.
 
     Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for an unknown
     reference.
     """
     systems = _systems(list(results))
-    gains = {name: np.mean([_gain(result.test_ranks) for result in runs], axis=0) for name, runs in systems.items()}
     if reference is None:
-        reference = max(gains, key=lambda name: float(gains[name].mean()))
+        reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
     if reference not in systems:
         raise ConfigError(f"no system {reference!r} among these results; there are {', '.join(systems)}")
     others = [name for name in systems if name != reference]
-    p_values = [_wilcoxon(gains[reference], gains[name]) for name in others]
+    p_values = [_p_value(systems[reference], systems[name]) for name in others]
     corrected = dict(zip(others, holm(p_values), strict=True))
     rows = [
         {
@@ -214,7 +215,14 @@ def _gain(ranks: list[int]) -> NDArray[np.float64]:
     return np.where(rank <= 20, 1 / np.log2(rank + 1), 0.0)
 
 
-def _wilcoxon(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    if np.array_equal(first, second):
+def _p_value(first: list[Result], second: list[Result]) -> float:
+    """Return the p-value of the test over users between two systems; see `compare`."""
+    shared = {run.seed for run in first} & {run.seed for run in second}
+    count = len(shared) or min(len(first), len(second))
+    gains = []
+    for runs in (first, second):
+        chosen = [run for run in runs if run.seed in shared or not shared][:count]
+        gains.append(np.mean([_gain(run.test_ranks) for run in chosen], axis=0))
+    if np.array_equal(*gains):
         return 1.0
-    return float(stats.wilcoxon(first, second, zero_method="pratt").pvalue)
+    return float(stats.wilcoxon(*gains, zero_method="pratt").pvalue)

@@ -1,76 +1,193 @@
-"""Full ranking against torchmetrics, and the published rules about seen items, ties and the padding item."""
+"""Ranking against torchmetrics and a plain loop over users, and the rules about seen items, ties and padding."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_normalized_dcg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.functional.retrieval import (
+    retrieval_hit_rate,
+    retrieval_normalized_dcg,
+    retrieval_reciprocal_rank,
+)
 
-from models.datasets import load
-from models.evaluation import CUTOFFS, RankingMetrics, evaluate, ranks
+from models import evaluation
+from models.datasets import Sequences, load
+from models.errors import ConfigError, DataError
+from models.evaluation import CUTOFFS, Protocol, RankingMetrics, evaluate, per_user, rank_targets, summarise
+from models.recommender import Recommender
 from models.registry import build, configure
+from models.sampling import UnseenItems
+
+ITEMS = 40
+
+
+def scores_of(model: Recommender, seen: list[int], target: int, mask_seen: str) -> Tensor:
+    """The scores of all items for one user, one dense row, as a researcher would write them."""
+    scores = model.eval()(torch.tensor([seen]))[0].double()
+    for item in set(seen):
+        if mask_seen == "0":
+            scores[item] = 0
+        elif item != target:
+            scores[item] = -torch.inf
+    if mask_seen == "inf":
+        scores[0] = -torch.inf
+    return scores
+
+
+def users(sequences: Sequences, split: str) -> list[tuple[list[int], int]]:
+    """Every user's items before the target, and the target."""
+    last = {"test": 1, "valid": 2, "train": 3}[split]
+    cut = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    return [(sequences.items[a : b - last].tolist(), int(sequences.items[b - last])) for a, b in cut]
+
+
+@pytest.fixture
+def model() -> Recommender:
+    model = build(configure("bsarec", ITEMS, max_len=8))
+    model.initialise(0)
+    return model
 
 
 def test_metrics_are_those_of_torchmetrics():
     scores = torch.rand(40, 101, generator=torch.Generator().manual_seed(0))
-    target = torch.randint(1, 101, (40,), generator=torch.Generator().manual_seed(1))
+    target = torch.randint(0, 101, (40,), generator=torch.Generator().manual_seed(1))
     relevant = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, target[:, None], True)
+    rank = (scores >= scores.gather(1, target[:, None])).sum(1)
     metrics = RankingMetrics()
     for rows in torch.arange(40).split(17):
-        metrics.update(ranks(scores[rows], target[rows]))
+        metrics.update(rank[rows])
     result = metrics.compute()
+    pairs = list(zip(scores, relevant, strict=True))
     for k in CUTOFFS:
-        pairs = list(zip(scores, relevant, strict=True))
         hits = [retrieval_hit_rate(s, r, top_k=k) for s, r in pairs]
         gains = [retrieval_normalized_dcg(s, r, top_k=k) for s, r in pairs]
         assert result[f"HR@{k}"] == pytest.approx(float(torch.stack(hits).mean()), abs=1e-6)
         assert result[f"NDCG@{k}"] == pytest.approx(float(torch.stack(gains).mean()), abs=1e-6)
+    reciprocal = torch.stack([retrieval_reciprocal_rank(s, r) for s, r in pairs])
+    assert result["MRR"] == pytest.approx(float(reciprocal.mean()), abs=1e-6)
 
 
-def test_ties_count_against_the_target():
-    assert ranks(torch.zeros(1, 8), torch.tensor([3])).tolist() == [7]
-    assert ranks(torch.tensor([[0.0, 2.0, 5.0, 2.0]]), torch.tensor([1])).tolist() == [2]
-
-
-@pytest.mark.parametrize("split", ["valid", "test"])
-def test_evaluation_is_the_plain_loop_over_users(split):
-    sequences = load("synthetic:users=300,items=40")
-    model = build(configure("bsarec", 40, max_len=8))
-    model.initialise(0)
-    held_out = {"test": 1, "valid": 2}[split]
-    hits = {k: [] for k in CUTOFFS}
-    for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
-        *seen, target = sequences.items[start : stop - held_out + 1].tolist()
-        scores = model.eval()(torch.tensor([seen]))[0]
-        scores[torch.tensor(seen)] = 0  # not minus infinity: an oddity of the published code that is kept
-        rank = int((scores > scores[target]).sum() + (scores == scores[target]).sum()) - 1
-        for k in CUTOFFS:
-            hits[k].append(rank < k)
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("mask_seen", ["0", "inf"])
+@pytest.mark.parametrize("items_at_once", [3, 20, 8192])
+def test_ranks_are_those_of_the_plain_loop_over_users(
+    model: Recommender, split: str, mask_seen: str, items_at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(evaluation, "ITEMS_AT_ONCE", items_at_once)
+    sequences = load(f"synthetic:users=300,items={ITEMS}")
+    expected = []
+    for seen, target in users(sequences, split):
+        scores = scores_of(model, seen or [0], target, mask_seen)
+        expected.append(int((scores >= scores[target]).sum()))
     model.train()
-    result = evaluate(model, sequences, split)
+    ranks = rank_targets(model, sequences, split, Protocol(mask_seen))
     assert model.training
-    for k in CUTOFFS:
-        assert result[f"HR@{k}"] == pytest.approx(np.mean(hits[k]))
+    # In float32 neighbours whose scores agree to the last digits may change places.
+    assert (ranks - torch.tensor(expected)).abs().max() <= 1
+    assert (ranks == torch.tensor(expected)).float().mean() > 0.98
 
 
-def test_a_model_that_knows_the_answer_gets_everything_right():
-    sequences = load("synthetic:users=50,items=30")
-    windows = sequences.windows("test", 6)
+def test_blocks_of_items_change_nothing_even_where_all_scores_tie(monkeypatch: pytest.MonkeyPatch):
+    model = build(configure("sasrec", ITEMS, max_len=8))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+    sequences = load(f"synthetic:users=50,items={ITEMS}")
+    monkeypatch.setattr(evaluation, "ITEMS_AT_ONCE", 7)
+    ranks = rank_targets(model, sequences, "test", Protocol("inf"))
+    expected = [ITEMS - len(set(seen) - {target}) for seen, target in users(sequences, "test")]
+    assert ranks.tolist() == expected  # last among all that are left
 
-    class Oracle(torch.nn.Module):
-        config = configure("sasrec", 30, max_len=6)
-        items = torch.nn.Embedding(31, 1)
-        asked = 0
 
-        def forward(self, inputs):
-            rows = slice(self.asked, self.asked + len(inputs))
-            self.asked += len(inputs)
-            return torch.nn.functional.one_hot(torch.from_numpy(windows.targets[rows]), 31).float()
+def test_sampled_negatives_are_unseen_different_and_the_same_for_every_model(model: Recommender):
+    sequences = load(f"synthetic:users=60,items={ITEMS},length=10")
+    unseen = UnseenItems("x", ITEMS, sequences.items, sequences.offsets)
+    drawn = unseen.draw_distinct(np.random.default_rng(5), 12)
+    expected = []
+    for row, (seen, target) in zip(drawn, users(sequences, "test"), strict=True):
+        assert len(set(row)) == 12 and not set(row) & {0, target, *seen}
+        scores = model.eval()(torch.tensor([seen]))[0].double()
+        expected.append(1 + int((scores[torch.from_numpy(row)] >= scores[target]).sum()))
+    assert rank_targets(model, sequences, "test", Protocol(negatives=12, seed=5)).tolist() == expected
+    other = rank_targets(model, sequences, "test", Protocol(negatives=12, seed=6)).tolist()
+    assert other != expected
 
-    result = evaluate(Oracle(), sequences, "test")
-    new = np.array(
-        [
-            t not in set(sequences.items[a : b - 1])
-            for t, a, b in zip(windows.targets, sequences.offsets[:-1], sequences.offsets[1:], strict=True)
-        ]
-    )
-    assert result["HR@5"] == result["NDCG@20"] == pytest.approx(new.mean())  # a repeated item was set to 0
+
+@settings(max_examples=30)
+@given(count=st.integers(1, 5), seed=st.integers(0, 1000))
+def test_distinct_draws_are_uniform_over_what_is_left(count: int, seed: int):
+    offsets = np.arange(401) * 4
+    unseen = UnseenItems("x", 9, np.tile([2, 4, 6, 8], 400), offsets)
+    drawn = unseen.draw_distinct(np.random.default_rng(seed), count)
+    counts = np.bincount(drawn.flatten(), minlength=10)
+    assert counts[[0, 2, 4, 6, 8]].sum() == 0
+    assert counts[[1, 3, 5, 7, 9]] == pytest.approx(400 * count / 5, abs=65)
+
+
+def test_more_negatives_than_a_user_has_left_is_refused(model: Recommender):
+    sequences = load(f"synthetic:users=60,items={ITEMS}")
+    with pytest.raises(DataError, match=r"synthetic.*39 unseen items.*left"):
+        rank_targets(model, sequences, "test", Protocol(negatives=39))
+
+
+def test_caser_knows_the_users_of_its_own_data_only():
+    sequences, other = load(f"synthetic:users=30,items={ITEMS}"), load(f"synthetic:users=30,items={ITEMS},seed=5")
+    model = build(configure("caser", ITEMS, 30, max_len=8, hidden_size=8))
+    model.initialise(1)
+    with torch.no_grad():
+        model.users.weight.mul_(300)
+    model.checkpoint = {"dataset": {"fingerprint": sequences.fingerprint}}
+    known = rank_targets(model, sequences, "test")
+    model.checkpoint = {"dataset": {"fingerprint": other.fingerprint}}
+    assert not torch.equal(known, rank_targets(model, sequences, "test"))
+
+
+def test_the_table_of_users_adds_up_to_the_metrics(model: Recommender):
+    sequences = load(f"synthetic:users=60,items={ITEMS}")
+    ranks = rank_targets(model, sequences, "test")
+    table, metrics = per_user(sequences, "test", ranks), summarise(ranks)
+    assert table.user.tolist() == sequences.users.tolist()
+    assert table.target.tolist() == [target for _, target in users(sequences, "test")]
+    assert table.history.tolist() == [len(seen) for seen, _ in users(sequences, "test")]
+    for column, name in {"HR@5": "HR@5", "NDCG@20": "NDCG@20", "reciprocal_rank": "MRR"}.items():
+        assert table[column].mean() == pytest.approx(metrics[name])
+    assert evaluate(model, sequences, "test") == metrics
+
+
+@pytest.mark.parametrize("bad", [{"mask_seen": "no"}, {"negatives": 0}])
+def test_a_protocol_out_of_range_is_refused(bad: dict[str, object]):
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Protocol(**bad)
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_command_writes_users_and_results(command: Command, checkpoint: Path, tmp_path: Path):
+    done = command("models.evaluate", checkpoint, "--per-user", "u.parquet", "--result", "r.json", "--json")
+    assert done.returncode == 0, done.stderr
+    assert pd.read_parquet(tmp_path / "u.parquet")["rank"].min() >= 1
+    assert (tmp_path / "r.json").exists()
+    csv = command("models.evaluate", checkpoint, "--negatives", 20, "--mask-seen", "inf", "--per-user", "u.csv")
+    assert "ranked among 20 unseen items" in csv.stderr and "MRR" in csv.stdout
+    assert pd.read_csv(tmp_path / "u.csv")["rank"].max() <= 21
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--per-user", "u.xls"], ".parquet or .csv"),
+        (["--result", "r.json", "--negatives", "9"], "--result keeps the published protocol"),
+        (["--mask-seen", "1"], "mask_seen must be 0 or inf"),
+    ],
+)
+def test_command_names_what_it_cannot_do(command: Command, checkpoint: Path, options: list[str], message: str):
+    done = command("models.evaluate", checkpoint, *options)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
