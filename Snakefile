@@ -136,6 +136,7 @@ PAPERMILL = (
 
 wildcard_constraints:
     seed=r"\d+",
+    table="|".join(SETTINGS["tables"]) or "none",
     system="|".join([*SETTINGS["model_settings"], *SETTINGS["variants"]]),
 
 
@@ -214,3 +215,32 @@ rule result:
 rule tables:
     input:
         expand(f"{FIGURES}/{{table}}.{{format}}", table=SETTINGS["tables"], format=["csv", "md", "tex"]),
+
+
+def table_parameters(wildcards):
+    """Return the parameters of a table's notebook."""
+    given = {"table": wildcards.table, "models": SETTINGS["tables"][wildcards.table], "dataset": DATASET_FOLDER}
+    return json.dumps({key: SETTINGS[key] for key in ("profile", "figures")} | given)
+
+
+# A table of its own name has its own notebook; others are more main tables, of other systems.
+def table_notebook(wildcards):
+    """Return the notebook that makes a table."""
+    own = f"{NOTEBOOKS}/{wildcards.table}.ipynb"
+    return own if Path(own).is_file() else f"{NOTEBOOKS}/table_main.ipynb"
+
+
+rule table:
+    message:
+        "Making {wildcards.table} in {FIGURES}"
+    input:
+        notebook=table_notebook,
+        results=lambda wildcards: results(wildcards.table),
+    output:
+        expand(f"{FIGURES}/{{{{table}}}}.{{format}}", format=["csv", "md", "tex"]),
+    log:
+        f"{RUNS}/notebooks/{{table}}.ipynb",
+    params:
+        parameters=table_parameters,
+    shell:
+        PAPERMILL.replace("{NOTEBOOKS:q}/{rule}.ipynb", "{input.notebook:q}")

@@ -150,6 +150,26 @@ def collect(paths: Iterable[str | Path]) -> list[Result]:
     return list(found.values())
 
 
+def of_systems(folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, profile: str) -> list[Result]:
+    """Return the results <folder>/<system>-seed<seed>.json that the workflow made, all there are where seeds is None.
+
+    Raises CheckpointError saying how to make those that are missing.
+    """
+    found = []
+    for system in systems:
+        if seeds is None:
+            paths = sorted(Path(folder).glob(f"{system}-seed[0-9]*.json"))
+        else:
+            paths = [Path(folder, f"{system}-seed{seed}.json") for seed in seeds]
+        if not paths or not all(path.exists() for path in paths):
+            raise CheckpointError(
+                f"{folder} lacks results of {system}; make them with: make figures PROFILE={profile}, then make tables "
+                f"PROFILE={profile} DATASET={Path(folder).parent.name}"
+            )
+        found += [read(path) for path in paths]
+    return found
+
+
 def _is_result(path: Path) -> bool:
     with path.open("rb") as file:
         return FORMAT.encode() in file.read(200)
