@@ -37,7 +37,8 @@ _FIELDS = ("model", "config", "dataset", "training", "metrics", "seed", "version
 class Probe:
     """Sequences kept in the checkpoint, so that every analysis runs without the dataset.
 
-    Windows of test inputs of up to 512 users drawn uniformly, then up to 256 more users with full windows.
+    Windows of test inputs of up to 512 users drawn uniformly, then up to 256 more users with full windows. They are
+    filled up as the model's padding says: with any but `zero` every window counts as full.
     """
 
     input_ids: Tensor  # (P, N) int32, padded with 0 on the left
@@ -57,9 +58,9 @@ def describe_dataset(sequences: Sequences) -> dict[str, Any]:
     }
 
 
-def draw_probe(sequences: Sequences, max_len: int) -> Probe:
+def draw_probe(sequences: Sequences, max_len: int, padding: str = "zero") -> Probe:
     """Draw the probe sequences of a dataset: the same users for every run on it."""
-    windows = sequences.windows("test", max_len)
+    windows = sequences.windows("test", max_len, padding)
     order = np.random.default_rng(PROBE_SEED).permutation(sequences.num_users)
     uniform, others = np.sort(order[:UNIFORM_PROBES]), order[UNIFORM_PROBES:]
     full = others[windows.inputs[others, 0] > 0][:FULL_WINDOW_PROBES]

@@ -199,7 +199,7 @@ def _known_users(model: Recommender, sequences: Sequences) -> Tensor | None:
 
 def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Iterator[_Batch]:
     device = model.items.weight.device
-    windows = sequences.windows(split, model.config.max_len)
+    windows = sequences.windows(split, model.config.max_len, model.config.padding)
     items, offsets = sequences.history(split)
     for start in range(0, len(windows), USERS_AT_ONCE):
         rows = slice(start, min(start + USERS_AT_ONCE, len(windows)))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.datasets.padding import check_mode, fill_padding
 from models.dropout import MaskSource
 from models.errors import ConfigError
 from models.losses import Loss
@@ -27,8 +28,10 @@ class RecommenderConfig:
     max_len: int = 50  # N, positions in a window
     hidden_size: int = 64  # D
     dropout: float = 0.5
+    padding: str = "zero"  # what fills up shorter histories: zero, cyclic, reflect or symmetric
 
     def __post_init__(self) -> None:
+        check_mode(self.padding)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
@@ -111,7 +114,7 @@ class Recommender(nn.Module):
         return INITIAL_STD * torch.randn(shape, generator=generator)
 
     def window(self, input_ids: Tensor) -> Tensor:
-        """Bring sequences (B, any length) to the model's window (B, N): left padding with 0, or the last N items.
+        """Bring sequences (B, any length) to the model's window (B, N): padded on the left, or the last N items.
 
         Raises ValueError if the shape is not (B, n) or an id lies outside 0..num_items.
         """
@@ -123,7 +126,10 @@ class Recommender(nn.Module):
                 f"got {int(input_ids.min())}..{int(input_ids.max())}"
             )
         length = self.config.max_len
-        return functional.pad(input_ids, (max(length - input_ids.shape[1], 0), 0))[:, -length:]
+        window = functional.pad(input_ids, (max(length - input_ids.shape[1], 0), 0))[:, -length:]
+        if self.config.padding == "zero":
+            return window
+        return torch.from_numpy(fill_padding(window.cpu().numpy(), self.config.padding)).to(window.device)
 
     def forward(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
         """Score every item as the next one: (B, N) -> (B, num_items + 1); column 0 is the padding item.

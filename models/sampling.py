@@ -42,8 +42,9 @@ class EpochSampler:
         negatives: bool,
         seed: int,
         same_target: bool = False,
+        padding: str = "zero",
     ) -> None:
-        samples = sequences.prefixes(max_len)
+        samples = sequences.prefixes(max_len, padding)
         self.batch_size, self.seed = batch_size, seed
         self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
         self.users = torch.from_numpy(samples.users)

@@ -49,8 +49,8 @@ def train(
         resume: Go on with an unfinished run at `out`; a finished one is returned as it is.
         data_dir: Folder that may hold the files of the named datasets.
         show_progress: Whether to draw a progress bar on a terminal.
-        **settings: Fields of the model's configuration (hidden_size, max_len, dropout; num_layers, num_heads where
-            it has them; BSARec: alpha, c, beta; ...); None keeps the default.
+        **settings: Fields of the model's configuration (hidden_size, max_len, dropout, padding; num_layers and
+            num_heads where it has them; BSARec: alpha, c, beta; ...); None keeps the default.
 
     Returns:
         The finished run: path of the checkpoint, test metrics, history.
@@ -115,6 +115,9 @@ def main(
     hidden_size: Annotated[int | None, typer.Option(help="embedding size [64]")] = None,
     max_len: Annotated[int | None, typer.Option(help="positions in a window [50]")] = None,
     dropout: Annotated[float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")] = None,
+    padding: Annotated[
+        str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric [zero]")
+    ] = None,
     alpha: Annotated[float | None, typer.Option(help="BSARec: weight of the frequency branch [0.9]")] = None,
     c: Annotated[int | None, typer.Option(help="BSARec: number of low modes, odd [3]")] = None,
     beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
@@ -133,6 +136,7 @@ def main(
         "hidden_size": hidden_size,
         "max_len": max_len,
         "dropout": dropout,
+        "padding": padding,
         "alpha": alpha,
         "c": c,
         "beta": beta,

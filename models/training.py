@@ -116,6 +116,7 @@ class Trainer:
             self.loss.needs_negatives,
             training.seed,
             self.model.needs_same_target,
+            config.padding,
         )
         self.model.initialise(training.seed)
         self.model.to(self.device)
@@ -269,7 +270,7 @@ class Trainer:
             training=asdict(self.training),
             metrics=self._metrics(),
             seed=self.training.seed,
-            probe=checkpoint.draw_probe(self.sequences, self.model.config.max_len),
+            probe=checkpoint.draw_probe(self.sequences, self.model.config.max_len, self.model.config.padding),
         )
 
     def _metrics(self) -> dict[str, Any]:

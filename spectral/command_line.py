@@ -134,7 +134,7 @@ class Subject:
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
         else:
             sequences = sequences_of(model, data, data_dir)
-            windows = torch.from_numpy(sequences.windows(split, model.config.max_len).inputs)
+            windows = torch.from_numpy(sequences.windows(split, model.config.max_len, model.config.padding).inputs)
             uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
         return cls(model, name, windows, uniform, max_users, batch_size)
 

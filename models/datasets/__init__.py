@@ -8,12 +8,13 @@ import difflib
 from pathlib import Path
 
 from models.datasets import files, synthetic
+from models.datasets.attributes import Attributes, load_attributes
 from models.datasets.registry import DATASETS
 from models.datasets.sequences import Samples, Sequences
 from models.datasets.text import FORMAT, read_sequences
 from models.errors import DataError
 
-__all__ = ["Samples", "Sequences", "fetch", "load", "names"]
+__all__ = ["Attributes", "Samples", "Sequences", "fetch", "load", "load_attributes", "names"]
 
 
 def names() -> list[str]:

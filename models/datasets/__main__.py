@@ -1,16 +1,15 @@
-"""Command line: list, fetch and describe datasets."""
+"""Command line: list, fetch and describe datasets, and import tables of interactions."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from models import datasets
-from models.command_line import print_json, run_app
+from models.command_line import inform, print_json, run_app
 from models.datasets import files, synthetic
 from models.datasets.registry import DATASETS
-from models.datasets.sequences import Sequences
+from models.datasets.statistics import describe_sequences
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -69,7 +68,7 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """Count users, items, interactions, sequence lengths, training samples and full windows."""
-    rows = [description(datasets.load(name, data_dir), max_len) for name in names]
+    rows = [describe_sequences(datasets.load(name, data_dir), max_len) for name in names]
     if as_json:
         print_json({"datasets": rows})
         return
@@ -77,31 +76,31 @@ def describe(
         _print_description(row)
 
 
-def description(sequences: Sequences, max_len: int) -> dict[str, Any]:
-    """Return the numbers that describe a dataset, with the keys of the JSON output.
+@app.command("import")
+def import_(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet file of interactions.")],
+    user: Annotated[str, typer.Option(help="Name of the column with users.")],
+    item: Annotated[str, typer.Option(help="Name of the column with items.")],
+    time: Annotated[str, typer.Option(help="Name of the column with times: numbers or dates.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File of sequences to write  [default: TABLE with .sequences]")
+    ] = None,
+    core: Annotated[int, typer.Option(help="Keep users and items with at least so many interactions.")] = 5,
+    separator: Annotated[str | None, typer.Option(help="What stands between the columns of a text file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make sequences of a table of interactions of your own, and say what became of its rows."""
+    from models.datasets.importing import import_table, report  # pandas, which the other commands do without
 
-    `training_samples` are the prefixes at window length N; `full_windows` is the share of users whose test
-    input has N real items, in [0, 1].
-    """
-    lengths = sequences.lengths
-    return {
-        "name": sequences.name,
-        "users": sequences.num_users,
-        "items": sequences.num_items,
-        "interactions": sequences.num_interactions,
-        "skipped_users": sequences.skipped,
-        "length": {
-            "min": int(lengths.min()),
-            "mean": float(lengths.mean()),
-            "median": float(np.median(lengths)),
-            "max": int(lengths.max()),
-        },
-        "density": sequences.density,
-        "max_len": max_len,
-        "training_samples": int(np.minimum(lengths - 2, max_len).sum()),
-        "full_windows": float((lengths > max_len).mean()),
-        "fingerprint": sequences.fingerprint,
-    }
+    imported = import_table(table, user, item, time, core, separator)
+    paths = imported.save(out or table.with_suffix(".sequences"))
+    counts = report(imported.counts)
+    if as_json:
+        print_json({"counts": counts, "files": [str(path) for path in paths]})
+        return
+    for name, count in counts.items():
+        print(f"  {name.replace('_', ' '):<16}{count:>12,}")
+    inform(f"wrote {', '.join(map(str, paths))}; use it as: --dataset {paths[0]}")
 
 
 def _print_description(row: dict[str, Any]) -> None:

@@ -20,9 +20,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.datasets import files
+from models.datasets.interactions import to_sequences
 from models.datasets.sequences import Sequences
 from models.errors import DataError
 
@@ -65,42 +65,7 @@ def read(path: Path) -> Sequences:
     """Read the interactions file into 5-core sequences in time order; see the module for how."""
     body = path.read_text(encoding="utf-8").split("\n", 1)[1]  # the first line names the columns
     user, item, _rating, second = np.fromstring(body, dtype=np.int64, sep=" ").reshape(-1, 4).T
-    kept = core(user, item, CORE)
-    user, item, second = user[kept], item[kept], second[kept]
-    users, row = _by_first_appearance(user)
-    _, item_index = _by_first_appearance(item)
-    order = np.lexsort((second, row))  # stable, so ties stay in the order of the lines
-    return Sequences(
-        name=NAME,
-        users=users,
-        items=(item_index[order] + 1).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(row))]),
-        source=NAME,
-    )
-
-
-def core(user: NDArray[np.int64], item: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """Mark the interactions of the k-core: every user and every item in it has at least k of them.
-
-    user, item: (n,) ids from 0. Returns (n,) bool, True for the interactions that stay.
-    """
-    kept = np.ones(len(user), dtype=bool)
-    while True:
-        enough = (np.bincount(user[kept], minlength=user.max() + 1)[user] >= k) & (
-            np.bincount(item[kept], minlength=item.max() + 1)[item] >= k
-        )
-        if not (kept & ~enough).any():
-            return kept
-        kept &= enough
-
-
-def _by_first_appearance(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct ids in order of first appearance, and the index into them of every id."""
-    distinct, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    index = np.empty_like(order)
-    index[order] = np.arange(len(order))
-    return distinct[order], index[inverse]
+    return to_sequences(user, item, second, CORE, NAME, NAME)[0]
 
 
 def _is_good(path: Path) -> bool:

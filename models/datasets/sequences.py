@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from models.datasets.padding import fill_padding
 from models.errors import ConfigError
 
 MIN_ITEMS = 3  # one item each to train on, to validate with and to test with
@@ -102,12 +103,13 @@ class Sequences:
         digest.update(self.offsets.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def prefixes(self, max_len: int) -> Samples:
+    def prefixes(self, max_len: int, padding: str = "zero") -> Samples:
         """Cut the training samples: every item of a user's training window with the items before it.
 
         The window is the last `max_len` + 2 items of the user without the final two (validation and test
         targets). Its first item has nothing before it, so the input of that sample is all padding; no input
-        holds more than `max_len` - 1 items. Samples are ordered by user, then by time.
+        holds more than `max_len` - 1 items. Samples are ordered by user, then by time. Shorter inputs are filled
+        up on the left as `padding` says (models.datasets.padding).
 
         Source: the training loop published with BSARec (Shin et al., AAAI 2024).
         """
@@ -119,18 +121,20 @@ class Sequences:
         first_sample = np.cumsum(counts) - counts
         position = np.arange(len(users)) - first_sample[users]  # of the target within its window
         targets = starts[users] + position
-        return Samples(self._windows_before(targets, position, max_len), self._targets(targets), users)
+        inputs = fill_padding(self._windows_before(targets, position, max_len), padding)
+        return Samples(inputs, self._targets(targets), users)
 
-    def windows(self, split: str, max_len: int) -> Samples:
+    def windows(self, split: str, max_len: int, padding: str = "zero") -> Samples:
         """One sample per user: the last `max_len` items before the target of the split.
 
         The target is the last item for "test", the second last for "valid" and the third last for "train".
         The train window is the user's last training sample, except that it is filled up to `max_len` items
-        where the user has them; for a user of 3 items it is all padding.
+        where the user has them; for a user of 3 items it is all padding. Shorter inputs are filled up on the left
+        as `padding` says (models.datasets.padding).
         """
         _check_max_len(max_len)
         targets = self.offsets[1:] - held_out(split)
-        inputs = self._windows_before(targets, targets - self.offsets[:-1], max_len)
+        inputs = fill_padding(self._windows_before(targets, targets - self.offsets[:-1], max_len), padding)
         return Samples(inputs, self._targets(targets), np.arange(self.num_users))
 
     def history(self, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -1,0 +1,66 @@
+"""From interactions, one user and one item each, to sequences: the k-core, the order of time, ids from 1."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.sequences import MIN_ITEMS, Sequences
+from models.errors import DataError
+
+
+def core(user: NDArray[np.int64], item: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Mark the interactions of the k-core: every user and every item in it has at least k of them.
+
+    user, item: (n,) ids from 0. Returns (n,) bool, True for the interactions that stay.
+    """
+    kept = np.ones(len(user), dtype=bool)
+    while kept.any():
+        enough = (np.bincount(user[kept], minlength=user.max() + 1)[user] >= k) & (
+            np.bincount(item[kept], minlength=item.max() + 1)[item] >= k
+        )
+        if not (kept & ~enough).any():
+            break
+        kept &= enough
+    return kept
+
+
+def by_first_appearance(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct ids in order of first appearance, and the index into them of every id."""
+    distinct, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    index = np.empty_like(order)
+    index[order] = np.arange(len(order))
+    return distinct[order], index[inverse]
+
+
+def to_sequences(
+    user: NDArray[np.int64], item: NDArray[np.int64], time: NDArray[np.int64], k: int, name: str, source: str
+) -> tuple[Sequences, NDArray[np.int64]]:
+    """Return the k-core as sequences, and the id (num_items,) that each item 1, 2, ... had before.
+
+    user, item, time: (n,), users and items from 0. A user's items are ordered by time, and those of the same time by
+    their place in the input. Users come in the order of their first interaction and keep their ids; items are numbered
+    from 1 by their first interaction.
+
+    Raises DataError if nothing is left.
+    """
+    kept = core(user, item, k)
+    if not kept.any():
+        raise DataError(f"{name}: no user and item with at least {k} interactions each; nothing is left")
+    user, item, time = user[kept], item[kept], time[kept]
+    users, row = by_first_appearance(user)
+    items, item_index = by_first_appearance(item)
+    counts = np.bincount(row)
+    if counts.min() < MIN_ITEMS:
+        raise DataError(
+            f"{name}: a user has {counts.min()} interactions, and {MIN_ITEMS} are needed, one each for training, "
+            f"validation and test; keep users with more of them (a core of at least {MIN_ITEMS})"
+        )
+    order = np.lexsort((time, row))  # stable
+    sequences = Sequences(
+        name=name,
+        users=users,
+        items=(item_index[order] + 1).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        source=source,
+    )
+    return sequences, items
