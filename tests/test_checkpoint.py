@@ -27,7 +27,10 @@ def test_a_checkpoint_explains_itself(checkpoint):
     assert model.checkpoint["dataset"]["num_interactions"] == sequences.num_interactions
     assert model.checkpoint["training"]["loss"] == "ce"
     assert model.checkpoint["seed"] == 1
-    assert set(model.checkpoint["metrics"]["test"]) == {f"{m}@{k}" for m in ("HR", "NDCG") for k in (5, 10, 20)}
+    assert set(model.checkpoint["metrics"]["test"]) == {
+        "MRR",
+        *(f"{m}@{k}" for m in ("HR", "NDCG") for k in (5, 10, 20)),
+    }
     assert model.checkpoint["versions"]["torch"] == torch.__version__
     assert not model.training
 

@@ -56,7 +56,7 @@ def test_negatives_are_uniform_among_the_items_that_the_user_has_not():
 def test_a_user_who_has_everything_leaves_no_negative(tmp_path):
     path = tmp_path / "all.txt"
     path.write_text("1 1 2 3 3 1\n2 1 2 3\n")
-    with pytest.raises(DataError, match="every item"):
+    with pytest.raises(DataError, match="only 0 left"):
         train("sasrec", path, out=tmp_path / "x.pt", epochs=1, **SMALL)
 
 
@@ -131,7 +131,9 @@ def test_an_interrupted_run_that_is_resumed_ends_in_the_same_bytes(model, moment
     interrupted.unlink()  # as a workflow does with the output of a failed step
     resumed = train(model, DATA, out=interrupted, epochs=4, resume=True, **SMALL)
     assert resumed.path.read_bytes() == whole.path.read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["part.log.csv", "part.pt", "whole.log.csv", "whole.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        f"{run}.{ending}" for run in ("part", "whole") for ending in ("json", "log.csv", "pt")
+    ]
 
 
 def test_resuming_a_finished_run_returns_it_and_another_setting_is_refused(tmp_path, monkeypatch):
@@ -253,7 +255,7 @@ def test_evaluate_prints_one_json_object_and_the_metrics_of_training(command, ch
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
     assert printed == pytest.approx(models.load(checkpoint).checkpoint["metrics"]["test"])
-    assert list(printed) == ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20"]
+    assert list(printed) == ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
 
 
 @pytest.mark.parametrize(

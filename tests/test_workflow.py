@@ -159,7 +159,7 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
         ("epochs=3", "unknown config key 'epochs'"),
         ("dataset=lastfn", "unknown dataset for profile quick 'lastfn': expected one of beauty, lastfm"),
         ("models=bsarec", "models must be a list: --config 'models=[bsarec]'"),
-        ("models=[bsarek]", "unknown model 'bsarek': expected one of bsarec, sasrec"),
+        ("models=[bsarek]", "unknown model 'bsarek': expected one of bert4rec, bsarec"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(config: str, message: str, tmp_path: Path):
