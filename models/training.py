@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ class Trainer:
             return None
         identity = {
             "model": content["model"],
-            "config": content["config"],
+            "config": self._completed(content["config"]),
             "training": content["training"],
             "fingerprint": content["dataset"]["fingerprint"],
         }
@@ -190,7 +190,8 @@ class Trainer:
         if not self.state_path.exists():
             return
         state = checkpoint.read_tensors(self.state_path)
-        if not isinstance(state, dict) or state.get("identity") != self._identity():
+        identity = state.get("identity") if isinstance(state, dict) else None
+        if not identity or identity | {"config": self._completed(identity.get("config", {}))} != self._identity():
             raise CheckpointError(
                 f"{self.state_path}: is an unfinished run with other settings than these; give the settings it was "
                 "started with, or start anew without --resume"
@@ -289,6 +290,10 @@ class Trainer:
             "training": asdict(self.training) | {"epochs": None},  # may be raised when a run is taken up
             "fingerprint": self.sequences.fingerprint,
         }
+
+    def _completed(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return a saved configuration with the defaults of fields that there were not yet when it was saved."""
+        return {known.name: known.default for known in fields(self.model.config)} | config
 
     def _save_state(self) -> None:
         state = {

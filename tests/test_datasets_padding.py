@@ -1,6 +1,9 @@
 """Padding of short histories, against numpy.pad, and all the way through training, evaluation and checkpoints."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import models
+from models import checkpoint
 from models.datasets import load
 from models.datasets.padding import MODES, fill_padding
-from models.errors import ConfigError
+from models.errors import CheckpointError, ConfigError
 from models.registry import build, configure
 from models.train import train
 
@@ -64,3 +68,24 @@ def test_an_unknown_padding_is_named():
 def test_checkpoints_from_before_there_was_a_choice_are_padded_with_zeros():
     config = {"max_len": 10, "hidden_size": 8, "dropout": 0.5, "num_layers": 2, "num_heads": 1}
     assert build(configure("sasrec", 40, **config)).config.padding == "zero"
+
+
+def test_a_run_from_before_there_was_a_choice_loads_and_is_the_run_of_the_default(tmp_path: Path):
+    options = {"hidden_size": 8, "max_len": 10, "epochs": 1, "show_progress": False, "out": tmp_path / "old.pt"}
+    run = train("sasrec", "synthetic:users=60,items=40,length=6", **options)
+    content = checkpoint.read(run.path)
+    del content["config"]["padding"]
+    checkpoint.save(content, run.path)
+    assert models.load(run.path).config.padding == "zero"
+    assert train("sasrec", "synthetic:users=60,items=40,length=6", resume=True, **options) == run
+    with pytest.raises(CheckpointError, match="finished run with other settings"):
+        train("sasrec", "synthetic:users=60,items=40,length=6", resume=True, padding="cyclic", **options)
+
+
+def test_the_commands_say_that_filled_windows_count_as_full(tmp_path: Path, command: Callable[..., Any]):
+    options = {"hidden_size": 8, "max_len": 10, "epochs": 1, "show_progress": False}
+    run = train("sasrec", "synthetic:users=60,items=40,length=6", out=tmp_path / "c.pt", padding="cyclic", **options)
+    done = command("spectral.filter_response", run.path, "--json", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert "note: cyclic padding fills shorter histories up" in done.stderr
+    assert json.loads(done.stdout)["users"] == 60

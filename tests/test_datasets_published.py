@@ -103,8 +103,28 @@ def test_movielens_is_in_time_order_and_ties_carry_no_item_order(ml_100k):
 
 
 @pytest.mark.paper_data
-@pytest.mark.parametrize(("name", "largest"), [("lastfm", 388), ("beauty", 637), ("yelp", 1001)])
+@pytest.mark.parametrize(
+    ("name", "largest"),
+    [("lastfm", 388), ("beauty", 637), ("sports", 2277), ("toys", 1027), ("yelp", 1001)],
+)
 def test_attributes_of_every_item_of_the_papers_datasets(name, largest, paper_data):
     num_items = load_local(name, paper_data).num_items
     attributes = datasets.load_attributes(name, num_items, paper_data)
-    assert attributes.values.max() == largest and (np.diff(attributes.offsets) > 0).mean() > 0.9
+    assert attributes.values.max() == largest == len(np.unique(attributes.values))
+    assert (np.diff(attributes.offsets) == 0).sum() == (name == "yelp")  # one place without a category
+
+
+@pytest.mark.paper_data
+def test_sizes_of_movielens_1m(paper_data):
+    sequences = load_local("ml-1m", paper_data)
+    assert (sequences.num_users, sequences.num_items, sequences.num_interactions) == (6_040, 3_416, 999_611)
+    assert sequences.lengths.mean() == pytest.approx(165.5, abs=0.05)
+    genres = datasets.load_attributes("ml-1m", sequences.num_items, paper_data)
+    assert len(genres.names) == 18 and (np.diff(genres.offsets) > 0).all()
+
+
+@pytest.mark.network
+def test_every_film_of_movielens_has_a_genre(ml_100k):
+    genres = datasets.load_attributes("ml-100k", ml_100k.num_items)
+    assert len(genres.names) == 19 and {"Drama", "Film-Noir", "Children's"} <= set(genres.names)
+    assert (np.diff(genres.offsets) > 0).all()

@@ -2,6 +2,10 @@
 
 sequences = load("ml-100k")
 samples = sequences.windows("test", max_len=50)
+genres = load_attributes("ml-100k", sequences.num_items)
+
+Tables of one's own become such files with `python -m models.datasets import` (models.datasets.importing); the numbers
+that describe datasets are those of models.datasets.statistics.
 """
 
 import difflib

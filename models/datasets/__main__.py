@@ -9,7 +9,9 @@ from models import datasets
 from models.command_line import inform, print_json, run_app
 from models.datasets import files, synthetic
 from models.datasets.registry import DATASETS
-from models.datasets.statistics import describe_sequences
+from models.datasets.statistics import describe_sequences, statistics_table
+from models.errors import ConfigError
+from models.files import write_atomically
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -65,10 +67,15 @@ def describe(
     names: Annotated[list[str], typer.Argument(metavar="NAME_OR_PATH...", help="Names that `list` shows, or files.")],
     data_dir: DataDir = None,
     max_len: Annotated[int, typer.Option(min=1, help="N, the number of items that models see.")] = 50,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV table too, one row a dataset.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count users, items, interactions, sequence lengths, training samples and full windows."""
-    rows = [describe_sequences(datasets.load(name, data_dir), max_len) for name in names]
+    loaded = [datasets.load(name, data_dir) for name in names]
+    rows = [describe_sequences(sequences, max_len) for sequences in loaded]
+    if out is not None:
+        write_atomically(out, statistics_table(loaded, max_len).to_csv(index=False).encode())
+        inform(f"wrote {out}")
     if as_json:
         print_json({"datasets": rows})
         return
@@ -90,16 +97,23 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Make sequences of a table of interactions of your own, and say what became of its rows."""
-    from models.datasets.importing import import_table, report  # pandas, which the other commands do without
+    from models.datasets.importing import (
+        import_table,
+        output_paths,
+        report,
+    )  # pandas, which the other commands do without
 
+    out = out or table.with_suffix(".sequences")
+    if table.absolute() in [path.absolute() for path in output_paths(out)]:
+        raise ConfigError(f"{table} would be written over; name another file with --out")
     imported = import_table(table, user, item, time, core, separator)
-    paths = imported.save(out or table.with_suffix(".sequences"))
+    paths = imported.save(out)
     counts = report(imported.counts)
     if as_json:
         print_json({"counts": counts, "files": [str(path) for path in paths]})
         return
     for name, count in counts.items():
-        print(f"  {name.replace('_', ' '):<16}{count:>12,}")
+        print(f"  {name.replace('_', ' '):<20}{count:>12,}")
     inform(f"wrote {', '.join(map(str, paths))}; use it as: --dataset {paths[0]}")
 
 

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.registry import fetch_published
+from models.datasets import movielens, movielens_1m
+from models.datasets.registry import DATASETS, fetch_published
 from models.errors import DataError
 
 logger = logging.getLogger("models")
@@ -46,10 +49,12 @@ class Attributes:
     Attributes:
         values: The attributes of item 1, then those of item 2, ...
         offsets: (num_items + 1,), item i has `values[offsets[i - 1]:offsets[i]]`, sorted; none for an unknown item.
+        names: What attributes 1, 2, ... are called; empty if that is not published.
     """
 
     values: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    names: tuple[str, ...] = ()
 
     def of(self, item: int) -> NDArray[np.int64]:
         """Return the attributes of an item from 1."""
@@ -57,27 +62,51 @@ class Attributes:
             raise ValueError(f"item must lie in 1..{len(self.offsets) - 1}, got {item}")
         return self.values[self.offsets[item - 1] : self.offsets[item]]
 
+    def items_of(self, attribute: int) -> NDArray[np.int64]:
+        """Return the items with an attribute, ascending."""
+        return np.searchsorted(self.offsets, np.flatnonzero(self.values == attribute), side="right")
+
+    @property
+    def sparse(self) -> Any:
+        """A scipy CSR array (num_items + 1, A), 1 where an item has an attribute; row 0 is padding and has none."""
+        from scipy.sparse import csr_array  # slow to import
+
+        starts = np.concatenate([[0], self.offsets])
+        shape = (len(self.offsets), int(self.values.max(initial=0)))
+        return csr_array((np.ones(len(self.values)), self.values - 1, starts), shape=shape)
+
     def matrix(self, items: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return (..., A) one-hot rows for items (...), A the largest attribute; zeros for padding 0."""
-        rows = np.zeros((len(self.offsets), int(self.values.max(initial=0))))
-        owners = np.repeat(np.arange(1, len(self.offsets)), np.diff(self.offsets))
-        rows[owners, self.values - 1] = 1
-        return rows[items]
+        """Return rows of `sparse` as an array (..., A) for items (...); zeros for padding 0."""
+        return self.sparse[items.ravel()].toarray().reshape(*items.shape, -1)
 
 
 def has_attributes(name: str) -> bool:
     """Return whether attributes are published for a dataset of this name."""
-    return name in FILES
+    return name in FILES or name in (movielens.NAME, movielens_1m.NAME)
 
 
 def load_attributes(name: str, num_items: int, data_dir: str | Path | None = None) -> Attributes:
     """Return the attributes of a named dataset's items, found or downloaded as the dataset itself is.
 
-    Raises DataError if none are published for it, or the file is not to be had.
+    Those of MovieLens are genres, with names; of the others nothing but numbers is published.
+
+    Raises DataError if there are none for it, the file is not to be had, or the dataset has another number of items.
     """
     if not has_attributes(name):
-        raise DataError(f"no attributes of the items of {name!r} are published; they are for {', '.join(FILES)}")
-    return read_attributes(fetch_published(name, *FILES[name], data_dir=data_dir), num_items)
+        known = ", ".join([movielens.NAME, movielens_1m.NAME, *FILES])
+        raise DataError(f"no attributes of the items of {name!r} are published; they are for {known}")
+    if name in FILES:
+        return read_attributes(fetch_published(name, *FILES[name], data_dir=data_dir), num_items)
+    interactions = DATASETS[name].fetch(data_dir)
+    if name == movielens.NAME:
+        genres = movielens.read_genres(interactions, movielens.fetch(data_dir, movielens.ITEM))
+    else:
+        genres = movielens_1m.read_genres(interactions)
+    if len(genres) != num_items:
+        raise DataError(f"{name} has {len(genres)} items, not {num_items}: attributes are of the items of all of it")
+    names = sorted({genre for of_item in genres for genre in of_item})
+    number = {genre: place for place, genre in enumerate(names, start=1)}
+    return _grouped([[number[genre] for genre in of_item] for of_item in genres], tuple(names))
 
 
 def read_attributes(path: Path, num_items: int) -> Attributes:
@@ -87,7 +116,7 @@ def read_attributes(path: Path, num_items: int) -> Attributes:
     """
     fault = partial(_fault, path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise fault(str(error)) from error
     if not isinstance(content, dict):
@@ -100,13 +129,19 @@ def read_attributes(path: Path, num_items: int) -> Attributes:
         if not all(isinstance(value, int) and value >= 1 for value in attributes):
             raise fault(f"item {item!r} has an attribute that is not a number from 1")
         if 1 <= int(item) <= num_items:
-            known[int(item) - 1] = sorted(set(attributes))
+            known[int(item) - 1] = attributes
         else:
             unknown += 1
     if unknown:
         logger.warning("%s: left out %d items that the dataset (items 1..%d) does not have", path, unknown, num_items)
-    values = np.array([value for attributes in known for value in attributes], dtype=np.int64)
-    return Attributes(values, np.concatenate([[0], np.cumsum([len(attributes) for attributes in known])]))
+    return _grouped(known)
+
+
+def _grouped(attributes: Sequence[Sequence[int]], names: tuple[str, ...] = ()) -> Attributes:
+    """Return the attributes, given for items 1, 2, ... in any order and any number of times."""
+    distinct = [sorted(set(of_item)) for of_item in attributes]
+    values = np.array([value for of_item in distinct for value in of_item], dtype=np.int64)
+    return Attributes(values, np.concatenate([[0], np.cumsum([len(of_item) for of_item in distinct])]), names)
 
 
 def _fault(path: Path, what: str) -> DataError:

@@ -1,12 +1,18 @@
 """Other people's interactions: a CSV, TSV or Parquet table with columns for user, item and time.
 
-What is done, and counted: rows without user, item or time are dropped; of rows that agree in all three one stays;
-users and items outside the k-core are dropped; a user's items are put in the order of time, those of the same time in
-the order of their rows. Users are numbered from 1 by their first row that is left, items likewise.
+What is done, and counted: rows without user, item or time are dropped (in a text an empty value, NA, NaN, None, null
+and the like are none); of rows that agree in all three one stays; users and items outside the k-core are dropped; a
+user's items are put in the order of time, those of the same time in the order of their rows. Users are numbered from 1
+by their first row that is left, items likewise.
 """
 
+import csv
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.datasets.interactions import to_sequences
 from models.datasets.sequences import Sequences
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError, DataError, UserError
 from models.files import write_atomically
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -29,6 +35,8 @@ class Counts:
     without_value: int  # dropped: user, item or time is missing
     duplicates: int  # dropped: user, item and time as in an earlier row
     outside_core: int  # dropped: of a user or an item with too few rows
+    users_outside_core: int
+    items_outside_core: int
     out_of_order: int  # moved: earlier than a row of the same user above
     kept: int
     users: int
@@ -51,9 +59,9 @@ class Imported:
 
     def save(self, path: Path) -> list[Path]:
         """Write `path` with one user a line, and beside it the names of users and items; return the three paths."""
+        paths = output_paths(path)
         cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
         lines = [f"{u} {' '.join(map(str, self.sequences.items[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1)]
-        paths = [path, path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
         tables = [pd.DataFrame({"id": np.arange(1, len(n) + 1), "name": n}) for n in (self.users, self.items)]
         texts = ["".join(lines), *(table.to_csv(index=False) for table in tables)]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,33 +70,42 @@ class Imported:
         return paths
 
 
+def output_paths(path: Path) -> list[Path]:
+    """Return the files that are written where `path` is to hold the sequences: it, names of users, names of items."""
+    return [path, path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
+
+
 def import_table(
     path: str | Path, user: str, item: str, time: str, k: int = 5, separator: str | None = None
 ) -> Imported:
     """Make sequences of a table's columns `user`, `item` and `time`, keeping the k-core; see the module for how.
 
-    Times are numbers, or anything that pandas reads as a date. Raises DataError, naming file, column and line, for a
-    file that is no such table; ConfigError for a k below 1 or an ending without a known separator.
+    Times are numbers, or anything that pandas reads as a date (of 01/02/2024 the month first). Raises DataError, naming
+    file, column and line, for a file that is no such table; ConfigError for a k below 1, one column for two things, or
+    an ending without a known separator.
     """
     path = Path(path)
     if k < 1:
         raise ConfigError(f"the core must be at least 1, got {k}")
+    if len({user, item, time}) < 3:
+        raise ConfigError(f"user, item and time must be three columns, got {user!r}, {item!r} and {time!r}")
     table = _read(path, [user, item, time], separator)
     complete = table.dropna()
-    moment = _times(path, complete[time])
+    moment = _times(path, complete[time], separator)
     distinct = ~pd.DataFrame({"user": complete[user], "item": complete[item], "time": moment}).duplicated().to_numpy()
     complete, moment = complete[distinct], moment[distinct]
     if complete.empty:
         raise DataError(f"{path}: no row has a user, an item and a time")
     user_code, user_names = pd.factorize(complete[user])
     item_code, item_names = pd.factorize(complete[item])
-    name = path.stem
-    sequences, items = to_sequences(user_code, item_code, moment, k, name, str(path.absolute()))
+    sequences, items = to_sequences(user_code, item_code, moment, k, path.stem, source="")
     counts = Counts(
         rows=len(table),
         without_value=int(table.isna().any(axis=1).sum()),
         duplicates=int((~distinct).sum()),
         outside_core=len(complete) - sequences.num_interactions,
+        users_outside_core=len(user_names) - sequences.num_users,
+        items_outside_core=len(item_names) - sequences.num_items,
         out_of_order=_out_of_order(user_code, moment),
         kept=sequences.num_interactions,
         users=sequences.num_users,
@@ -103,44 +120,80 @@ def report(counts: Counts) -> dict[str, int]:
 
 
 def _read(path: Path, columns: list[str], separator: str | None) -> pd.DataFrame:
+    """Return these columns, rows numbered from 0."""
     if not path.is_file():
         raise DataError(f"{path} is not a file; name a CSV, TSV or Parquet table")
-    if path.suffix not in PARQUET and separator is None and path.suffix not in SEPARATORS:
-        raise ConfigError(
-            f"{path}: what separates its columns? Name it with --separator, or call the file .csv or .tsv"
-        )
     try:
-        if path.suffix in PARQUET:
-            table = pd.read_parquet(path)
-        else:
-            # As text: an id such as 007 must not become a number.
-            table = pd.read_csv(path, sep=separator or SEPARATORS[path.suffix], dtype=str)
+        table = _read_parquet(path, columns) if path.suffix in PARQUET else _read_text(path, separator)
+    except UserError:
+        raise
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
-    for column in columns:
-        if column not in table:
-            raise DataError(f"{path} has no column {column!r}; it has {', '.join(map(repr, table.columns))}")
+        raise DataError(f"{path} cannot be read as a table: {str(error).strip()}") from error
+    _check_columns(path, columns, list(table.columns))
     return table[columns]
 
 
-def _times(path: Path, column: pd.Series) -> NDArray[np.int64]:
+def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    from pyarrow import parquet  # type: ignore[import-untyped]
+
+    _check_columns(path, columns, parquet.read_schema(path).names)
+    # Nullable types: whole numbers stay whole where some are missing. A column may have been written as the index.
+    table = pd.read_parquet(path, columns=columns, dtype_backend="numpy_nullable")
+    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+
+
+def _read_text(path: Path, separator: str | None) -> pd.DataFrame:
+    separator = _separator(path, separator)
+    # As text: an id such as 007 must not become a number. Only the slower engine takes more than one character.
+    engine: Literal["c", "python"] = "c" if len(separator) == 1 else "python"
+    pattern = separator if engine == "c" else re.escape(separator)
+    table = pd.read_csv(path, sep=pattern, dtype=str, engine=engine)
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what has no name as names of rows
+        raise DataError(f"{path}: its rows have more values than its first line has names of columns")
+    return table
+
+
+def _separator(path: Path, given: str | None) -> str:
+    if given is None and path.suffix not in SEPARATORS:
+        raise ConfigError(
+            f"{path}: what separates its columns? Name it with --separator, or call the file .csv or .tsv"
+        )
+    return "\t" if given == r"\t" else given or SEPARATORS[path.suffix]  # as it is typed in a shell
+
+
+def _check_columns(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for column in wanted:
+        if column not in there:
+            raise DataError(f"{path} has no column {column!r}; it has {', '.join(map(repr, there))}")
+
+
+def _times(path: Path, column: pd.Series, separator: str | None) -> NDArray[np.int64]:
     """Return a number for every time, in the order of time."""
     times = pd.to_numeric(column, errors="coerce")
     if times.isna().any() or not pd.api.types.is_numeric_dtype(times):
         numbers, times = times, pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
         if times.isna().any():
             neither = (times.isna() & numbers.isna()).to_numpy()
-            raise _bad_time(path, column, int(np.argmax(neither if neither.any() else numbers.isna().to_numpy())))
+            place = int(np.argmax(neither if neither.any() else numbers.isna().to_numpy()))
+            raise DataError(
+                f"{path}, {_place(path, int(column.index[place]), separator)}, column {column.name!r}: "
+                f"{column.iloc[place]!r} is neither a number nor a date, or the column has both"
+            )
     return np.unique(times.to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
-def _bad_time(path: Path, column: pd.Series, place: int) -> DataError:
-    is_text = path.suffix not in PARQUET
-    line = int(column.index[place]) + (2 if is_text else 1)  # a text's first line has the names
-    return DataError(
-        f"{path}, {'line' if is_text else 'row'} {line}, column {column.name!r}: {column.iloc[place]!r} is neither a "
-        "number nor a date, or the column has both"
-    )
+def _place(path: Path, row: int, separator: str | None) -> str:
+    """Return where a row of the table, from 0, is in the file: its line (the last of several) in a plain text."""
+    try:
+        if path.suffix not in PARQUET:
+            delimiter = _separator(path, separator)
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = csv.reader(file, delimiter=delimiter if len(delimiter) == 1 else "\0")
+                lines = (rows.line_num for values in rows if values)  # empty lines are no rows
+                return f"line {next(islice(lines, row + 1, None))}"  # the first row has the names
+    except (ValueError, csv.Error):
+        pass  # compressed
+    return f"row {row + 1}"
 
 
 def _out_of_order(user: NDArray[np.int64], time: NDArray[np.int64]) -> int:

@@ -9,6 +9,8 @@ with another one of the same user (people rated lists of films), and these ties 
 the file. That order is random: breaking ties by item id instead would put structure into the sequences that
 no user made and that a model could learn. Items are numbered from 1 by their first line in the file; users
 come in the order of their first line and keep their ids.
+
+The wheel has the genres of the films as well.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.datasets import files
 from models.datasets.interactions import to_sequences
@@ -29,63 +32,78 @@ from models.errors import DataError
 logger = logging.getLogger("models")
 
 NAME = "ml-100k"
-INTER = "ml-100k.inter"
-INTER_SHA256 = "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff"
+INTER, ITEM = "ml-100k.inter", "ml-100k.item"  # interactions, and what is known of the films
 REQUIREMENT = "recbole==1.2.1"
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
-WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-MEMBER = f"recbole/dataset_example/ml-100k/{INTER}"
+FOLDER = "recbole/dataset_example/ml-100k/"  # in the wheel
+SHA256 = {
+    WHEEL: "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    INTER: "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+    ITEM: "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+}
 CORE = 5
 
 
-def fetch(data_dir: str | Path | None = None) -> Path:
-    """Return the path of the verified interactions file, from a local folder, the cache or a package index.
+def fetch(data_dir: str | Path | None = None, name: str = INTER) -> Path:
+    """Return the path of a verified file of the wheel, from a local folder, the cache or a package index.
 
-    A local folder may hold `ml-100k.inter` or the RecBole wheel itself.
+    A local folder may hold the file (by default `ml-100k.inter`) or the RecBole wheel itself.
 
     Raises:
         DataError: If a local file is not the published one, or the file is nowhere and cannot be downloaded.
     """
     folders = files.local_folders(data_dir)
-    cached = files.cache_dir() / INTER
+    cached = files.cache_dir() / name
     for folder in folders:
-        if (folder / INTER).is_file():
-            return files.verify(folder / INTER, INTER_SHA256)
+        if (folder / name).is_file():
+            return files.verify(folder / name, SHA256[name])
         if (folder / WHEEL).is_file():
-            wheel = files.verify(folder / WHEEL, WHEEL_SHA256)
-            return cached if _is_good(cached) else _extract(wheel)
+            wheel = files.verify(folder / WHEEL, SHA256[WHEEL])
+            return cached if _is_good(cached) else _extract(wheel, name)
     if _is_good(cached):
         return cached
-    logger.info("Downloading %s for its file %s", REQUIREMENT, INTER)
+    logger.info("Downloading %s for its file %s", REQUIREMENT, name)
     with tempfile.TemporaryDirectory() as temporary:
-        return _extract(_download(Path(temporary), folders))
+        return _extract(_download(Path(temporary), name, folders), name)
 
 
 def read(path: Path) -> Sequences:
     """Read the interactions file into 5-core sequences in time order; see the module for how."""
+    return _read(path)[0]
+
+
+def read_genres(interactions: Path, films: Path) -> list[list[str]]:
+    """Return the genres of items 1, 2, ... of the sequences, from the two files of the wheel."""
+    lines = films.read_text(encoding="utf-8").splitlines()[1:]  # the first line names the columns
+    rows = (line.split("\t") for line in lines)
+    genres = {int(film): names.split() for film, _title, _year, names in rows}
+    return [genres.get(film, []) for film in _read(interactions)[1].tolist()]
+
+
+def _read(path: Path) -> tuple[Sequences, NDArray[np.int64]]:
     body = path.read_text(encoding="utf-8").split("\n", 1)[1]  # the first line names the columns
     user, item, _rating, second = np.fromstring(body, dtype=np.int64, sep=" ").reshape(-1, 4).T
-    return to_sequences(user, item, second, CORE, NAME, NAME)[0]
+    return to_sequences(user, item, second, CORE, NAME, NAME)
 
 
 def _is_good(path: Path) -> bool:
-    return path.is_file() and files.sha256(path) == INTER_SHA256
+    return path.is_file() and files.sha256(path) == SHA256[path.name]
 
 
-def _extract(wheel: Path) -> Path:
-    """Put the interactions file of a verified wheel into the cache.
+def _extract(wheel: Path, name: str) -> Path:
+    """Put a file of a verified wheel into the cache.
 
     The sum of the wheel fixes what is in it, so another content of the member would be a fault of ours.
     """
     with zipfile.ZipFile(wheel) as archive:
-        content = archive.read(MEMBER)
-    assert hashlib.sha256(content).hexdigest() == INTER_SHA256, f"{WHEEL} holds another {INTER}"
-    target = files.make_cache_dir() / INTER
+        content = archive.read(FOLDER + name)
+    assert hashlib.sha256(content).hexdigest() == SHA256[name], f"{WHEEL} holds another {name}"
+    target = files.make_cache_dir() / name
     files.store(target, content)
     return target
 
 
-def _download(folder: Path, searched: list[Path]) -> Path:
+def _download(folder: Path, name: str, searched: list[Path]) -> Path:
     """Download the wheel with the pip of this interpreter, so that its index settings and proxies count."""
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), REQUIREMENT]
@@ -96,15 +114,15 @@ def _download(folder: Path, searched: list[Path]) -> Path:
         raise files.not_available(
             NAME,
             reason=f"pip says: {lines[-1]}" if lines else f"pip ended with code {done.returncode}",
-            names=[INTER, WHEEL],
+            names=[name, WHEEL],
             folders=searched,
             remedy=f"Run `pip download --no-deps {REQUIREMENT}` where there is a network, bring the wheel",
         )
     try:
-        return files.verify(wheel, WHEEL_SHA256)
+        return files.verify(wheel, SHA256[WHEEL])
     except DataError as error:
         actual = files.sha256(wheel)
         raise DataError(
             f"the package index delivered another {WHEEL} than the published one (SHA-256 {actual}, expected "
-            f"{WHEEL_SHA256}); nothing was kept"
+            f"{SHA256[WHEEL]}); nothing was kept"
         ) from error

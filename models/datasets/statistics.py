@@ -10,6 +10,11 @@ from models.datasets.sequences import Sequences
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = [
+    *("name", "users", "items", "interactions", "average_length", "median_length"),
+    *("density", "training_samples", "full_windows"),
+]
+
 
 def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
     """Return the numbers that describe a dataset, with the keys of the JSON output.
@@ -39,12 +44,16 @@ def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
 
 
 def statistics_table(datasets: Iterable[Sequences], max_len: int = 50) -> "pd.DataFrame":
-    """Return a table of one row per dataset: name, users, items, interactions, lengths, density, samples at N."""
+    """Return a table of one row per dataset, as papers print it.
+
+    Columns: name, users, items, interactions, average_length, median_length, density (in [0, 1]), training_samples
+    (prefixes at window length N = `max_len`), full_windows (share of users with at least N items before the last).
+    """
     import pandas as pd  # slow to import, and not needed to describe a single one
 
     rows = []
     for sequences in datasets:
         row = describe_sequences(sequences, max_len)
-        lengths = {f"{key}_length": value for key, value in row.pop("length").items()}
-        rows.append({key: value for key, value in row.items() if key != "fingerprint"} | lengths)
-    return pd.DataFrame(rows)
+        row |= {"average_length": row["length"]["mean"], "median_length": row["length"]["median"]}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
