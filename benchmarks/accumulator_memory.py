@@ -6,13 +6,12 @@ Every batch brings hidden states of the last position (B, 64), of a sequence (B,
 (B, 1, 50, 50), whatever the total: memory must not grow with the number of users.
 """
 
-import resource
-import sys
 import time
 from typing import Annotated
 
 import torch
 import typer
+from memory import peak_mb
 from tqdm import tqdm
 
 from models.command_line import print_json, run
@@ -25,12 +24,6 @@ from spectral import (
 
 SIZE, POSITIONS, BATCH = 64, 50, 256
 LIMIT_MB = 300
-
-
-def peak_mb() -> float:
-    """Return the peak resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def measure(users: int) -> dict[str, float]:

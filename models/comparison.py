@@ -12,6 +12,7 @@ from scipy import stats
 
 from models.errors import ConfigError, DataError
 from models.files import write_atomically
+from models.markdown import markdown_table
 from models.registry import MODELS
 from models.results import Result
 
@@ -44,10 +45,9 @@ class Comparison:
 
     def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a Markdown table: mean ± std; best in bold, second best in italics."""
-        rows = [["", *metrics, "p (Holm)", "gain", "seeds"]]
-        rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
-        rows += self._rows(metrics, "±", ("**{}**", "*{}*"), "%")
-        return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+        return markdown_table(
+            ["", *metrics, "p (Holm)", "gain", "seeds"], self._rows(metrics, "±", ("**{}**", "*{}*"), "%")
+        )
 
     def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a LaTeX table for booktabs: best in bold, second best underlined."""

@@ -26,3 +26,9 @@ def test_accumulator_memory_counts_every_user():
     result = run("accumulator_memory.py", "--users", "700")
     assert result["users"] == 700
     assert result["above_imports_mb"] < 300
+
+
+def test_evaluation_memory_ranks_every_user():
+    result = run("evaluation_memory.py", "--dataset", "synthetic:users=700,items=50")
+    assert result["users"] == 700
+    assert result["above_imports_mb"] < 300

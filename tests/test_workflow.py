@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,3 +178,34 @@ def test_profiles_give_models_settings_that_they_have(path: Path):
         for model in profile["models"]:
             settings = profile["training"] | profile["model_settings"].get(model, {}) | dataset.get(model, {})
             configure(model, 100, **{key: value for key, value in settings.items() if key not in of_training})
+
+
+def test_tables_are_made_of_results_and_again_without_checkpoints(tmp_path: Path):
+    config = ["tables={table_main: [sasrec, gru4rec]}", "seeds={default: [1, 2]}"]
+    made = subprocess.run([*command(tmp_path, "tables"), *config], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "figures/synthetic"
+    results = sorted(path.name for path in (folder / "runs").iterdir())
+    assert results == [f"{model}-seed{seed}.json" for model in ("gru4rec", "sasrec") for seed in (1, 2)]
+    table = folder / "table_main.md"
+    before = table.read_text()
+    assert "GRU4Rec" in before and "±" in before
+    # A fresh clone: the results are there, checkpoints and the workflow's own notes are not.
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / ".snakemake")
+    table.unlink()
+    again = subprocess.run([*command(tmp_path, "tables"), *config], capture_output=True, text=True)
+    assert again.returncode == 0 and "rule train" not in again.stderr, again.stderr
+    assert table.read_text() == before
+    assert not list((tmp_path / "runs").rglob("*.pt"))
+
+
+def test_the_table_of_datasets_is_made(tmp_path: Path):
+    given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "figures": str(tmp_path), "dataset": "x"}
+    notebook = ROOT / "notebooks/table_datasets.ipynb"
+    papermill.execute_notebook(
+        notebook, tmp_path / "executed.ipynb", given, kernel_name="python3", cwd=ROOT, progress_bar=False
+    )
+    lines = (tmp_path / "x/table_datasets.md").read_text().splitlines()
+    assert len(lines) == 4 and "| 30 |" in lines[2]
+    assert len((tmp_path / "x/table_datasets.csv").read_text().splitlines()) == 3

@@ -57,3 +57,14 @@ def statistics_table(datasets: Iterable[Sequences], max_len: int = 50) -> "pd.Da
         row |= {"average_length": row["length"]["mean"], "median_length": row["length"]["median"]}
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def statistics_rows(table: "pd.DataFrame") -> list[list[str]]:
+    """Return the rows of a `statistics_table` as text for people."""
+    return [
+        [
+            f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+            for value in row
+        ]
+        for row in table.astype(object).to_numpy().tolist()
+    ]
