@@ -88,13 +88,16 @@ class Caser(Recommender):
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Recommender, for the mean user.
 
-        hidden holds the item embeddings, and the output, which exists for the last position alone: the others are NaN.
+        hidden holds the item embeddings, and the output. The model has one output for a window, so that of a position
+        is the output for the history that ends there, in a window of its own: as many windows as there are positions.
         """
         input_ids = self.window(input_ids)
-        embedded = self.items(input_ids)
-        output = torch.full_like(embedded, torch.nan)
-        output[:, -1] = self.encode(input_ids)
-        return Trace([embedded, output], None, input_ids > 0)
+        outputs = []
+        for end in range(1, input_ids.shape[1] + 1):
+            # Histories that have not begun yet are all alike, and are encoded once.
+            windows, rows = self.window(input_ids[:, :end]).unique(dim=0, return_inverse=True)
+            outputs.append(self.encode(windows)[rows])
+        return Trace([self.items(input_ids), torch.stack(outputs, dim=1)], None, input_ids > 0)
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """See Recommender; adds the norms (not squared, as published) of all weights that are not biases."""

@@ -1,5 +1,6 @@
 """GRU4Rec: a recurrent network over the window (Tan et al., DLRS 2016), as BSARec's authors publish it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +42,15 @@ class GRU4Rec(Recommender):
         self.output = nn.Linear(config.gru_hidden_size, config.hidden_size)
 
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """See Recommender; the weights of the GRU are uniform within 1 / sqrt(G), PyTorch's own choice."""
-        if name.startswith("layers."):
-            bound = self.config.gru_hidden_size**-0.5
-            return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-        return super().draw(name, shape, generator)
+        """See Recommender; the weights of the GRU are uniform.
+
+        Those of the first layer lie within sqrt(6 / (rows + columns)) (Glorot and Bengio, AISTATS 2010), those of the
+        others within 1 / sqrt(G), PyTorch's own choice: the published code initialises the first layer alone.
+        """
+        if not name.startswith("layers."):
+            return super().draw(name, shape, generator)
+        bound = math.sqrt(6 / sum(shape)) if name.startswith("layers.0.") else self.config.gru_hidden_size**-0.5
+        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
         """See Recommender."""

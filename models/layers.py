@@ -33,6 +33,17 @@ def low_pass_basis(length: int, c: int) -> Tensor:
     return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous()
 
 
+def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
+    """Return matrices (2 F, N) and (N, 2 F) that transform a real signal of N samples as rfft and irfft ("ortho") do.
+
+    F = N // 2 + 1; a spectrum is its F real parts, then its F imaginary parts.
+    """
+    spectrum = torch.fft.rfft(torch.eye(length, dtype=torch.float64), dim=0, norm="ortho")
+    unit = torch.eye(length // 2 + 1, dtype=torch.complex128)
+    inverse = torch.fft.irfft(torch.cat([unit, 1j * unit]), n=length, dim=1, norm="ortho")
+    return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
+
+
 class AddNorm(nn.Module):
     """LayerNorm(dropout(y) + x), the end of every layer."""
 
@@ -178,14 +189,17 @@ class FrequencyLayer(nn.Module):
 class LearnedFilter(Mixer):
     """FMLP-Rec's layer: each frequency of each dimension is multiplied by a learned complex number.
 
-    That is a circular convolution along positions (Zhou et al., WWW 2022, section 4.2). It is computed as one, by
-    matrix products with the circulant matrices of the dimensions, exactly equal to two FFTs and much cheaper on a CPU.
+    That is a circular convolution along positions (Zhou et al., WWW 2022, section 4.2), and at the last position alone
+    it is computed as one. For all positions both Fourier transforms are products with a matrix, which is the same for
+    every sequence and dimension: exactly equal to FFTs, and much cheaper on a CPU at the lengths of windows.
     """
 
     def __init__(self, size: int, length: int, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.length = length
         self.filter = nn.Parameter(torch.empty(length // 2 + 1, size, 2))  # real and imaginary parts
+        # In float64 and on the CPU, as the basis of FrequencyLayer.
+        self.transform, self.inverse = real_fourier_matrices(length)
         self.add_norm = AddNorm(size, p, masks)
 
     @property
@@ -195,10 +209,11 @@ class LearnedFilter(Mixer):
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
-        position = torch.arange(self.length, device=x.device)
-        circulant = self.kernel.T[:, (position[:, None] - position) % self.length]  # (D, N, N), rows are outputs
-        mixed = circulant @ x.permute(2, 1, 0)  # (D, N, B)
-        return self.add_norm(mixed.permute(2, 1, 0), x), []
+        transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
+        x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
+        real, imaginary = self.filter.unbind(-1)  # (F, D) each
+        filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
+        return self.add_norm(inverse @ torch.cat(filtered, dim=1), x), []
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not looked at."""

@@ -46,6 +46,7 @@ def main(
         batch_size=batch_size,
         data_dir=data_dir,
     )
+    subject.check_attention()
     positions = subject.model.config.max_len if length is None else length
     check_modes(c, positions)
     responses = measure(subject, length, padding, c)

@@ -54,6 +54,7 @@ def main(
         batch_size=batch_size,
         data_dir=data_dir,
     )
+    subject.check_attention()
     windows = subject.full_windows(length)
     _check_positions(subject, length, c)
     kind = "with a full window" if length is None else f"with exactly {length} items"
