@@ -217,6 +217,21 @@ rule tables:
         expand(f"{FIGURES}/{{table}}.{{format}}", table=SETTINGS["tables"], format=["csv", "md", "tex"]),
 
 
+rule table_datasets:
+    message:
+        "Making {rule} in {FIGURES}"
+    input:
+        f"{NOTEBOOKS}/table_datasets.ipynb",
+    output:
+        expand(f"{FIGURES}/table_datasets.{{format}}", format=["csv", "md"]),
+    log:
+        f"{RUNS}/notebooks/table_datasets.ipynb",
+    params:
+        parameters=json.dumps({key: SETTINGS.get(key) for key in ("figures", "data_dir")} | {"dataset": DATASET_FOLDER}),
+    shell:
+        PAPERMILL
+
+
 def table_parameters(wildcards):
     """Return the parameters of a table's notebook."""
     given = {"table": wildcards.table, "models": SETTINGS["tables"][wildcards.table], "dataset": DATASET_FOLDER}
