@@ -1,11 +1,13 @@
 """Time training against the plainly written published loop, side by side in one run.
 
-    python benchmarks/train_speed.py            a table
-    python benchmarks/train_speed.py --json     {"bsarec": {...}, "sasrec": {...}, "side_by_side": {"ratio": ...}}
+    python benchmarks/train_speed.py                            a table
+    python benchmarks/train_speed.py --models bsarec,sasrec     of some models only
+    python benchmarks/train_speed.py --json                     {"bsarec": {...}, ..., "side_by_side": {"ratio": ...}}
 
-Both sides train on the same samples with batches of 256, dropout 0.5, float32, 2 layers and their published losses
-(BSARec: full softmax, SASRec: one sampled negative). Each side lives in a process of its own, so that neither
-inherits the other's memory; the processes take turns, a few steps each, and medians over the turns are compared.
+Both sides train on the same samples with batches of 256, dropout 0.5, float32, 2 layers and the published loss of
+each model. Each side lives in a process of its own, so that neither inherits the other's memory; the processes take
+turns, a few steps each, and medians over the turns are compared. Where BSARec is among the models, two runs of it side
+by side are compared with the published loop as well.
 """
 
 import os
@@ -90,7 +92,8 @@ def our_step(model: str, dataset: str, data_dir: Path | None) -> Callable[[], fl
 
     sequences = load(dataset, data_dir)
     training = TrainingConfig(loss=model_type(model).published_loss, batch_size=BATCH_SIZE)
-    trainer = Trainer(configure(model, sequences.num_items), training, sequences, Path("unused.pt"))
+    config = configure(model, sequences.num_items, sequences.num_users)
+    trainer = Trainer(config, training, sequences, Path("unused.pt"))
     trainer.model.train()
     batches = (batch for epoch in range(10**6) for batch in trainer.sampler.epoch(epoch, torch.device("cpu")))
     return lambda: trainer.step(next(batches))
@@ -100,21 +103,22 @@ def reference_step(model: str, dataset: str, data_dir: Path | None) -> Callable[
     """Return a function that makes one step of the published loop."""
     import numpy as np
 
-    from benchmarks.published import PrefixDataset, PublishedLoop, PublishedModel
+    from benchmarks.published import PrefixDataset, PublishedLoop, published_model
     from models.datasets import load
 
     sequences = load(dataset, data_dir)
     samples = sequences.prefixes(50)
     items, offsets = sequences.history("valid")
-    seen = [set(part.tolist()) for part in np.split(items, offsets[1:-1])]
     prefixes = PrefixDataset(
         samples.inputs.tolist(),
         samples.targets.tolist(),
-        [seen[user] for user in samples.users],
+        samples.users.tolist(),
+        [set(part.tolist()) for part in np.split(items, offsets[1:-1])],
         sequences.num_items,
+        same_target=model in ("duorec", "fearec"),
     )
-    network = PublishedModel(sequences.num_items, alpha=0.9 if model == "bsarec" else None, c=3)
-    return PublishedLoop(network, prefixes, full_softmax=model == "bsarec", batch_size=BATCH_SIZE).step
+    network = published_model(model, sequences.num_items, sequences.num_users)
+    return PublishedLoop(network, prefixes, BATCH_SIZE).step
 
 
 def compare(model: str, dataset: str, data_dir: Path | None, rounds: int, steps: int) -> dict[str, float]:
@@ -164,6 +168,7 @@ def compare_side_by_side(dataset: str, data_dir: Path | None, rounds: int, steps
 
 
 def main(
+    models: Annotated[str | None, typer.Option(help="which models, separated by commas [all]")] = None,
     dataset: Annotated[str, typer.Option(help="name of a dataset or a file of sequences")] = "lastfm",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     rounds: Annotated[int, typer.Option(help="turns of each side")] = 8,
@@ -177,22 +182,22 @@ def main(
         work(side, model, dataset, data_dir)
         return
     from models.command_line import print_json
+    from models.registry import MODELS, model_type
 
-    result = {model: compare(model, dataset, data_dir, rounds, steps) for model in ("bsarec", "sasrec")}
-    result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)
+    names = models.split(",") if models else list(MODELS)
+    titles = {name: model_type(name).title for name in names}  # unknown ones are refused before anything is timed
+    result = {name: compare(name, dataset, data_dir, rounds, steps) for name in names}
+    if "bsarec" in names:
+        result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)
     if json:
-        result["side_by_side"] = {"ratio": result["side_by_side"]["ratio"]}
+        if "side_by_side" in result:
+            result["side_by_side"] = {"ratio": result["side_by_side"]["ratio"]}
         print_json(result)
         return
     print(f"{dataset}, batch {BATCH_SIZE}, milliseconds per step, medians of {rounds} turns of {steps} steps")
     print(f"{'':34}{'published':>10}{'ours':>8}{'throughput':>12}")
-    labels = {
-        "bsarec": "BSARec, 1 thread each",
-        "sasrec": "SASRec, 1 thread each",
-        "side_by_side": "BSARec, 2 x 1 thread / 1 x 2",
-    }
-    for name, label in labels.items():
-        row = result[name]
+    for name, row in result.items():
+        label = f"{titles[name]}, 1 thread each" if name in titles else "BSARec, 2 x 1 thread / 1 x 2"
         print(f"{label:34}{row['reference_ms']:10.0f}{row['ours_ms']:8.0f}{row['ratio']:11.2f}x")
 
 

@@ -14,7 +14,7 @@ from models.results import collect
 def main(
     runs: Annotated[list[Path], typer.Argument(help="checkpoints, results (.json), or folders with results")],
     reference: Annotated[
-        str | None, typer.Option(help="system that the others are tested against [the best by NDCG@20]")
+        str | None, typer.Option(help="system or model that the others are tested against [the best by NDCG@20]")
     ] = None,
     metrics: Annotated[str, typer.Option(help="columns of the printed tables, separated by commas")] = ",".join(
         METRICS
@@ -30,10 +30,12 @@ def main(
     if out is not None:
         write_tables(comparison, out, columns)
     if json:
-        print_json({"dataset": comparison.dataset, "rows": comparison.table().to_dict("records")})
+        rows = comparison.table().to_dict("records")
+        print_json({"dataset": comparison.dataset, "reference": comparison.reference, "rows": rows})
         return
     inform(
-        f"{comparison.dataset}: mean ± standard deviation over seeds. p: Wilcoxon's signed-rank test of {TESTED} over "
+        f"{comparison.dataset}: mean ± standard deviation over seeds, of one seed none; 95% intervals of the means are "
+        f"in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over "
         f"users against {comparison.reference}, corrected after Holm; gain: how much better that one's {TESTED} is"
     )
     print(comparison.to_markdown(columns), end="")

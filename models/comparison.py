@@ -1,5 +1,6 @@
 """Systems against each other: means over seeds with their spread, and tests over users."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class Comparison:
     def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a LaTeX table for booktabs: best in bold, second best underlined."""
         rows = [["", *metrics, "$p$", "gain", "$n$"]]
-        rows += self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%")
+        for system, *cells in self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%"):
+            rows.append([re.sub(r"([_%&#$])", r"\\\1", system), *cells])
         head, *body = [" & ".join(row) + r" \\" for row in rows]
         columns = "l" + "r" * (len(rows[0]) - 1)
         lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
@@ -71,7 +73,8 @@ class Comparison:
                 cells.append(cell if np.isnan(value["std"]) else f"{cell} {sign} {value['std']:.4f}")
             is_reference = system.system == self.reference
             p_value = "" if np.isnan(system.p_holm) else f"{system.p_holm:.3g}"
-            gain = "" if is_reference else f"{own.loc[TESTED, 'improvement']:+.1f}{percent}"
+            improvement = own.loc[TESTED, "improvement"]  # NaN where the system's NDCG is 0
+            gain = "" if is_reference or np.isnan(improvement) else f"{improvement:+.1f}{percent}"
             rows.append([str(system.system), *cells, p_value, gain, str(system.n)])
         return rows
 
@@ -90,7 +93,8 @@ def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str
 def compare(results: Iterable[Result], reference: str | None = None) -> Comparison:
     """Compare systems: models with their settings, each over its seeds, in the order of their first results.
 
-    reference: the system that the others are tested against; by default the one with the best mean NDCG@20.
+    reference: the system that the others are tested against, by its name in the table or, where only one system is of
+    it, by its model; in any case of letters. By default the one with the best mean NDCG@20.
 
     The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, averaged over the seeds that both
     systems have (the first of each, as many of both, if they share none): a mean over more seeds has another
@@ -98,14 +102,14 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
     are equal take part in the ranking, and then are left out (Pratt). P-values are corrected over the systems after
     Holm.
 
-    Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for an unknown
-    reference.
+    Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for a reference
+    that is unknown, or fits several systems.
     """
     systems = _systems(list(results))
     if reference is None:
         reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
-    if reference not in systems:
-        raise ConfigError(f"no system {reference!r} among these results; there are {', '.join(systems)}")
+    else:
+        reference = _named(reference, systems)
     others = [name for name in systems if name != reference]
     p_values = [_p_value(systems[reference], systems[name]) for name in others]
     corrected = dict(zip(others, holm(p_values), strict=True))
@@ -160,6 +164,23 @@ def _systems(results: list[Result]) -> dict[str, list[Result]]:
             raise DataError(f"{name} with seed {twice.seed} is there twice: {sources}; leave one out")
         systems[name] = sorted(runs, key=lambda run: run.seed)
     return systems
+
+
+def _named(reference: str, systems: dict[str, list[Result]]) -> str:
+    """Return the system that the name is of, or the only one of the model that it is of."""
+    wanted = reference.casefold()
+    fitting = [name for name in systems if name.casefold() == wanted]
+    if not fitting:
+        fitting = [
+            name
+            for name, runs in systems.items()
+            if wanted in (runs[0].model.casefold(), MODELS[runs[0].model].title.casefold())
+        ]
+    if len(fitting) > 1:
+        raise ConfigError(f"{reference!r} is the model of several systems; choose one of {', '.join(fitting)}")
+    if not fitting:
+        raise ConfigError(f"no system {reference!r} among these results; there are {', '.join(systems)}")
+    return fitting[0]
 
 
 def _settings(result: Result) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class MaskSource:
     def mask(self, shape: torch.Size, p: float, device: torch.device) -> Tensor:
         """Return a float32 mask of the shape: 0 with probability p, else 1 / (1 - p), independently."""
         if device.type != "cpu":
-            return self._device_mask(shape, p, device)
+            return (self.uniform(shape, device) >= p) / (1 - p)
         size = shape.numel()
         if p == 0.5:
             words = self._random_words(-(-size // len(_SHIFTS)))
@@ -38,15 +38,17 @@ class MaskSource:
         dropped = self._random_words(size) < round(p * 2**32) - 2**31
         return torch.where(dropped, 0.0, 1 / (1 - p)).view(shape)
 
+    def uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Return independent numbers from [0, 1) in the shape; in float64 on the CPU, else in float32."""
+        if device.type != "cpu":
+            if device not in self._generators:
+                self._generators[device] = torch.Generator(device).manual_seed(self._device_seed)
+            return torch.rand(shape, device=device, generator=self._generators[device])
+        return (self._random_words(shape.numel()).double().add_(2**31) / 2**32).view(shape)
+
     def _random_words(self, count: int) -> Tensor:
         """Return `count` random 32-bit words, uniform over all of int32."""
         return torch.from_numpy(self._words.random_raw(-(-count // 2)).view(np.int32))[:count]
-
-    def _device_mask(self, shape: torch.Size, p: float, device: torch.device) -> Tensor:
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self._device_seed)
-        kept = torch.rand(shape, device=device, generator=self._generators[device]) >= p
-        return kept / (1 - p)
 
 
 class Dropout(nn.Module):

@@ -40,6 +40,8 @@ class Protocol:
             raise ConfigError(f"mask_seen must be 0 or inf, got {self.mask_seen!r}")
         if self.negatives is not None and self.negatives < 1:
             raise ConfigError(f"negatives must be at least 1, got {self.negatives}")
+        if self.seed < 0:
+            raise ConfigError(f"the seed of the negatives must be at least 0, got {self.seed}")
 
 
 PUBLISHED = Protocol()
@@ -110,13 +112,12 @@ def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol:
     """Return the place of every user's target, (num_users,) int64 on the CPU; 1 is the first.
 
     split: "test", "valid" or "train" (the last item of the training part). Ties count against the target, so a model
-    that scores all items alike ranks its targets last, not first. In the full ranking of the published protocol the
-    padding item takes part, and a target that the user already has gets the score 0 like every other seen item.
+    that scores all items alike ranks its targets last, not first; so do scores that are not numbers. In the full
+    ranking of the published protocol the padding item takes part, and a target that the user already has gets the
+    score 0 like every other seen item.
 
     Scores are computed for some users and some items at a time; no users x items matrix is held.
     """
-    was_training = model.training
-    model.eval()
     ranks = torch.empty(sequences.num_users, dtype=torch.int64)
     users = _known_users(model, sequences)
     drawn = None
@@ -124,15 +125,19 @@ def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol:
         unseen = UnseenItems(sequences.name, sequences.num_items, sequences.items, sequences.offsets)
         rng = np.random.default_rng(protocol.seed)
         drawn = torch.from_numpy(unseen.draw_distinct(rng, protocol.negatives))
-    for batch in _user_batches(model, sequences, split):
-        known = None if users is None else users[batch.rows]
-        output = model.encode(batch.inputs, known)
-        if drawn is None:
-            rank = _rank_among_all(output, model.candidates, batch, protocol)
-        else:
-            rank = _rank_among_drawn(output, model.candidates, batch.target, drawn[batch.rows].to(output.device))
-        ranks[batch.rows] = rank.cpu()
-    model.train(was_training)
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in _user_batches(model, sequences, split):
+            known = None if users is None else users[batch.rows]
+            output = model.encode(batch.inputs, known)
+            if drawn is None:
+                rank = _rank_among_all(output, model.candidates, batch, protocol)
+            else:
+                rank = _rank_among_drawn(output, model.candidates, batch.target, drawn[batch.rows].to(output.device))
+            ranks[batch.rows] = rank.cpu()
+    finally:
+        model.train(was_training)
     return ranks
 
 
@@ -165,7 +170,7 @@ def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Prot
         target_score[here] = scores[here, batch.target[here] - block.start]
     rank = torch.zeros_like(batch.target)
     for _, scores in kept or products():
-        rank += (scores >= target_score[:, None]).sum(1)  # the target itself among them
+        rank += _not_below(scores, target_score[:, None])  # the target itself among them
     return rank
 
 
@@ -186,7 +191,12 @@ def _scores(output: Tensor, items: Tensor, block: slice, batch: _Batch, protocol
 def _rank_among_drawn(output: Tensor, items: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
     """Return (B,) ranks among the drawn items (B, n)."""
     scores = torch.einsum("bd,bnd->bn", output, items[torch.cat([target[:, None], drawn], dim=1)])
-    return (scores >= scores[:, :1]).sum(1)
+    return _not_below(scores, scores[:, :1])
+
+
+def _not_below(scores: Tensor, target: Tensor) -> Tensor:
+    """Return (B,) how many scores (B, n) are not below the target's (B, 1); NaN is below nothing."""
+    return scores.shape[1] - (scores < target).sum(1)
 
 
 def _known_users(model: Recommender, sequences: Sequences) -> Tensor | None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from models.checkpoint import load
 from models.comparison import METRICS, compare, holm, write_tables
 from models.errors import CheckpointError, ConfigError, DataError
 from models.evaluation import summarise
-from models.results import Result, collect, read
+from models.registry import configure
+from models.results import Result, collect, read, result_of
 
 USERS = 60
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,11 +28,11 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def result(model: str, seed: int, quality: float, **settings: object) -> Result:
     """A run whose ranks are drawn around a quality; the same seed draws the same users' luck."""
     luck = np.random.default_rng(seed).exponential(quality, USERS)
-    ranks = (1 + luck).astype(int).tolist()
+    ranks = np.minimum(1 + luck, 51).astype(int).tolist()
     training = {"loss": "ce", "epochs": 9, "batch_size": 8, "learning_rate": 0.001, "patience": 3, "seed": seed}
     return Result(
         model=model,
-        config={"num_items": 50, "hidden_size": 8, **settings},
+        config=asdict(configure(model, 50, USERS, hidden_size=8, **settings)),
         training=training,
         dataset={"name": "somewhere", "fingerprint": "f", "num_users": USERS, "num_items": 50},
         versions={},
@@ -101,6 +103,30 @@ def test_systems_are_named_by_what_sets_them_apart():
     assert compare(runs).systems.system.tolist() == ["BSARec (alpha 0.9)", "BSARec (alpha 0.1)", "SASRec"]
 
 
+def test_runs_from_before_a_setting_existed_are_of_the_same_system(tmp_path: Path):
+    old, new = result("bsarec", 1, 5), result("bsarec", 2, 5)
+    old.save(tmp_path / "old.json")
+    content = json.loads((tmp_path / "old.json").read_text())
+    assert content["config"].pop("padding") == "zero"
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert compare([read(tmp_path / "old.json"), new]).systems.system.tolist() == ["BSARec"]
+
+
+def test_a_reference_goes_by_system_or_model():
+    assert compare(RUNS, "sasrec").reference == compare(RUNS, "SASRec").reference == "SASRec"
+    variants = [result("bsarec", 1, 5, alpha=0.9), result("bsarec", 1, 6, alpha=0.1), result("sasrec", 1, 9)]
+    assert compare(variants, "bsarec (Alpha 0.1)").reference == "BSARec (alpha 0.1)"
+    with pytest.raises(ConfigError, match=r"several systems; choose one of BSARec \(alpha 0.9\), BSARec \(alpha 0.1\)"):
+        compare(variants, "bsarec")
+
+
+def test_names_of_systems_are_escaped_in_latex():
+    other = replace(RUNS[1], training=RUNS[1].training | {"learning_rate": 0.01})
+    comparison = compare([RUNS[0], other])
+    assert r"SASRec (learning\_rate 0.01) &" in comparison.to_latex()
+    assert "SASRec (learning_rate 0.01) |" in comparison.to_markdown()
+
+
 def test_one_seed_has_no_interval_and_says_so():
     comparison = compare([result("sasrec", 1, 9), result("bsarec", 1, 5)])
     assert comparison.metrics[["std", "low", "high"]].isna().all().all()
@@ -153,8 +179,16 @@ def test_results_are_read_as_they_were_saved(tmp_path: Path):
         ({"format_version": 99}, "version 99"),
         ({"extra": 1}, "extra"),
         ({"model": "gpt"}, "'gpt'"),
-        ({"test_ranks": [1, 2]}, "one rank from 1 for each of 60 users"),
-        ({"test_ranks": [0] * USERS}, "one rank from 1"),
+        ({"model": ["sasrec"], "epochs": "9", "seconds_per_epoch": "2"}, "model, epochs, seconds_per_epoch"),
+        ({"config": {"num_items": 50, "alpha": [1]}}, "its configuration does not describe a model"),
+        ({"training": {"loss": "ce"}}, "training needs a seed"),
+        ({"dataset": {"name": "x", "num_users": USERS}}, "fingerprint, num_items"),
+        ({"test_ranks": [1, 2]}, "one rank in 1..51 for each of 60 users"),
+        ({"test_ranks": [0] * USERS}, "one rank in 1..51"),
+        ({"test_ranks": [1.5] * USERS}, "one rank in 1..51"),
+        ({"test_ranks": [52] * USERS}, "one rank in 1..51"),
+        ({"test_ranks": [1] * USERS}, "not those of its test_ranks"),
+        ({"test": {}}, "not those of its test_ranks"),
     ],
 )
 def test_a_damaged_result_is_named(tmp_path: Path, change: dict[str, object], message: str):
@@ -175,12 +209,36 @@ def test_missing_and_unreadable_results_are_named(tmp_path: Path):
         read(tmp_path / "a.json")
 
 
+def test_checkpoints_without_a_result_are_left_out_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    RUNS[0].save(tmp_path / "a.json")
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).touch()
+    assert len(collect([tmp_path, tmp_path / "a.pt", tmp_path / "." / "a.json"])) == 1
+    assert "b.pt" in caplog.text and "a.pt" not in caplog.text
+
+
+def test_results_are_made_of_finished_runs_with_whole_logs(checkpoint: Path, tmp_path: Path):
+    ranks = torch.ones(120, dtype=torch.int64)
+    model = load(checkpoint)
+    copy = tmp_path / "model.pt"
+    assert result_of(model, ranks, copy).seconds_per_epoch is None
+    copy.with_suffix(".log.csv").write_text("epoch,seconds\n0,1.5\n1,4\n2,2\n")
+    assert result_of(model, ranks, copy).seconds_per_epoch == 2
+    copy.with_suffix(".log.csv").write_text("epoch,sec")
+    with pytest.raises(CheckpointError, match=r"model\.log\.csv"):
+        result_of(model, ranks, copy)
+    assert model.checkpoint is not None
+    del model.checkpoint["metrics"]["test"]
+    with pytest.raises(CheckpointError, match="unfinished run"):
+        result_of(model, ranks, copy)
+
+
 def test_command_compares_trained_runs(command: Command, checkpoint: Path, sasrec_checkpoint: Path, tmp_path: Path):
     done = command("models.compare", checkpoint, sasrec_checkpoint, "--out", "table", "--metrics", "HR@20,NDCG@20")
     assert done.returncode == 0, done.stderr
     assert "BSARec" in done.stdout and "SASRec" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} >= {"table.csv", "table.md", "table.tex"}
-    rows = json.loads(command("models.compare", checkpoint, "--json").stdout)["rows"]
-    assert {row["metric"] for row in rows} == set(METRICS)
+    printed = json.loads(command("models.compare", checkpoint, "--json").stdout)
+    assert {row["metric"] for row in printed["rows"]} == set(METRICS) and printed["reference"] == "BSARec"
     wrong = command("models.compare", checkpoint, "--metrics", "HR@7")
     assert wrong.returncode == 2 and "HR@7" in wrong.stderr

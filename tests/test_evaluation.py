@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,50 @@ def test_blocks_of_items_change_nothing_even_where_all_scores_tie(monkeypatch: p
     assert ranks.tolist() == expected  # last among all that are left
 
 
+@settings(max_examples=60)
+@given(
+    histories=st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=7), min_size=1, max_size=6),
+    numbers=st.lists(st.integers(-2, 2), min_size=60, max_size=60),
+    users_at_once=st.integers(1, 6),
+    items_at_once=st.integers(1, 11),
+    mask_seen=st.sampled_from(["0", "inf"]),
+)
+def test_ranks_are_exact_for_whole_numbers(
+    histories: list[list[int]], numbers: list[int], users_at_once: int, items_at_once: int, mask_seen: str
+):
+    """Scores of small whole numbers have no rounding: many ties, targets seen before, blocks of any size."""
+    offsets = np.cumsum([0, *map(len, histories)])
+    items = np.concatenate(histories).astype(np.int32)
+    sequences = Sequences("whole numbers", np.arange(len(histories)), items, offsets)
+    table = torch.tensor(numbers, dtype=torch.float32).view(2, 10, 3)  # of candidates, and of outputs by last item
+    model = build(configure("sasrec", 9, max_len=4, hidden_size=3, num_heads=1))
+    model.items.weight.data = table[0]
+    model.encode = lambda window, users=None: table[1][window[:, -1].long()]  # type: ignore[method-assign]
+    sizes = {"USERS_AT_ONCE": users_at_once, "ITEMS_AT_ONCE": items_at_once}
+    with mock.patch.multiple(evaluation, **sizes):
+        ranks = rank_targets(model, sequences, "test", Protocol(mask_seen)).tolist()
+    for (*seen, target), rank in zip(histories, ranks, strict=True):
+        score = table[0].numpy().astype(np.int64) @ table[1][seen[-1]].numpy().astype(np.int64)
+        if mask_seen == "0":
+            score[seen] = 0
+            ranked = range(10)
+        else:
+            ranked = [item for item in range(1, 10) if item == target or item not in seen]
+        assert rank == sum(score[item] >= score[target] for item in ranked)
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol("inf"), Protocol(negatives=5)])
+def test_scores_that_are_not_numbers_rank_last(model: Recommender, protocol: Protocol):
+    sequences = load(f"synthetic:users=50,items={ITEMS}")
+    with torch.no_grad():
+        model.items.weight.fill_(torch.nan)
+    last = ITEMS + 1 if protocol.negatives is None else protocol.negatives + 1
+    ranks = rank_targets(model, sequences, "test", protocol)
+    if protocol.mask_seen == "0" and protocol.negatives is None:  # seen items have the score 0, also as targets
+        ranks = ranks[[target not in seen for seen, target in users(sequences, "test")]]
+    assert len(ranks) and (ranks == last).all()
+
+
 def test_sampled_negatives_are_unseen_different_and_the_same_for_every_model(model: Recommender):
     sequences = load(f"synthetic:users=60,items={ITEMS},length=10")
     unseen = UnseenItems("x", ITEMS, sequences.items, sequences.offsets)
@@ -133,8 +178,10 @@ def test_distinct_draws_are_uniform_over_what_is_left(count: int, seed: int):
 
 def test_more_negatives_than_a_user_has_left_is_refused(model: Recommender):
     sequences = load(f"synthetic:users=60,items={ITEMS}")
+    model.train()
     with pytest.raises(DataError, match=r"synthetic.*39 unseen items.*left"):
         rank_targets(model, sequences, "test", Protocol(negatives=39))
+    assert model.training
 
 
 def test_caser_knows_the_users_of_its_own_data_only():
@@ -161,7 +208,7 @@ def test_the_table_of_users_adds_up_to_the_metrics(model: Recommender):
     assert evaluate(model, sequences, "test") == metrics
 
 
-@pytest.mark.parametrize("bad", [{"mask_seen": "no"}, {"negatives": 0}])
+@pytest.mark.parametrize("bad", [{"mask_seen": "no"}, {"negatives": 0}, {"seed": -1}])
 def test_a_protocol_out_of_range_is_refused(bad: dict[str, object]):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Protocol(**bad)

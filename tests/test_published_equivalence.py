@@ -3,17 +3,26 @@
 import pytest
 import torch
 
-from benchmarks.published import PublishedModel
+from benchmarks.published import PublishedModel, published_model
 from models.losses import LOSSES
-from models.registry import build, configure
+from models.recommender import Recommender
+from models.registry import MODELS, build, configure
+from models.sampling import Batch
 
-N, ITEMS = 50, 300
+N, ITEMS, USERS = 50, 300, 20
+BLOCKS = [name for name in MODELS if name not in ("gru4rec", "caser")]
 
 
-def pair(model: str, layers: int, heads: int, dtype: torch.dtype):
+def pair(
+    model: str, layers: int, heads: int, dtype: torch.dtype, loss: str | None = None
+) -> tuple[Recommender, PublishedModel]:
     """Return our model and the published one with the same weights, both without dropout."""
-    settings = {"alpha": 0.7, "c": 5} if model == "bsarec" else {}
-    ours = build(configure(model, ITEMS, num_layers=layers, num_heads=heads, dropout=0.0, **settings))
+    settings: dict[str, object] = {"alpha": 0.7, "c": 5} if model == "bsarec" else {}
+    if model != "caser":
+        settings["num_layers"] = layers
+    if model not in ("fmlprec", "gru4rec", "caser"):
+        settings["num_heads"] = heads
+    ours = build(configure(model, ITEMS, USERS, dropout=0.0, **settings))
     ours.initialise(seed=1)
     # In float64, weights are large enough for attention and biases to matter. In float32 they are the initial ones:
     # the mask of -10000 leaves the scores of all-padding inputs a resolution of 1e-3, on both sides alike.
@@ -21,22 +30,32 @@ def pair(model: str, layers: int, heads: int, dtype: torch.dtype):
         for name, parameter in ours.named_parameters():
             if dtype == torch.float64 and not name.endswith("norm.weight"):
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    published = PublishedModel(ITEMS, settings.get("alpha"), 5, heads, layers, dropout=0.0)
+    published = published_model(model, ITEMS, USERS, loss, layers, heads, dropout=0.0, alpha=0.7, c=5)
     published.load_state_dict(to_published(ours.state_dict()))
     return ours.to(dtype), published.to(dtype)
 
 
-def to_published(state: dict) -> dict:
+STACKED = {"qkv": ("query", "key", "value"), "query_key": ("query", "key")}
+
+
+def to_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return our weights, or their gradients, under the names and in the shapes of the published model."""
     renamed = {}
     for key, value in state.items():
-        if ".mixer." in key and ".mixer.attention." not in key and ".mixer.frequency." not in key:
-            key = key.replace(".mixer.", ".attention.")
-        key = key.replace(".mixer.", ".").replace("add_norm.norm", "norm")
-        if ".qkv." in key:
-            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[key.replace("qkv", part)] = rows
-        elif key.endswith("sqrt_beta"):
+        key = key.replace("add_norm.norm", "norm")
+        layer, _, part = key.rpartition(".")
+        parent, _, last = layer.rpartition(".")
+        if last in STACKED:
+            for name, rows in zip(STACKED[last], value.chunk(len(STACKED[last])), strict=True):
+                renamed[f"{parent}.{name}.{part}"] = rows
+        elif part == "sqrt_beta":
             renamed[key] = value.view(1, 1, -1)
+        elif parent == "layers":  # of the GRU, each one on its own
+            renamed["gru." + part.replace("_l0", f"_l{last}")] = value
+        elif key == "vertical.weight":
+            renamed[key] = value[:, None]
+        elif parent == "horizontal" and part == "weight":
+            renamed[key] = value.mT[:, None]
         else:
             renamed[key] = value
     return renamed
@@ -50,22 +69,17 @@ def histories(seed: int = 0) -> torch.Tensor:
     return ids * (torch.arange(N) >= N - lengths[:, None])
 
 
-def losses(ours, published, loss: str):
+def losses(ours: Recommender, published: PublishedModel, loss: str) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    ids = histories()
+    ids, same_target = histories(), histories(seed=1).flip(0)
     target, negative = torch.randint(1, ITEMS + 1, (2, len(ids)), generator=generator)
-    our_loss = LOSSES[loss].function(ours.encode(ids), ours.items.weight, target, negative)
-    if loss == "ce":
-        return our_loss, published.cross_entropy(ids, target)
-    return our_loss, published.binary_cross_entropy(ids, target, negative)
+    user = torch.randint(0, USERS, (len(ids),), generator=generator)
+    batch = {"input_ids": ids, "target": target, "negative": negative, "user": user, "same_target": same_target}
+    our_loss = ours.objective(Batch(ids, target, user, negative, same_target), LOSSES[loss])
+    return our_loss, published.objective(batch)
 
 
-@pytest.mark.parametrize("model", ["sasrec", "bsarec"])
-@pytest.mark.parametrize("loss", ["ce", "bce"])
-@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 1), (3, 4)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_loss_and_gradients_are_the_published_ones(model, loss, layers, heads, dtype, tolerance):
-    ours, published = pair(model, layers, heads, dtype)
+def assert_same_loss_and_gradients(ours: Recommender, published: PublishedModel, loss: str, tolerance: float) -> None:
     our_loss, published_loss = losses(ours, published, loss)
     torch.testing.assert_close(our_loss, published_loss, rtol=tolerance, atol=0)
     our_loss.backward()
@@ -79,11 +93,50 @@ def test_loss_and_gradients_are_the_published_ones(model, loss, layers, heads, d
 
 
 @pytest.mark.parametrize("model", ["sasrec", "bsarec"])
+@pytest.mark.parametrize("loss", ["ce", "bce", "bpr"])
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 1), (3, 4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_loss_and_gradients_are_the_published_ones(model, loss, layers, heads, dtype, tolerance):
+    assert_same_loss_and_gradients(*pair(model, layers, heads, dtype, loss), loss, tolerance)
+
+
+@pytest.mark.parametrize("model", ["fmlprec", "duorec", "fearec", "gru4rec", "caser"])
+@pytest.mark.parametrize(("layers", "heads"), [(2, 1), (3, 4)])
+def test_loss_and_gradients_of_the_field_are_the_published_ones(model, layers, heads):
+    ours, published = pair(model, layers, heads, torch.float64)
+    assert_same_loss_and_gradients(ours, published, ours.published_loss, 1e-10)
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 1), (3, 4)])
+def test_the_loss_of_masked_items_is_the_published_one(layers, heads, monkeypatch):
+    ours, published = pair("bert4rec", layers, heads, torch.float64)
+    chosen = torch.rand(len(histories()), N, generator=torch.Generator().manual_seed(4)) < 0.3
+    chosen[:, -1] = True
+    for model in (ours, published):
+        monkeypatch.setattr(model, "mask_items", lambda ids: ids.masked_fill(chosen & (ids > 0), ITEMS + 1))
+    assert_same_loss_and_gradients(ours, published, "ce", 1e-10)
+
+
+@pytest.mark.parametrize("model", BLOCKS)
 @pytest.mark.parametrize("heads", [1, 2])
-def test_scores_and_hidden_states_are_the_published_ones(model, heads):
-    ours, published = pair(model, 2, heads, torch.float64)
+@pytest.mark.parametrize("training", [True, False])
+def test_scores_and_hidden_states_are_the_published_ones(model, heads, training):
+    ours, published = (side.train(training) for side in pair(model, 2, heads, torch.float64))
     ids = histories()
-    expected = published(ids)
+    shown = ids
+    if model == "bert4rec":  # is asked for the item behind the history by a mask token
+        shown = torch.cat([ids[:, 1:], torch.full((len(ids), 1), ITEMS + 1)], dim=1)
+    expected = published(shown)
     hidden = ours.trace(ids).hidden[-1]
-    torch.testing.assert_close(hidden, expected, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(ours(ids), expected[:, -1] @ published.items.weight.T, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(hidden, expected, rtol=1e-9, atol=1e-11)
+    scores = expected[:, -1] @ published.items.weight[: ITEMS + 1].T
+    torch.testing.assert_close(ours(ids), scores, rtol=1e-9, atol=1e-11)
+
+
+def test_scores_of_recurrent_and_convolutional_models_are_the_published_ones():
+    ids, users = histories(), torch.arange(10)
+    ours, published = (side.eval() for side in pair("gru4rec", 3, 1, torch.float64))
+    torch.testing.assert_close(ours.trace(ids).hidden[-1], published(ids))
+    torch.testing.assert_close(ours(ids), published(ids)[:, -1] @ published.items.weight.T)
+    ours, published = (side.eval() for side in pair("caser", 2, 1, torch.float64))
+    torch.testing.assert_close(ours(ids, users), published(ids, users)[:, -1] @ published.items.weight.T)
