@@ -1,4 +1,4 @@
-"""Peak memory of a full-ranking evaluation above the imports and the dataset.
+"""Peak memory of a full-ranking evaluation above the imports, the dataset and the model included.
 
 python benchmarks/evaluation_memory.py [--dataset yelp] [--json]
 
