@@ -1,0 +1,27 @@
+"""Figures of the measures, each drawn on the Axes that are given or on a new figure of one column's width.
+
+Every function takes what a measure returned and returns the Axes; nothing global is changed and no window
+opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is shown), and every model has a
+colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
+"""
+
+from spectral.plot.decay import theorem1
+from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, panels, save, style
+from spectral.plot.frequency import LOWEST_DB, frequency_response, ring_graph
+from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "FORMATS",
+    "LOWEST_DB",
+    "check_formats",
+    "cosine_similarity",
+    "frequency_response",
+    "panels",
+    "ring_graph",
+    "save",
+    "similarities_of",
+    "singular_values",
+    "style",
+    "theorem1",
+]

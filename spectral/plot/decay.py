@@ -1,0 +1,95 @@
+"""The decay that Theorem 1 speaks of, measured and predicted."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
+
+from spectral.palette import MODEL_STYLES, MOST_LABELS
+from spectral.plot.figure import drawable, styled
+from spectral.theorem1 import EXCEPTIONAL, Case, Theorem1
+
+LOWEST_LOG10 = -16.0  # the axis does not go on below, where only rounding is left to see
+VIOLET = "#7F3C8D"  # where black is taken by predictions
+PREDICTED: dict[str, Any] = {
+    "color": "black",
+    "linestyle": ":",
+    "linewidth": 1.0,
+    "zorder": 3,
+    "label": "_predicted",
+}
+
+
+@styled(height=3.2)
+def theorem1(
+    result: Theorem1 | Iterable[Case],
+    *,
+    steps: int | None = None,
+    ax: Axes | None = None,
+    floor: float = LOWEST_LOG10,
+) -> Axes:
+    """Draw HFC/LFC of A^t x against t, and dotted over it the predicted decay |lambda_2|^t.
+
+    One colour and marker per matrix, thin and dashed for its exceptional x, which stays where it is; more
+    than eight matrices are told apart as causal or not only. Up to `steps`, by default until the slowest
+    decay reaches 1e`floor`.
+    """
+    assert ax is not None
+    cases = list(result.cases if isinstance(result, Theorem1) else result)
+    steps = steps or _steps_to_draw(cases, floor)
+    lines = _matrix_styles(cases)
+    for case in cases:
+        ratio = drawable(case.log_ratio[: steps + 1] / math.log(10))
+        line = lines[_matrix_name(case)]
+        visible = int((ratio >= floor).sum())
+        line = line | {"markevery": (min(list(lines).index(_matrix_name(case)), visible), max(1, visible // 4))}
+        if case.exceptional:
+            line = line | {"linestyle": "--", "marker": "", "linewidth": 0.6, "label": "_exceptional"}
+        ax.plot(np.arange(len(ratio)), ratio, **line)
+        if not case.exceptional:
+            predicted = case.predicted[: steps + 1] / math.log(10)
+            ax.plot(np.arange(len(predicted)), predicted, **PREDICTED)
+    ax.plot([], [], **PREDICTED | {"label": r"predicted, $|\lambda_2|^t$"})
+    if any(case.exceptional for case in cases):
+        ax.plot([], [], color="0.4", linestyle="--", linewidth=0.6, label=r"exceptional $x$")
+    ax.set_ylim(floor, 4)
+    ax.set_xlim(0, steps)
+    ax.yaxis.set_major_locator(MultipleLocator(4))
+    ax.set_xlabel("$t$")
+    ax.set_ylabel(r"$\log_{10}\,\|\mathrm{HFC}[A^tx]\|/\|\mathrm{LFC}[A^tx]\|$")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncols=2)
+    return ax
+
+
+def _matrix_name(case: Case) -> str:
+    return case.name.removesuffix(EXCEPTIONAL)
+
+
+def _matrix_styles(cases: list[Case]) -> dict[str, dict[str, Any]]:
+    """How to draw the cases of each matrix: told apart if there are few, else by kind."""
+    matrices = {_matrix_name(case): case.causal for case in cases}
+    models = [line | {"color": VIOLET} if line["color"] == "#000000" else line for line in MODEL_STYLES.values()]
+    if len(matrices) <= MOST_LABELS:
+        return {
+            name: models[index] | {"linestyle": "-", "linewidth": 1.0, "markersize": 3.0, "label": name}
+            for index, name in enumerate(matrices)
+        }
+    first = {causal: next(name for name in matrices if matrices[name] == causal) for causal in set(matrices.values())}
+    return {
+        name: {
+            "color": models[int(causal)]["color"],
+            "linewidth": 0.8,
+            "alpha": 0.7,
+            "label": ("causal" if causal else "bidirectional") if first[causal] == name else f"_{name}",
+        }
+        for name, causal in matrices.items()
+    }
+
+
+def _steps_to_draw(cases: list[Case], floor: float) -> int:
+    slopes = [case.predicted_slope for case in cases if not case.exceptional and case.predicted_slope < 0]
+    slowest = max(slopes, default=-1.0)
+    return int(min(max(floor * math.log(10) / slowest, 20), 200))

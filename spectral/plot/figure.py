@@ -1,0 +1,126 @@
+"""What every figure shares: the style, panels, files, and axes of frequencies and layers."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from models.errors import ConfigError
+from models.files import write_atomically
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
+FORMATS = ("png", "pdf", "csv")
+COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
+
+P = ParamSpec("P")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of this package within the block, and put the caller's back after it."""
+    with mpl.style.context(STYLE):
+        yield
+
+
+def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH) -> tuple[Figure, list[Axes]]:
+    """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
+    with style():
+        figure = Figure(figsize=(columns * width, height))
+        FigureCanvasAgg(figure)
+        return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+
+
+def save(
+    figure: Figure | SubFigure,
+    stem: str | Path,
+    table: "DataFrame | None" = None,
+    formats: Iterable[str] = FORMATS,
+) -> list[Path]:
+    """Write a figure and the data behind it: `stem`.png (200 dpi), `stem`.pdf, and the table as `stem`.csv.
+
+    Each file is written whole or not at all; equal figures give equal files. Returns the paths. Raises
+    ConfigError for an unknown format, OSError if the folder cannot be written.
+    """
+    formats = list(formats)
+    check_formats(formats)
+    paths = []
+    for kind in formats:
+        if kind == "csv" and table is None:
+            continue
+        path = Path(f"{stem}.{kind}")
+        content = table.to_csv(index=False).encode() if kind == "csv" and table is not None else _render(figure, kind)
+        write_atomically(path, content)
+        paths.append(path)
+    return paths
+
+
+def check_formats(formats: Iterable[str]) -> None:
+    """Raise ConfigError if `save` does not know one of the formats, or there is none."""
+    formats = list(formats)
+    unknown = [kind for kind in formats if kind not in FORMATS]
+    if unknown or not formats:
+        given = ", ".join(map(repr, unknown)) if unknown else "nothing"
+        raise ConfigError(f"unknown format {given}; choose from {', '.join(FORMATS)}, separated by commas")
+
+
+def _render(figure: Figure | SubFigure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+    with style():
+        figure.get_figure(root=True).savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+    """Run a drawing function in this package's style, by default on a new figure of this height."""
+
+    def decorate(draw: Callable[P, Axes]) -> Callable[P, Axes]:
+        @wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
+            with style():
+                if kwargs.get("ax") is None:
+                    kwargs["ax"] = panels(height=height)[1][0]
+                return draw(*args, **kwargs)
+
+        return drawn
+
+    return decorate
+
+
+def marked(length: int, lines: int, name: Any, names: Iterable[Any]) -> tuple[int, int]:
+    """Put some eight markers on a line, at places where other lines have none."""
+    step = max(1, length // 8)
+    return (list(names).index(name) * step // max(1, lines), step)
+
+
+def drawable(values: Any) -> Any:
+    """Replace infinities by gaps."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def angular_axis(ax: Axes) -> None:
+    """Label the x axis with angular frequencies from 0 to pi."""
+    ax.set_xlim(0, np.pi)
+    ax.set_xticks(np.linspace(0, np.pi, 5), ["0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$"])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("angular frequency (rad/position)")
+
+
+def layer_axis(ax: Axes, label: str) -> None:
+    """Label the x axis with whole layers, and y with `label`."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlabel("layer")
+    ax.set_ylabel(label)
