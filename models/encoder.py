@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, cast
 
 import torch
@@ -110,6 +111,15 @@ class Encoder(Recommender):
             attentions += [torch.cat(groups)] if groups else []
         return Trace(hidden, attentions or None, input_ids > 0)
 
+    def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
+        """See Recommender; the layers are the blocks, masked as these sequences ask for."""
+        layout = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        return [partial(_output, block, layout) for block in cast(list[Block], self.blocks)]
+
     def embed(self, layout: Layout) -> Tensor:
         """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
         return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))
+
+
+def _output(block: Block, layout: Layout, x: Tensor) -> Tensor:
+    return block(x, layout)[0]

@@ -1,7 +1,9 @@
 """GRU4Rec: a recurrent network over the window (Tan et al., DLRS 2016), as BSARec's authors publish it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +69,15 @@ class GRU4Rec(Recommender):
         """
         input_ids = self.window(input_ids)
         hidden = [self.dropout(self.items(input_ids))]
-        for layer in self.layers:
-            hidden.append(layer(hidden[-1])[0])
-        return Trace([*hidden[:-1], self.output(hidden[-1])], None, input_ids > 0)
+        for layer in self.layer_functions(input_ids):
+            hidden.append(layer(hidden[-1]))
+        return Trace(hidden, None, input_ids > 0)
+
+    def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
+        """See Recommender; the linear layer belongs to the last one."""
+        *layers, last = (partial(_states, layer) for layer in self.layers)
+        return [*layers, lambda x: self.output(last(x))]
+
+
+def _states(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x)[0]

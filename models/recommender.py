@@ -1,6 +1,7 @@
 """What every model is: an item table, an encoder of windows, scores by dot product, and a trace for analysis."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -148,6 +149,14 @@ class Recommender(nn.Module):
 
         `causal=False` drops the causal mask, where there is one.
         """
+
+    def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
+        """Return what takes each layer's input (B, N, D) to its output, for the same sequences as in `trace`.
+
+        Differentiable, so that one can ask how a layer answers to another input. Raises ConfigError if the model is
+        not a stack of layers from positions to positions.
+        """
+        raise ConfigError(f"{self.title} is not a stack of layers that take positions to positions")
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, with its graph."""

@@ -12,6 +12,7 @@ block l; heads count from 1, positions from 0.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spectral.block_response import BlockResponse, block_response
 from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
 from spectral.filter_response import FilterResponse, frequency_response
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spectral.singular_values.metric import SingularValuesMetric
 
 __all__ = [
+    "BlockResponse",
     "Capture",
     "CosineSimilarityMetric",
     "FilterResponse",
@@ -36,6 +38,7 @@ __all__ = [
     "SingularValuesMetric",
     "Theorem1",
     "WithinSequenceSimilarityMetric",
+    "block_response",
     "capture",
     "cosine_similarity",
     "decay",

@@ -31,6 +31,10 @@ def transfer(a: np.ndarray) -> np.ndarray:
     return dft @ a @ dft.conj().T
 
 
+def a_response(gain: np.ndarray) -> FilterResponse:
+    return FilterResponse(gain=gain, self_gain=gain, positions=4, users=1, layers=(1,))
+
+
 def captured(attention: torch.Tensor) -> Capture:
     """A capture of layers (L, B, H, N, N)."""
     return Capture(hidden=(None,), attention=tuple(attention), mask=torch.ones(attention.shape[1], attention.shape[-1]))
@@ -112,9 +116,9 @@ def test_cutoff_is_interpolated_in_db():
 
 
 def test_cutoff_of_attention_that_removes_a_frequency_is_just_before_it():
-    response = FilterResponse(np.array([[[1.0, 1.0, 0.0]]]), np.array([[[1.0, 1.0, 0.0]]]), 4, 1, (1,))
+    response = a_response(np.array([[[1.0, 1.0, 0.0]]]))
     assert response.cutoff[0, 0] == 1.0
-    nothing = FilterResponse(np.zeros((1, 1, 3)), np.zeros((1, 1, 3)), 4, 1, (1,))
+    nothing = a_response(np.zeros((1, 1, 3)))
     assert math.isnan(nothing.cutoff[0, 0])
 
 
@@ -243,3 +247,38 @@ def test_summary_lists_heads_and_their_mean_for_each_layer():
 def test_public_names_are_there():
     assert spectral.frequency_response is frequency_response
     assert spectral.FrequencyResponseMetric is FrequencyResponseMetric
+
+
+def test_bootstrap_samples_are_what_averaging_each_sample_gives():
+    a = random_attention(2, 7, 3, 6, seed=3)
+    response = FilterResponse.from_captures([captured(a[:, :4]), captured(a[:, 4:])], resamples=5, seed=9)
+    counts = np.random.default_rng(9).poisson(1.0, (7, 5))
+    for sample, times in enumerate(counts.T):
+        repeated = frequency_response(a[:, np.repeat(np.arange(7), times)])
+        np.testing.assert_allclose(response.resampled[sample], repeated.gain, atol=1e-12)
+        np.testing.assert_allclose(response.head_mean.resampled[sample], repeated.head_mean.gain, atol=1e-12)
+
+
+def test_the_band_does_not_depend_on_batches_and_closes_where_users_agree():
+    a = random_attention(1, 30, 1, 6, seed=3)
+    whole = FilterResponse.from_captures([captured(a)], resamples=200)
+    parts = FilterResponse.from_captures([captured(a[:, :11]), captured(a[:, 11:])], resamples=200)
+    np.testing.assert_allclose(whole.band(), parts.band(), atol=1e-12)
+    low, high = whole.band()
+    assert (low[..., 1:] < whole.gain[..., 1:]).all() and (whole.gain[..., 1:] < high[..., 1:]).all()
+    alike = FilterResponse.from_captures([captured(a[:, :1].expand(-1, 30, -1, -1, -1))], resamples=50)
+    np.testing.assert_allclose(*alike.band(), atol=1e-12)
+
+
+def test_the_band_is_as_wide_as_the_standard_error_says():
+    a = random_attention(1, 400, 1, 8, seed=4)
+    response = FilterResponse.from_captures([captured(a)], resamples=1000)
+    power = np.stack([frequency_response(each[None]).gain[0, 0] ** 2 for each in a[0]])
+    error = power.std(0) / np.sqrt(len(power)) / (2 * response.gain[0, 0])  # delta method: of the root of a mean
+    low, high = (end[0, 0] for end in response.band())
+    np.testing.assert_allclose((high - low)[1:], 2 * 1.96 * error[1:], rtol=0.15)
+
+
+def test_without_bootstrap_samples_there_is_no_band():
+    with pytest.raises(ValueError, match="resamples"):
+        frequency_response(random_attention(1, 1, 5)).band()

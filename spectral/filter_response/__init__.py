@@ -20,45 +20,43 @@ from torch import Tensor
 from models.errors import ConfigError
 from spectral.arrays import as_float, check_finite
 from spectral.capture import Capture
-from spectral.fourier import angular_frequencies, check_c, frequencies, multiplicity
+from spectral.fourier import check_c, frequencies
+from spectral.response import DEFAULT_C, Array, Response, decibels
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-DEFAULT_C = 3  # modes that count as low frequency: DC and one cycle per sequence
-CUTOFF_DB = -3.0  # the cutoff is where the gain has fallen this far under that of DC
 
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class FilterResponse:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FilterResponse(Response):
     """The frequency response of attention, per layer and head.
 
     Attributes:
         gain: (L, H, F), root mean square over users of ||H[:, k]||; 1 passes frequency k, 0 removes it.
         self_gain: (L, H, F), root mean square of |H[k, k]|: what stays at frequency k. At most `gain`.
-        positions: N.
-        users: Number of sequences that were averaged.
-        layers: The layer number of each row, from 1.
-        c: Number of modes that `hfc_lfc` counts as low frequency.
+        resampled: (R, L, H, F), the gain of R bootstrap samples of the users, if asked for.
     """
 
-    gain: Array
     self_gain: Array
-    positions: int
-    users: int
-    layers: tuple[int, ...]
-    c: int = DEFAULT_C
+    resampled: Array | None = None
 
     @classmethod
     def from_captures(
-        cls, captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None
+        cls,
+        captures: Iterable[Capture],
+        c: int = DEFAULT_C,
+        length: int | None = None,
+        resamples: int = 0,
+        seed: int = 0,
     ) -> "FilterResponse":
         """Average over the users of all captures; with `length` n over their last n positions.
 
+        `resamples` R also draws R bootstrap samples of the users, from the seed: each user is in each sample as often
+        as a Poisson variable of mean 1 says, so that memory does not grow with users (Hanley and MacGibbon 2006).
+
         Raises ConfigError if the model has no attention, ValueError for an impossible c or no captures.
         """
+        rng = np.random.default_rng(seed)
         sums: AttentionPower | None = None
         layers: tuple[int, ...] = ()
         for captured in captures:
@@ -67,26 +65,12 @@ class FilterResponse:
             if not maps:
                 raise ConfigError("the captures hold no attention, so there is no frequency response of it")
             layers = tuple(maps)
-            batch = attention_power(list(maps.values()))
+            users = len(next(iter(maps.values())))
+            batch = attention_power(list(maps.values()), rng.poisson(1.0, (users, resamples)).T)
             sums = batch if sums is None else sums + batch
         if sums is None:
             raise ValueError("there are no captures to average over")
         return sums.response(c, layers)
-
-    @property
-    def frequency(self) -> NDArray[np.int64]:
-        """(F,) cycles per sequence, 0..N//2."""
-        return frequencies(self.positions).numpy()
-
-    @property
-    def angular_frequency(self) -> Array:
-        """(F,) rad per position, 0 to pi."""
-        return angular_frequencies(self.positions).numpy()
-
-    @property
-    def gain_db(self) -> Array:
-        """(L, H, F) gain in dB; minus infinity where nothing passes."""
-        return decibels(self.gain)
 
     @property
     def self_gain_db(self) -> Array:
@@ -96,25 +80,22 @@ class FilterResponse:
     @property
     def head_mean(self) -> "FilterResponse":
         """The response with the power averaged over heads, (L, 1, F)."""
-        return replace(self, gain=_root_mean_square(self.gain), self_gain=_root_mean_square(self.self_gain))
+        return replace(
+            self,
+            gain=_root_mean_square(self.gain),
+            self_gain=_root_mean_square(self.self_gain),
+            resampled=None if self.resampled is None else _root_mean_square(self.resampled),
+        )
 
-    @property
-    def cutoff(self) -> Array:
-        """(L, H) frequency in cycles per sequence where the gain falls 3 dB under DC; NaN if it never does.
+    def band(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Return the ends (L, H, F) of the interval that holds the gain of this share of the bootstrap samples.
 
-        The first such frequency, interpolated linearly in dB between frequencies.
+        Raises ValueError if there are none.
         """
-        return np.apply_along_axis(_cutoff, -1, self.gain_db)
-
-    @property
-    def hfc_lfc(self) -> Array:
-        """(L, H) power that passes in the modes above c, divided by the power that passes in the c lowest.
-
-        Counts modes, not frequencies: a conjugate pair twice, DC and Nyquist once.
-        """
-        power = self.gain**2 * multiplicity(self.positions).numpy()
-        bins = self.c // 2 + 1
-        return power[..., bins:].sum(-1) / power[..., :bins].sum(-1)
+        if self.resampled is None or not len(self.resampled):
+            raise ValueError("there are no bootstrap samples; ask for them with resamples=200")
+        low, high = np.quantile(self.resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
 
     def table(self) -> "DataFrame":
         """Return one row per layer, head and frequency; the head "mean" is the mean of power over heads."""
@@ -150,12 +131,15 @@ class AttentionPower:
     """Sums over sequences, from which a response follows; sums of batches add up to that of all of them.
 
     power, self_power: (L, H, F) float64 on the CPU, sums of ||H[:, k]||^2 and of |H[k, k]|^2.
+    resampled: (R, L, H, F), the sum of ||H[:, k]||^2 over each bootstrap sample; resampled_users: (R,), its users.
     """
 
     power: Tensor
     self_power: Tensor
     positions: int
     users: int
+    resampled: Tensor
+    resampled_users: Tensor
 
     def __add__(self, other: "AttentionPower") -> "AttentionPower":
         if (self.power.shape, self.positions) != (other.power.shape, other.positions):
@@ -169,6 +153,8 @@ class AttentionPower:
             self.self_power + other.self_power,
             self.positions,
             self.users + other.users,
+            self.resampled + other.resampled,
+            self.resampled_users + other.resampled_users,
         )
 
     def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FilterResponse:
@@ -176,6 +162,8 @@ class AttentionPower:
         if self.users == 0:
             raise ValueError("there are no sequences to average over")
         check_finite(self.power, "attention")
+        drawn = self.resampled_users > 0  # of a handful of users a sample may be empty
+        resampled = self.resampled[drawn] / self.resampled_users[drawn, None, None, None]
         return FilterResponse(
             gain=(self.power / self.users).sqrt().numpy(),
             self_gain=(self.self_power / self.users).sqrt().numpy(),
@@ -183,6 +171,7 @@ class AttentionPower:
             users=self.users,
             layers=tuple(layers or range(1, len(self.power) + 1)),
             c=check_c(c, self.positions),
+            resampled=resampled.sqrt().numpy() if len(resampled) else None,
         )
 
 
@@ -199,19 +188,25 @@ def frequency_response(attention: Any, c: int = DEFAULT_C) -> FilterResponse:
     return attention_power(attention).response(c)
 
 
-def attention_power(attention: Any) -> AttentionPower:
-    """Return the sums over sequences of the power that attention passes; see `frequency_response`."""
-    layers = [_power_of_layer(a) for a in _layers(attention)]
-    if len({(power.shape, positions, users) for power, _, positions, users in layers}) != 1:
+def attention_power(attention: Any, counts: NDArray[np.int64] | None = None) -> AttentionPower:
+    """Return the sums over sequences of the power that attention passes; see `frequency_response`.
+
+    counts: (R, B), how often each sequence is in each bootstrap sample.
+    """
+    maps = _layers(attention)
+    if len({a.shape for a in maps}) != 1:
         raise ValueError("all layers must have the same shape (B, H, N, N)")
-    powers, self_powers, positions, users = zip(*layers, strict=True)
-    return AttentionPower(torch.stack(powers), torch.stack(self_powers), positions[0], users[0])
-
-
-def decibels(gain: Array) -> Array:
-    """Return an amplitude gain in dB, 20 log10; minus infinity for 0."""
-    with np.errstate(divide="ignore"):
-        return 20 * np.log10(gain)
+    users, _, positions, _ = maps[0].shape
+    weights = torch.zeros(0, users) if counts is None else torch.as_tensor(counts)
+    powers, self_powers, resampled = zip(*(_power_of_layer(a, weights.double()) for a in maps), strict=True)
+    return AttentionPower(
+        torch.stack(powers),
+        torch.stack(self_powers),
+        positions,
+        users,
+        torch.stack(resampled, dim=1),
+        weights.sum(1),
+    )
 
 
 def _layers(attention: Any) -> list[Tensor]:
@@ -230,38 +225,27 @@ def _layers(attention: Any) -> list[Tensor]:
     return maps
 
 
-def _power_of_layer(attention: Tensor) -> tuple[Tensor, Tensor, int, int]:
-    """(B, H, N, N) -> sums over B of the power and of the power that keeps its frequency, (H, F)."""
-    users, _, positions, _ = attention.shape
+def _power_of_layer(attention: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum the power of maps (B, H, N, N), the power that keeps its frequency, (H, F), and the power of samples.
+
+    weights: (R, B). The last is (R, H, F). All in float64 on the CPU.
+    """
+    users, heads, positions, _ = attention.shape
     if users == 0:  # which some Fourier transforms refuse
-        nothing = torch.zeros(attention.shape[1], positions // 2 + 1, dtype=torch.float64)
-        return nothing, nothing, positions, 0
+        nothing = torch.zeros(heads, positions // 2 + 1, dtype=torch.float64)
+        return nothing, nothing, nothing.expand(len(weights), -1, -1)
     waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
-    power = waves.abs().square().sum(-2) / positions  # (B, H, F)
+    power = (waves.abs().square().sum(-2) / positions).to("cpu", torch.float64)  # (B, H, F)
     k_n = torch.arange(positions)[:, None] * frequencies(positions) % positions
     back = torch.exp(2j * torch.pi * k_n.double() / positions).to(waves.device, waves.dtype)  # (N, F)
     self_power = ((waves * back).sum(-2) / positions).abs().square()  # |f_k^T A conj(f_k)|^2
-    return _sum_over_users(power), _sum_over_users(self_power), positions, users
-
-
-def _sum_over_users(power: Tensor) -> Tensor:
-    return power.to("cpu", torch.float64).sum(0)
+    resampled = torch.einsum("rb,bhf->rhf", weights, power)
+    return power.sum(0), self_power.to("cpu", torch.float64).sum(0), resampled
 
 
 def _root_mean_square(gain: Array) -> Array:
-    """Mean of the power over heads, as an amplitude: (L, H, F) -> (L, 1, F)."""
-    return np.sqrt((gain**2).mean(axis=1, keepdims=True))
-
-
-def _cutoff(gain_db: Array) -> float:
-    """gain_db: (F,)."""
-    threshold = gain_db[0] + CUTOFF_DB
-    below = np.flatnonzero(gain_db[1:] <= threshold)
-    if not np.isfinite(threshold) or len(below) == 0:
-        return float("nan")
-    last_above = int(below[0])
-    fall = gain_db[last_above] - gain_db[last_above + 1]
-    return float(last_above + (gain_db[last_above] - threshold) / fall)
+    """Mean of the power over heads, as an amplitude: (..., H, F) -> (..., 1, F)."""
+    return np.sqrt((gain**2).mean(axis=-2, keepdims=True))
 
 
 def _long_table(response: FilterResponse, heads: Iterable[int | str]) -> "DataFrame":

@@ -7,7 +7,8 @@ import typer
 from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
-from spectral.filter_response import DEFAULT_C, FilterResponse
+from spectral.filter_response import FilterResponse
+from spectral.response import DEFAULT_C
 
 DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "cutoff": 2, "hfc_lfc": 3}
 

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from spectral.accumulator import Accumulator
-from spectral.filter_response import DEFAULT_C, AttentionPower, FilterResponse, attention_power
+from spectral.filter_response import AttentionPower, FilterResponse, attention_power
 from spectral.fourier import check_c
+from spectral.response import DEFAULT_C
 
 
 class FrequencyResponseMetric(Accumulator):
@@ -49,4 +50,7 @@ class FrequencyResponseMetric(Accumulator):
         return self._sums().response(self.c)
 
     def _sums(self) -> AttentionPower:
-        return AttentionPower(self.power.cpu(), self.self_power.cpu(), self.positions, int(self.users))
+        none = self.power.cpu().new_zeros(0, *self.power.shape)
+        return AttentionPower(
+            self.power.cpu(), self.self_power.cpu(), self.positions, int(self.users), none, none.new_zeros(0)
+        )

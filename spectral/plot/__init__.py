@@ -7,13 +7,14 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 
 from spectral.plot.decay import theorem1
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, panels, save, style
-from spectral.plot.frequency import LOWEST_DB, frequency_response, ring_graph
+from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
 
 __all__ = [
     "COLUMN_WIDTH",
     "FORMATS",
     "LOWEST_DB",
+    "block_response",
     "check_formats",
     "cosine_similarity",
     "frequency_response",

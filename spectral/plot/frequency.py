@@ -6,9 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 from matplotlib.axes import Axes
 
-from spectral.filter_response import CUTOFF_DB, FilterResponse
+from spectral.block_response import BlockResponse
+from spectral.filter_response import FilterResponse
 from spectral.palette import MODEL_NAMES, MODEL_STYLES, layer_styles
 from spectral.plot.figure import angular_axis, drawable, styled
+from spectral.response import CUTOFF_DB, Array, Response, decibels
 
 LOWEST_DB = -60.0  # axes do not go on below, where only rounding is left to see
 
@@ -62,30 +64,68 @@ def _ring(ax: Axes, num_nodes: int, k: int, center: float) -> None:
 def frequency_response(
     response: FilterResponse, *, label: str | None = None, ax: Axes | None = None, floor: float = LOWEST_DB
 ) -> Axes:
-    """Draw gain in dB against angular frequency: heads as thin lines, the head mean of each layer thick.
+    """Draw the gain of attention in dB against angular frequency: heads as thin lines, each layer's mean thick.
 
-    `label` is written into the axes (a model's name, for panels side by side). The dashed line is 3 dB under
-    DC, where the cutoff is read off. The axis ends at `floor` dB.
+    With bootstrap samples of the users the interval that holds 95% of them is shaded. `label` is written into the
+    axes (a model's name, for panels side by side). The dotted line is 3 dB under DC, where the cutoff is read off.
+    The axis ends at `floor` dB.
     """
     assert ax is not None
     layers = layer_styles(response.layers)
-    mean, omega = response.head_mean, response.angular_frequency
-    for row, layer in enumerate(response.layers):
-        if response.gain.shape[1] > 1:
+    mean = response.head_mean
+    if response.gain.shape[1] > 1:
+        for row, layer in enumerate(response.layers):
             for head in response.gain_db[row]:
-                ax.plot(omega, drawable(head), color=layers[layer]["color"], linewidth=0.5, alpha=0.6)
-        ax.plot(
-            omega,
-            drawable(mean.gain_db[row, 0]),
-            **layers[layer] | {"marker": ""},
-            linewidth=1.6,
-        )
+                ax.plot(
+                    response.angular_frequency, drawable(head), color=layers[layer]["color"], linewidth=0.5, alpha=0.6
+                )
+    if mean.resampled is not None:
+        low, high = (drawable(decibels(end)) for end in mean.band())
+        for row, layer in enumerate(response.layers):
+            shade = {"color": layers[layer]["color"], "alpha": 0.25, "linewidth": 0}
+            ax.fill_between(response.angular_frequency, low[row, 0], high[row, 0], **shade)
+    _layer_lines(ax, response, mean.gain_db[:, 0])
+    _gain_axis(ax, response.gain_db, floor, "gain (dB)")
+    ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    return ax
+
+
+@styled()
+def block_response(
+    response: BlockResponse,
+    *,
+    label: str | None = None,
+    at: str = "all",
+    ax: Axes | None = None,
+    floor: float = LOWEST_DB,
+) -> Axes:
+    """Draw the gain of whole layers relative to that of a constant signal, in dB, against angular frequency.
+
+    at: "all" positions of the output, or the "last" alone. `label`, the dotted line and `floor` are those of
+    `frequency_response`.
+    """
+    assert ax is not None
+    if at not in ("all", "last"):
+        raise ValueError(f"at must be all or last, got {at!r}")
+    gain_db = response.relative_db if at == "all" else response.last_relative_db
+    _layer_lines(ax, response, gain_db)
+    _gain_axis(ax, gain_db, floor, "gain relative to DC (dB)")
+    ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    return ax
+
+
+def _layer_lines(ax: Axes, response: Response, gain_db: Array) -> None:
+    """Draw a thick line for each layer; gain_db: (L, F)."""
+    layers = layer_styles(response.layers)
+    for layer, line in zip(response.layers, gain_db, strict=True):
+        ax.plot(response.angular_frequency, drawable(line), **layers[layer] | {"marker": ""}, linewidth=1.6)
+
+
+def _gain_axis(ax: Axes, gain_db: Array, floor: float, label: str) -> None:
     ax.axhline(CUTOFF_DB, color="0.3", linestyle=(0, (1, 1.5)), linewidth=0.7, zorder=1)
     angular_axis(ax)
-    drawn = response.gain_db[np.isfinite(response.gain_db)]
+    drawn = gain_db[np.isfinite(gain_db)]
     lowest, highest = ax.get_ylim()  # of panels that share this axis, too
     lowest = min(lowest, math.floor(drawn.min(initial=-6.0) - 1))
     ax.set_ylim(max(floor, lowest), max(highest, drawn.max(initial=0.0) + 0.5))
-    ax.set_ylabel("gain (dB)")
-    ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
-    return ax
+    ax.set_ylabel(label)

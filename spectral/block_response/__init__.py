@@ -1,0 +1,192 @@
+"""What a whole layer does to each frequency of its input: attention, values, residuals, norms and feed-forward.
+
+A layer f is not linear, so its response is that of its derivative J at the hidden states of real users: a small unit
+wave f_k of frequency k is added to the input along each of the D dimensions in turn, and
+
+    gain(k)^2 = ||J (f_k x I)||_F^2 / D
+
+is the mean power that comes out of it. For a linear layer X -> A X this is the gain of `spectral.filter_response`, so
+that the two can be compared; a layer also changes the overall scale, which `relative_db` takes out. `last_gain` looks
+at the last position of the output alone, the one that recommendations are made from.
+
+The waves are not sent in one by one. For random signs w, E ||(f_k x I)^H J^T w||^2 = ||J (f_k x I)||_F^2 (Hutchinson
+1990), so one step of backpropagation gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has
+only D rows, which are computed one by one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral.arrays import check_finite
+from spectral.fourier import check_c
+from spectral.response import DEFAULT_C, Array, Response, decibels
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PROBES = 8  # random outputs that are traced back to the input, for each user and layer
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BlockResponse(Response):
+    """The frequency response of whole layers.
+
+    Attributes:
+        gain: (L, F), root mean square over users of ||J (f_k x I)||_F / sqrt(D).
+        last_gain: (L, F), the same for the last position of the output alone.
+        probes: Number of random outputs that `gain` is estimated from, for each user.
+    """
+
+    last_gain: Array
+    probes: int
+
+    @property
+    def relative_db(self) -> Array:
+        """(L, F) gain in dB relative to that of DC."""
+        return _relative_db(self.gain)
+
+    @property
+    def last_relative_db(self) -> Array:
+        """(L, F) gain at the last position in dB relative to that of DC."""
+        return _relative_db(self.last_gain)
+
+    def table(self) -> "DataFrame":
+        """Return one row per layer and frequency."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_product([self.layers, self.frequency], names=["layer", "frequency"])
+        columns = {
+            "angular_frequency": np.tile(self.angular_frequency, len(self.layers)),
+            "gain": self.gain.ravel(),
+            "relative_db": self.relative_db.ravel(),
+            "last_gain": self.last_gain.ravel(),
+            "last_relative_db": self.last_relative_db.ravel(),
+            "positions": self.positions,
+            "users": self.users,
+        }
+        return pd.DataFrame(columns, index=index).reset_index()
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per layer: gains in dB, those of the highest frequency relative to DC, cutoff, HFC/LFC."""
+        return [
+            {
+                "layer": layer,
+                "gain_dc_db": float(self.gain_db[row, 0]),
+                "nyquist_relative_db": float(self.relative_db[row, -1]),
+                "last_nyquist_relative_db": float(self.last_relative_db[row, -1]),
+                "cutoff": float(self.cutoff[row]),
+                "hfc_lfc": float(self.hfc_lfc[row]),
+            }
+            for row, layer in enumerate(self.layers)
+        ]
+
+
+def block_response(
+    model: Any,
+    batches: Iterable[Tensor],
+    c: int = DEFAULT_C,
+    length: int | None = None,
+    probes: int = PROBES,
+    seed: int = 0,
+) -> BlockResponse:
+    """Return the frequency response of each layer of a model, averaged over sequences.
+
+    model: with `trace` and `layer_functions` as of `models.recommender.Recommender`. batches: int tensors (B, N),
+    padding 0; all N positions should be real items, or the last `length` of them: see `spectral.full_windows`.
+    probes: random outputs per user, drawn from the seed; as many as there are numbers in an output, or more, are not
+    random but all unit vectors, which makes `gain` exact.
+
+    Raises ConfigError if the model is not a stack of layers, ValueError for no sequences, an impossible c or no
+    probes.
+    """
+    if probes < 1:
+        raise ValueError(f"at least one probe is needed, got {probes}")
+    generator = torch.Generator().manual_seed(seed)
+    power: Tensor | None = None
+    users = positions = 0
+    for batch in batches:
+        parts = [
+            torch.stack(_power_of_layer(layer, x, length, probes, generator))
+            for layer, x in _layers_and_inputs(model, batch)
+        ]
+        positions = length or batch.shape[1]
+        users += len(batch)
+        power = torch.stack(parts) if power is None else power + torch.stack(parts)
+    if power is None or users == 0:
+        raise ValueError("there are no sequences to average over")
+    gain = (check_finite(power, "the derivative of a layer") / users).sqrt().numpy()
+    return BlockResponse(
+        gain=gain[:, 0],
+        last_gain=gain[:, 1],
+        positions=positions,
+        users=users,
+        layers=tuple(range(1, len(gain) + 1)),
+        c=check_c(c, positions),
+        probes=probes,
+    )
+
+
+def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
+    """Yield each layer with its input (B, N, D), in evaluation mode; the mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        batch = batch.to(next(model.parameters()).device)
+        with torch.no_grad():
+            hidden = model.trace(batch).hidden
+        yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state enters no layer
+    finally:
+        model.train(training)
+
+
+def _power_of_layer(
+    layer: Callable[[Tensor], Tensor], x: Tensor, length: int | None, probes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Sum over users what is left of each wave in all outputs, and in the last one, (F,) float64 each."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        output = layer(x)
+    rows = slice(-length if length else None, None)
+    power = torch.zeros(x[0, rows].shape[0] // 2 + 1, dtype=torch.float64)
+    last = power.clone()
+    for weights in _probes(output, rows, probes, generator):
+        power += _wave_power(output, x, weights, rows)
+    for dimension in range(output.shape[-1]):
+        weights = torch.zeros_like(output)
+        weights[:, -1, dimension] = 1
+        last += _wave_power(output, x, weights, rows)
+    return power, last
+
+
+def _probes(output: Tensor, rows: slice, probes: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield weights of the outputs (B, N, D) within the rows whose squares, summed over all of them, have mean 1."""
+    shape = output[0, rows].shape
+    if probes >= shape.numel():
+        for unit in torch.eye(shape.numel()):
+            yield _within(output, rows, unit.view(shape))
+        return
+    for _ in range(probes):
+        signs = 2.0 * torch.randint(2, (len(output), *shape), generator=generator) - 1
+        yield _within(output, rows, signs * probes**-0.5)
+
+
+def _within(output: Tensor, rows: slice, values: Tensor) -> Tensor:
+    weights = torch.zeros_like(output)
+    weights[:, rows] = values.to(output)
+    return weights
+
+
+def _wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tensor:
+    """Return the power of the weighted outputs' derivative at each frequency, per dimension, summed over users."""
+    (gradient,) = torch.autograd.grad(output, x, weights, retain_graph=True)
+    waves = torch.fft.rfft(gradient[:, rows], dim=1, norm="ortho")
+    return waves.abs().square().mean(-1).sum(0).to("cpu", torch.float64)
+
+
+def _relative_db(gain: Array) -> Array:
+    return decibels(gain) - decibels(gain[:, :1])

@@ -1,0 +1,70 @@
+"""Command line: python -m spectral.block_response ckpt.pt."""
+
+from typing import Annotated
+
+import typer
+
+import spectral.command_line as options
+from models.command_line import print_json, run
+from spectral.block_response import PROBES, block_response
+from spectral.capture import in_batches
+from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
+from spectral.response import DEFAULT_C
+
+DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "hfc_lfc": 3}
+MAX_USERS = 128  # a layer's derivative costs a hundred times the layer, and a hundred users settle the curve
+
+
+def main(
+    checkpoint: options.CheckpointArgument,
+    data: options.DataOption = None,
+    split: options.SplitOption = "test",
+    max_users: options.MaxUsersOption = MAX_USERS,
+    length: options.LengthOption = None,
+    probes: Annotated[int, typer.Option(min=1, help="Random outputs traced back to the input, per user.")] = PROBES,
+    c: options.COption = DEFAULT_C,
+    out: options.OutOption = None,
+    format: options.FormatOption = FORMATS,
+    json: options.JsonOption = False,
+    device: options.DeviceOption = "cpu",
+    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Measure how much of each frequency whole layers let through: attention, residuals, norms and feed-forward.
+
+    A small wave of each frequency is added to the layer's input, and its power in the output measured, at all
+    positions and at the last one alone. Prints the gain at DC, that at the highest frequency relative to it, cutoff
+    and HFC/LFC as spectral.filter_response does; writes block_response.png, .pdf and .csv. Users with full windows
+    are measured, or with --length those with exactly n items.
+    """
+    output = Output.prepare("block_response", checkpoint, out, format)
+    subject = Subject.load(
+        checkpoint,
+        data=data,
+        split=split,
+        max_users=max_users,
+        device=device,
+        batch_size=batch_size,
+        data_dir=data_dir,
+    )
+    check_modes(c, subject.model.config.max_len if length is None else length)
+    windows = subject.full_windows(length)
+    kind = "users with full windows" if length is None else f"users with exactly {length} items"
+    subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
+    batches = in_batches(windows, batch_size, subject.model.name)
+    response = block_response(subject.model, batches, c, length, probes)
+    if json:
+        print_json({"users": response.users, "responses": response.summary()})
+    else:
+        print_table(response.summary(), DECIMALS)
+    from spectral import plot
+
+    figure, axes = plot.panels(2)
+    for ax, at, label in zip(axes, ("all", "last"), ("all positions", "last position"), strict=True):
+        plot.block_response(response, at=at, label=label, ax=ax)
+        ax.label_outer()
+    output.write(figure, response.table())
+
+
+if __name__ == "__main__":
+    run(main)

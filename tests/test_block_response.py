@@ -1,0 +1,156 @@
+"""The response of whole layers, against closed forms of linear layers and against the Jacobian written out."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import spectral
+from models.errors import ConfigError
+from models.registry import MODELS
+from spectral import block_response, frequency_response
+
+EXACT = 10**6  # more probes than any layer here has outputs: all unit vectors
+
+
+class Layers(nn.Module):
+    """A stack of given functions on signals (B, N, D), which stand for items 0.. in a table of random vectors."""
+
+    def __init__(self, *layers, size: int = 3):
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.table = nn.Parameter(torch.randn(50, size, generator=generator, dtype=torch.float64))
+        self.layers = layers
+
+    def layer_functions(self, input_ids):
+        return list(self.layers)
+
+    def trace(self, input_ids):
+        hidden = [self.table[input_ids]]
+        for layer in self.layers:
+            hidden.append(layer(hidden[-1]))
+        return SimpleNamespace(hidden=hidden)
+
+
+def random_matrix(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def windows(users: int, length: int) -> torch.Tensor:
+    return torch.randint(1, 50, (users, length), generator=torch.Generator().manual_seed(2))
+
+
+def naive(layer, x: torch.Tensor, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Gain at all positions and at the last, wave by wave and dimension by dimension, from the whole Jacobian."""
+    total = last = 0.0
+    for signal in x:
+        jacobian = torch.autograd.functional.jacobian(lambda s: layer(s[None])[0], signal)[rows][:, :, rows]
+        length, size = jacobian.shape[2:]
+        for dimension in range(size):
+            waves = np.exp(2j * np.pi * np.outer(np.arange(length), np.arange(length // 2 + 1)) / length)
+            out = np.einsum("ndm,mk->ndk", jacobian[..., dimension].numpy(), waves / np.sqrt(length))
+            total += (np.abs(out) ** 2).sum((0, 1)) / size
+            last += (np.abs(out[-1]) ** 2).sum(0) / size
+    return np.sqrt(total / len(x)), np.sqrt(last / len(x))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 9), st.integers(0, 2**31))
+def test_of_attention_alone_it_is_the_response_of_attention(length, seed):
+    a = random_matrix(length, length, seed=seed).softmax(-1)
+    measured = block_response(Layers(lambda x: a @ x), [windows(2, length)], c=1, probes=EXACT)
+    np.testing.assert_allclose(measured.gain[0], frequency_response(a, c=1).gain[0, 0], atol=1e-12)
+    last_row = np.abs(np.fft.rfft(a[-1].numpy())) / np.sqrt(length)
+    np.testing.assert_allclose(measured.last_gain[0], last_row, atol=1e-12)
+
+
+def test_a_linear_layer_has_its_closed_form():
+    kernel, values = random_matrix(8), random_matrix(3, 3, seed=1)
+    circulant = torch.stack([kernel.flip(0).roll(i + 1) for i in range(8)])
+    layer = block_response(Layers(lambda x: x + circulant @ x @ values), [windows(4, 8)], probes=EXACT)
+    response = np.fft.fft(kernel.numpy())[:5]  # (I + h(k) W) for each frequency k, in all dimensions at once
+    expected = [np.linalg.norm(np.eye(3) + h * values.numpy()) / np.sqrt(3) for h in response]
+    np.testing.assert_allclose(layer.gain[0], expected, atol=1e-12)
+    np.testing.assert_allclose(layer.relative_db[0], 20 * np.log10(np.array(expected) / expected[0]), atol=1e-9)
+
+
+def test_an_identity_passes_every_wave_whole():
+    response = block_response(Layers(lambda x: x), [windows(3, 7)], probes=EXACT)
+    np.testing.assert_allclose(response.gain, 1, atol=1e-12)
+    np.testing.assert_allclose(response.last_gain, 7**-0.5, atol=1e-12)
+    assert np.isnan(response.cutoff).all()
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "caser"])
+@pytest.mark.parametrize("length", [None, 4])
+def test_of_every_model_it_is_that_of_the_jacobian_written_out(name, length):
+    model_type = MODELS[name]
+    model = model_type(model_type.config_type(num_items=49, max_len=6, hidden_size=4)).double().eval()
+    model.initialise(0)
+    with torch.no_grad():
+        for parameter in model.parameters():  # as published they are so small that everything is nearly linear
+            parameter.mul_(20 if parameter.std() < 0.1 and parameter.std() > 0 else 1)
+    ids = windows(2, 6)
+    rows = slice(-length if length else None, None)
+    measured = block_response(model, [ids[:1], ids[1:]], length=length, probes=EXACT, c=1)
+    hidden = model.trace(ids).hidden
+    assert measured.positions == (length or 6) and measured.users == 2
+    assert len(measured.gain) == len(hidden) - 1
+    for row, layer in enumerate(model.layer_functions(ids[:1])):  # full windows have the same masks
+        gain, last_gain = naive(layer, hidden[row].detach(), rows)
+        np.testing.assert_allclose(measured.gain[row], gain, rtol=1e-6)
+        np.testing.assert_allclose(measured.last_gain[row], last_gain, rtol=1e-6)
+
+
+def test_random_probes_agree_with_all_of_them():
+    a = random_matrix(10, 10).softmax(-1)
+    model, ids = Layers(lambda x: torch.tanh(x + a @ x), size=8), windows(150, 10)
+    estimated, exact = (block_response(model, [ids], probes=probes) for probes in (20, EXACT))
+    np.testing.assert_allclose(estimated.gain, exact.gain, rtol=0.02)
+    assert not np.array_equal(estimated.gain, exact.gain)
+    np.testing.assert_array_equal(estimated.last_gain, exact.last_gain)
+    np.testing.assert_array_equal(estimated.gain, block_response(model, [ids], probes=20).gain)  # the same seed
+
+
+def test_the_model_is_left_as_it_was():
+    model = MODELS["sasrec"](MODELS["sasrec"].config_type(num_items=49, max_len=6, hidden_size=4))
+    model.initialise(0)
+    model.train()
+    block_response(model, [windows(2, 6)])
+    assert model.training and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_table_has_a_row_per_layer_and_frequency():
+    response = block_response(Layers(lambda x: x, lambda x: x.cumsum(1)), [windows(2, 6)], probes=EXACT)
+    table = response.table()
+    assert list(table["layer"]) == [1] * 4 + [2] * 4 and list(table["frequency"]) == [*range(4)] * 2
+    np.testing.assert_allclose(table["gain"], response.gain.ravel())
+    record = response.summary()[1]
+    assert record["nyquist_relative_db"] == pytest.approx(table["relative_db"].iloc[-1])
+    assert record["gain_dc_db"] == pytest.approx(20 * np.log10(response.gain[1, 0]))
+
+
+def test_caser_is_not_a_stack_of_layers():
+    caser = MODELS["caser"](MODELS["caser"].config_type(num_items=49, max_len=6, hidden_size=4, num_users=3))
+    with pytest.raises(ConfigError, match="Caser is not a stack of layers"):
+        block_response(caser, [windows(2, 6)])
+
+
+def test_what_cannot_be_averaged_is_refused():
+    model = Layers(lambda x: x)
+    with pytest.raises(ValueError, match="no sequences"):
+        block_response(model, [])
+    with pytest.raises(ValueError, match="at least one probe"):
+        block_response(model, [windows(2, 6)], probes=0)
+    with pytest.raises(ValueError, match="c must be odd"):
+        block_response(model, [windows(2, 6)], c=4)
+    with pytest.raises(ValueError, match="finite"):
+        block_response(Layers(lambda x: x * torch.inf), [windows(2, 6)])
+
+
+def test_the_package_names_it():
+    assert spectral.block_response is block_response
