@@ -1,0 +1,179 @@
+"""The gallery: beside every figure and table a note on what it shows and what it was made from, and pages of them all.
+
+A notebook opens a `Gallery`, and saves its figures through it. `python -m spectral.gallery figures` then writes
+figures/README.md and figures/index.html from the notes.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import DataError
+from models.files import write_atomically
+from models.recommender import Recommender
+from models.results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from pandas import DataFrame
+
+FORMAT = "spectral-gallery-note"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What stands beside a figure or a table.
+
+    Attributes:
+        name: Of its files, without suffix.
+        caption: What is drawn, of what, in what units.
+        see: What there is to see in it: a sentence made from its numbers, where the paper differs included.
+        dataset: Name of the dataset, "" if there is none.
+        systems: The models or variants of them that are shown.
+        seeds: Of their runs.
+        configuration: The first digits of a SHA-256 over all settings of these runs, "" if there are none.
+        date: When it was made, ISO 8601.
+        seconds: What making it took, once its runs were trained.
+    """
+
+    name: str
+    caption: str
+    see: str
+    dataset: str
+    systems: list[str]
+    seeds: list[int]
+    configuration: str
+    date: str
+    seconds: float
+
+
+class Gallery:
+    """The folder that the figures of a notebook go to, with what they are made from.
+
+    folder: of the dataset's figures. runs: loaded models, or results of runs, by the name of their system; several
+    runs of one system are a list.
+    """
+
+    def __init__(self, folder: str | Path, dataset: str, runs: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.dataset = Path(folder), dataset
+        self._runs = {system: run if isinstance(run, list) else [run] for system, run in (runs or {}).items()}
+        self._since = time.perf_counter()
+
+    def save(
+        self, figure: "Figure | SubFigure", name: str, table: "DataFrame", *, caption: str, see: str
+    ) -> "Figure | SubFigure":
+        """Write a figure as PNG and PDF, the table behind it as CSV, and its note; returns the figure.
+
+        Raises OSError if the folder cannot be written.
+        """
+        from spectral import plot
+
+        plot.save(figure, self.folder / name, table)
+        self.note(name, caption=caption, see=see)
+        return figure
+
+    def note(self, name: str, *, caption: str, see: str) -> None:
+        """Write the note of a figure or table whose files are in the folder."""
+        now = time.perf_counter()
+        runs = [run for runs in self._runs.values() for run in runs]
+        note = Note(
+            name=name,
+            caption=_one_line(caption),
+            see=_one_line(see),
+            dataset=self.dataset,
+            systems=list(self._runs),
+            seeds=sorted({seed_of(run) for run in runs}),
+            configuration=configuration_of(runs),
+            date=datetime.now(UTC).date().isoformat(),
+            seconds=round(now - self._since, 1),
+        )
+        self._since = now
+        content = {"format": FORMAT, **asdict(note)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / f"{name}.json", f"{json.dumps(content, indent=1)}\n".encode())
+
+
+def settings_of(run: Recommender | Result) -> dict[str, Any]:
+    """Return everything a run was configured by; raises ValueError for a model that no checkpoint was loaded into."""
+    if isinstance(run, Result):
+        return {"model": run.model, "config": run.config, "training": run.training}
+    if run.checkpoint is None:
+        raise ValueError(f"this {run.title} does not come from a checkpoint")
+    return {key: run.checkpoint[key] for key in ("model", "config", "training")}
+
+
+def seed_of(run: Recommender | Result) -> int:
+    """Return the seed of a run."""
+    return int(settings_of(run)["training"]["seed"])
+
+
+def configuration_of(runs: Iterable[Recommender | Result]) -> str:
+    """Return the first 12 digits of the SHA-256 over all settings of some runs, whatever their order; "" for none."""
+    settings = sorted(json.dumps(settings_of(run), sort_keys=True) for run in runs)
+    return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12] if settings else ""
+
+
+def collect(folder: str | Path) -> list[Note]:
+    """Return the notes in the folders of a gallery, by dataset and name; raises DataError for a broken one."""
+    notes = []
+    for path in sorted(Path(folder).glob("*/*.json")):
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            raise DataError(f"{path}: is not JSON ({error}); draw the figure again") from error
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            continue
+        if content.keys() != {field.name for field in fields(Note)}:
+            raise DataError(f"{path}: has not the fields of a note; draw the figure again")
+        notes.append(Note(**content))
+    return notes
+
+
+def write_pages(folder: str | Path) -> list[Path]:
+    """Write README.md and index.html of a gallery from its notes; returns the paths.
+
+    Raises DataError if there are no notes, or one without its files.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    folder = Path(folder)
+    notes = collect(folder)
+    if not notes:
+        raise DataError(f"{folder}: holds no figures with notes; make some with: make figures")
+    shown = [{**asdict(note), "files": _files(folder, note)} for note in notes]
+    datasets = {name: [note for note in shown if note["dataset"] == name] for name in {n["dataset"]: 0 for n in shown}}
+    environment = Environment(
+        loader=PackageLoader("spectral.gallery", "."),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pages = []
+    for name in ("README.md", "index.html"):
+        page = environment.get_template(f"{name}.j2").render(datasets=datasets)
+        write_atomically(folder / name, page.encode())
+        pages.append(folder / name)
+    return pages
+
+
+def _files(folder: Path, note: Note) -> dict[str, str]:
+    """Return the files of a figure or table by their kind, relative to the gallery."""
+    files = {}
+    for kind in ("png", "pdf", "csv", "md", "tex"):
+        path = folder / note.dataset / f"{note.name}.{kind}"
+        if path.exists():
+            files[kind] = path.relative_to(folder).as_posix()
+    if not files:
+        raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is not there")
+    return files
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,23 @@
+"""Command line: python -m spectral.gallery figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.command_line import inform, run
+from spectral.gallery import write_pages
+
+
+def main(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the gallery: a folder per dataset in it.")
+    ],
+) -> None:
+    """Write README.md and index.html of a gallery: every figure and table with its note."""
+    for path in write_pages(folder):
+        inform(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run(main)
