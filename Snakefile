@@ -5,15 +5,19 @@
     snakemake --jobs 20 --executor slurm --config profile=paper    # any executor plugin runs the same targets
 
     snakemake tables --cores all --config profile=paper dataset=lastfm    # every model, every seed: days, resumable
+    snakemake figures/beauty/fig5.pdf --cores all --config profile=paper   # one figure, with all that it needs
+    snakemake sensitivity --cores all --config profile=paper dataset=lastfm    # Figures 5 and 6, resumable as well
 
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
-notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/. What a table
-is made of, the settings, metrics and ranks of each run, goes to <figures>/<dataset>/runs/: tables are made again from
-those files alone. Relative folders are relative to the folder of this file.
+notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/, and those over
+several datasets to <figures>/. What a table is made of, the settings, metrics and ranks of each run, goes to
+<figures>/<dataset>/runs/: tables are made again from those files alone. A target named by its file may be of another
+dataset than the configured one. Relative folders are relative to the folder of this file.
 """
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,12 +26,14 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
+from models import grid
 from models.datasets import names
 
 ROOT = str(workflow.basedir)
 NOTEBOOKS = os.path.relpath(f"{ROOT}/notebooks")
 PROFILES = sorted(path.stem for path in Path(ROOT, "config").glob("*.yaml"))
 FORMATS = ["png", "pdf", "csv"]
+TABLE_FORMATS = ["csv", "md", "tex"]
 
 
 def chosen(given, known, what):
@@ -41,6 +47,8 @@ def typed(value):
     """Return a setting with its numbers as numbers: --config leaves those inside a mapping as text, YAML 1e-3."""
     if isinstance(value, dict):
         return {key: typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [typed(inner) for inner in value]
     for convert in (int, float, yaml.safe_load) if isinstance(value, str) else ():
         try:
             return convert(value)
@@ -57,7 +65,7 @@ def settings_of(given):
     for key in given:
         chosen(key, known, "config key")
     update_config(settings, given)
-    settings |= {key: typed(value) for key, value in settings.items() if key.endswith(("training", "_settings"))}
+    settings |= {key: typed(value) for key, value in settings.items() if key.endswith(("training", "_settings", "sensitivity"))}
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in settings["models"]:
@@ -65,8 +73,22 @@ def settings_of(given):
     for table, systems in settings["tables"].items():
         for system in systems:
             chosen(system, {**settings["model_settings"], **settings["variants"]}, f"system of table {table}")
+    check_sensitivity(settings)
     chosen(settings["dataset"], known_datasets(settings), f"dataset for profile {settings['profile']}")
     return settings
+
+
+def check_sensitivity(settings):
+    """Refuse what `sensitivity` cannot be made of: other keys, what is not a grid of numbers, unknown systems."""
+    given = settings["sensitivity"]
+    for key, value in given.items():
+        chosen(key, {*grid.SETTINGS, "baselines", "datasets"}, "key of sensitivity")
+        if key in grid.SETTINGS and not (isinstance(value, list) and all(type(v) in (int, float) for v in value)):
+            raise WorkflowError(f"sensitivity needs a list of numbers: --config 'sensitivity={{{key}: [1, 3]}}'")
+    for system in given["baselines"]:
+        chosen(system, {**settings["model_settings"], **settings["variants"]}, "baseline of sensitivity")
+    for dataset in given["datasets"] or []:
+        chosen(dataset, known_datasets(settings), f"dataset of sensitivity for profile {settings['profile']}")
 
 
 def known_datasets(settings):
@@ -79,29 +101,37 @@ def known_datasets(settings):
 SETTINGS = settings_of(config)
 DATASET = str(SETTINGS["dataset"])
 DATASET_FOLDER = Path(DATASET).stem.replace(":", "-") if Path(ROOT, DATASET).is_file() else DATASET.replace(":", "-")
-RUNS = f"{SETTINGS['runs']}/{SETTINGS['profile']}/{DATASET_FOLDER}"
-FIGURES = f"{SETTINGS['figures']}/{DATASET_FOLDER}"
+DATASETS = {DATASET_FOLDER: DATASET} | {name: name for name in known_datasets(SETTINGS) if name != DATASET}
+RUNS = f"{SETTINGS['runs']}/{SETTINGS['profile']}/{{dataset}}"
+FIGURES = f"{SETTINGS['figures']}/{{dataset}}"
 SEED = SETTINGS["seed"]
 CHECKPOINT = f"{RUNS}/{{system}}-seed{{seed}}.pt"
-CHECKPOINTS = expand(CHECKPOINT, system=SETTINGS["models"], seed=SEED)
+CHECKPOINTS = expand(CHECKPOINT, system=SETTINGS["models"], seed=SEED, allow_missing=True)
 RESULT = f"{FIGURES}/runs/{{system}}-seed{{seed}}.json"
+VARIED = {
+    grid.system(setting, value): {"model": grid.MODEL, setting: value}
+    for setting in grid.SETTINGS
+    for value in SETTINGS["sensitivity"][setting]
+}
+SYSTEMS = {name: {"model": name} for name in SETTINGS["model_settings"]} | VARIED | SETTINGS["variants"]
+SENSITIVITY_SEEDS = SETTINGS["seeds"].get("sensitivity", SETTINGS["seeds"]["default"])
 
 
-def training_parameters(wildcards):
-    """Return the parameters of train.ipynb for one run: those of all models, of its model, on this dataset, its own.
+def settings_for(system, folder):
+    """Return the settings of a system: those of all models, of its model, of that on the dataset, and its own.
 
     A system is a model, or a variant of one: the model with other settings.
     """
-    variant = dict(SETTINGS["variants"].get(wildcards.system, {"model": wildcards.system}))
-    model = variant.pop("model")
-    of_dataset = SETTINGS.get("dataset_settings", {}).get(DATASET, {})
+    model = SYSTEMS[system]["model"]
+    of_dataset = SETTINGS.get("dataset_settings", {}).get(DATASETS[folder], {})
+    return SETTINGS["training"] | SETTINGS["model_settings"][model] | of_dataset.get(model, {}) | SYSTEMS[system]
+
+
+def training_parameters(wildcards):
+    """Return the parameters of train.ipynb for one run."""
+    of_run = {"dataset": DATASETS[wildcards.dataset], "seed": int(wildcards.seed), "data_dir": SETTINGS.get("data_dir")}
     return json.dumps(
-        {"model": model, "dataset": DATASET, "seed": int(wildcards.seed), "data_dir": SETTINGS.get("data_dir")}
-        | SETTINGS["training"]
-        | SETTINGS["model_settings"].get(model, {})
-        | of_dataset.get(model, {})
-        | variant
-        | {"out": CHECKPOINT.format(**wildcards)}
+        of_run | settings_for(wildcards.system, wildcards.dataset) | {"out": CHECKPOINT.format(**wildcards)}
     )
 
 
@@ -109,21 +139,56 @@ def results(table):
     """Return the results that a table is made of: its systems, each with its seeds."""
     seeds = SETTINGS["seeds"]
     return [
-        RESULT.format(system=system, seed=seed)
+        path
         for system in SETTINGS["tables"][table]
-        for seed in seeds.get(system, seeds["default"])
+        for path in expand(RESULT, system=system, seed=seeds.get(system, seeds["default"]), allow_missing=True)
     ]
 
 
-def figure_parameters():
+def figure_parameters(wildcards):
     """Return the parameters that all figure notebooks share."""
     shared = ("profile", "models", "seed", "runs", "figures", "data_dir")
-    return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | {"dataset": DATASET_FOLDER})
+    return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | {"dataset": wildcards.dataset})
 
 
 def pictures(*names):
-    """Return the files of some figures: the picture twice, and the table behind it."""
-    return expand(f"{FIGURES}/{{name}}.{{format}}", name=names, format=FORMATS)
+    """Return the files of some figures of any dataset: the picture twice, and the table behind it."""
+    return expand(f"{FIGURES}/{{name}}.{{format}}", name=names, format=FORMATS, allow_missing=True)
+
+
+def of_configured(*files):
+    """Return the files of the configured dataset."""
+    return expand(files, dataset=DATASET_FOLDER)
+
+
+def varied_results(setting, folder):
+    """Return the results of a sensitivity figure of one dataset: of each value of the setting, and of the baselines."""
+    own = settings_for(grid.MODEL, folder).get(setting)
+    if own is None:
+        raise WorkflowError(f"the profile says nothing of {grid.MODEL}'s {setting} on {folder}: add it to model_settings")
+    systems = grid.systems(setting, SETTINGS["sensitivity"][setting], own).values()
+    systems = [*systems, *SETTINGS["sensitivity"]["baselines"]]
+    return expand(RESULT, system=systems, seed=SENSITIVITY_SEEDS, dataset=folder)
+
+
+def varied_datasets(setting):
+    """Return the datasets of a sensitivity figure over several: those that are asked for, or whose runs are all there.
+
+    Where there are no such runs, it is the configured dataset.
+    """
+    asked = SETTINGS["sensitivity"]["datasets"]
+    there = [name for name in DATASETS if all(map(os.path.exists, varied_results(setting, name)))]
+    return asked or there or [DATASET_FOLDER]
+
+
+def sensitivity_parameters(setting, **of_figure):
+    """Return the parameters of a sensitivity notebook."""
+    varied = {
+        "models": [grid.MODEL, *SETTINGS["sensitivity"]["baselines"]],
+        "values": SETTINGS["sensitivity"][setting],
+        "seeds": SENSITIVITY_SEEDS,
+    }
+    return json.dumps({key: SETTINGS[key] for key in ("profile", "figures")} | varied | of_figure)
 
 
 # Papermill runs a notebook and keeps it, with its outputs, as the log of the job: also where it failed. At this level
@@ -137,20 +202,23 @@ PAPERMILL = (
 wildcard_constraints:
     seed=r"\d+",
     table="|".join(SETTINGS["tables"]) or "none",
-    system="|".join([*SETTINGS["model_settings"], *SETTINGS["variants"]]),
+    system="|".join(map(re.escape, SYSTEMS)),
+    dataset="|".join(map(re.escape, DATASETS)),
 
 
 rule all:
     input:
-        CHECKPOINTS,
-        pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
-        f"{FIGURES}/theorem1_decay.csv",
+        of_configured(
+            *CHECKPOINTS,
+            *pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+            f"{FIGURES}/theorem1_decay.csv",
+        ),
 
 
 # The state file of an unfinished run lies beside the checkpoint and is no output, so that a killed run goes on.
 rule train:
     message:
-        "Training {wildcards.system} on {DATASET}, seed {wildcards.seed}"
+        "Training {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     output:
         CHECKPOINT,
     log:
@@ -163,7 +231,7 @@ rule train:
 
 rule fig2_filter:
     message:
-        "Running {rule}.ipynb, which draws into {FIGURES}"
+        "Running {rule}.ipynb on {wildcards.dataset}"
     input:
         CHECKPOINTS,
         f"{NOTEBOOKS}/fig2_filter.ipynb",
@@ -172,7 +240,7 @@ rule fig2_filter:
     log:
         f"{RUNS}/notebooks/fig2_filter.ipynb",
     params:
-        parameters=figure_parameters(),
+        parameters=figure_parameters,
     shell:
         PAPERMILL
 
@@ -201,7 +269,7 @@ use rule fig2_filter as theorem1 with:
 # From a checkpoint to what tables need of it, once: the checkpoint may be thrown away afterwards.
 rule result:
     message:
-        "Evaluating {wildcards.system} on {DATASET}, seed {wildcards.seed}"
+        "Evaluating {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     input:
         ancient(CHECKPOINT),
     output:
@@ -214,27 +282,29 @@ rule result:
 
 rule tables:
     input:
-        expand(f"{FIGURES}/{{table}}.{{format}}", table=SETTINGS["tables"], format=["csv", "md", "tex"]),
+        of_configured(*(f"{FIGURES}/{table}.{format}" for table in SETTINGS["tables"] for format in TABLE_FORMATS)),
 
 
 rule table_datasets:
     message:
-        "Making {rule} in {FIGURES}"
+        "Making {rule} for {wildcards.dataset}"
     input:
         f"{NOTEBOOKS}/table_datasets.ipynb",
     output:
-        expand(f"{FIGURES}/table_datasets.{{format}}", format=["csv", "md"]),
+        expand(f"{FIGURES}/table_datasets.{{format}}", format=["csv", "md"], allow_missing=True),
     log:
         f"{RUNS}/notebooks/table_datasets.ipynb",
     params:
-        parameters=json.dumps({key: SETTINGS.get(key) for key in ("figures", "data_dir")} | {"dataset": DATASET_FOLDER}),
+        parameters=lambda wildcards: json.dumps(
+            {key: SETTINGS.get(key) for key in ("figures", "data_dir")} | {"dataset": wildcards.dataset}
+        ),
     shell:
         PAPERMILL
 
 
 def table_parameters(wildcards):
     """Return the parameters of a table's notebook."""
-    given = {"table": wildcards.table, "models": SETTINGS["tables"][wildcards.table], "dataset": DATASET_FOLDER}
+    given = {"table": wildcards.table, "models": SETTINGS["tables"][wildcards.table], "dataset": wildcards.dataset}
     return json.dumps({key: SETTINGS[key] for key in ("profile", "figures")} | given)
 
 
@@ -247,15 +317,79 @@ def table_notebook(wildcards):
 
 rule table:
     message:
-        "Making {wildcards.table} in {FIGURES}"
+        "Making {wildcards.table} for {wildcards.dataset}"
     input:
         notebook=table_notebook,
         results=lambda wildcards: results(wildcards.table),
     output:
-        expand(f"{FIGURES}/{{{{table}}}}.{{format}}", format=["csv", "md", "tex"]),
+        expand(f"{FIGURES}/{{table}}.{{format}}", format=TABLE_FORMATS, allow_missing=True),
     log:
         f"{RUNS}/notebooks/{{table}}.ipynb",
     params:
         parameters=table_parameters,
     shell:
         PAPERMILL.replace("{NOTEBOOKS:q}/{rule}.ipynb", "{input.notebook:q}")
+
+
+rule sensitivity:
+    input:
+        of_configured(*pictures("fig5", "fig6")),
+
+
+rule fig5_alpha:
+    message:
+        "Running {rule}.ipynb on {wildcards.dataset}"
+    input:
+        f"{NOTEBOOKS}/fig5_alpha.ipynb",
+        lambda wildcards: varied_results("alpha", wildcards.dataset),
+    output:
+        pictures("fig5"),
+    log:
+        f"{RUNS}/notebooks/fig5_alpha.ipynb",
+    params:
+        parameters=lambda wildcards: sensitivity_parameters("alpha", dataset=wildcards.dataset),
+    shell:
+        PAPERMILL
+
+
+use rule fig5_alpha as fig6_c with:
+    input:
+        f"{NOTEBOOKS}/fig6_c.ipynb",
+        lambda wildcards: varied_results("c", wildcards.dataset),
+    output:
+        pictures("fig6"),
+    log:
+        f"{RUNS}/notebooks/fig6_c.ipynb",
+    params:
+        parameters=lambda wildcards: sensitivity_parameters("c", dataset=wildcards.dataset),
+
+
+# Over several datasets, so their pictures lie beside the datasets' folders.
+rule fig8_alpha_datasets:
+    message:
+        "Running {rule}.ipynb on {params.datasets}"
+    input:
+        f"{NOTEBOOKS}/fig8_alpha_datasets.ipynb",
+        [varied_results("alpha", dataset) for dataset in varied_datasets("alpha")],
+    output:
+        expand(f"{SETTINGS['figures']}/fig8.{{format}}", format=FORMATS),
+    log:
+        f"{SETTINGS['runs']}/{SETTINGS['profile']}/notebooks/fig8_alpha_datasets.ipynb",
+    params:
+        datasets=", ".join(varied_datasets("alpha")),
+        parameters=sensitivity_parameters("alpha", datasets=varied_datasets("alpha")),
+    shell:
+        PAPERMILL
+
+
+use rule fig8_alpha_datasets as fig9_c_datasets with:
+    input:
+        f"{NOTEBOOKS}/fig9_c_datasets.ipynb",
+        [varied_results("c", dataset) for dataset in varied_datasets("c")],
+    output:
+        expand(f"{SETTINGS['figures']}/fig9.{{format}}", format=FORMATS),
+    log:
+        f"{SETTINGS['runs']}/{SETTINGS['profile']}/notebooks/fig9_c_datasets.ipynb",
+    params:
+        datasets=", ".join(varied_datasets("c")),
+        parameters=sensitivity_parameters("c", datasets=varied_datasets("c")),
