@@ -1,16 +1,17 @@
 """BSARec: self-attention mixed with a frequency filter (Shin et al., AAAI 2024)."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from models.dropout import MaskSource
-from models.encoder import AttentionConfig, Encoder
+from models.encoder import AttentionConfig, Block, Encoder
 from models.errors import ConfigError
 from models.layers import FrequencyLayer, Mixer, SelfAttention
 from models.layout import Layout
+from models.recommender import Trace
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,8 @@ class BSARec(Encoder):
         if name.endswith("sqrt_beta"):
             return torch.randn(shape, generator=generator)
         return super().draw(name, shape, generator)
+
+    def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
+        """See Encoder; also the filters of the frequency branch, which are the same for every input."""
+        mixers = [cast(BSARecMixer, block.mixer) for block in cast(list[Block], self.blocks)]
+        return replace(super().trace(input_ids, causal), filters=[mixer.frequency.filter for mixer in mixers])

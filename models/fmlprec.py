@@ -1,6 +1,6 @@
 """FMLP-Rec: blocks whose only mixing of positions is a learned filter (Zhou et al., WWW 2022)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -29,8 +29,6 @@ class FMLPRec(Encoder):
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; also the filters, which are the same for every input."""
-        trace = super().trace(input_ids, causal)
-        filters = [
-            torch.view_as_complex(cast(LearnedFilter, block.mixer).filter) for block in cast(list[Block], self.blocks)
-        ]
-        return Trace(trace.hidden, None, trace.mask, filters=filters)
+        mixers = [cast(LearnedFilter, block.mixer) for block in cast(list[Block], self.blocks)]
+        filters = [torch.view_as_complex(mixer.filter) for mixer in mixers]
+        return replace(super().trace(input_ids, causal), filters=filters)

@@ -171,6 +171,14 @@ class FrequencyLayer(nn.Module):
         """The gain of the high frequencies, (D,) or (1,)."""
         return self.sqrt_beta**2
 
+    @property
+    def filter(self) -> Tensor:
+        """What each frequency of each dimension is multiplied by, (N // 2 + 1, D) complex: 1, above c modes beta."""
+        length, c = self.basis.shape
+        high = torch.arange(length // 2 + 1, device=self.beta.device) > c // 2
+        gain = torch.where(high[:, None], self.beta, 1.0).expand(-1, self.add_norm.norm.weight.shape[0])
+        return gain.to(torch.complex128 if gain.dtype == torch.float64 else torch.complex64)
+
     def forward(self, x: Tensor, share: float) -> Tensor:
         """x: (B, N, D), N the length that the layer is for. Returns the output (B, N, D), times `share`."""
         return self._filter(x, x, self.basis, share)

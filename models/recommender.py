@@ -58,7 +58,8 @@ class Trace:
         attention: L of (B, H, N, N): probabilities before dropout, rows are queries; None for a model without.
         mask: (B, N) bool, True where the position holds a real item.
         autocorrelation: L of (B, N), for each delay the weight it gets, 0 for those not chosen; FEARec only.
-        filters: L of (N // 2 + 1, D) complex, what each frequency is multiplied by; FMLP-Rec only.
+        filters: L of (N // 2 + 1, D) complex, what each frequency is multiplied by: FMLP-Rec's learned filters, and
+            BSARec's frequency branch.
     """
 
     hidden: list[Tensor]

@@ -17,6 +17,7 @@ from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
 from spectral.filter_response import FilterResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
+from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.theorem1 import Theorem1, decay, theorem1
 
@@ -34,6 +35,7 @@ __all__ = [
     "FrequencyResponseMetric",
     "LayerSimilarity",
     "LayerSpectra",
+    "LearnedFilters",
     "SingularValues",
     "SingularValuesMetric",
     "Theorem1",
@@ -45,6 +47,7 @@ __all__ = [
     "fourier_basis",
     "frequency_response",
     "full_windows",
+    "learned_filters",
     "low_frequency",
     "of_length",
     "plot",

@@ -151,7 +151,7 @@ class Subject:
             )
             trace = self.model.trace(empty)
         if trace.attention is None:
-            filters = "; its learned filters are in model.trace(input_ids).filters" if trace.filters else ""
+            filters = ", or its learned filters with python -m spectral.learned_filters" if trace.filters else ""
             raise ConfigError(
                 f"{self.model.title} has no attention to measure; measure its hidden states with python -m "
                 f"spectral.singular_values or python -m spectral.cosine_similarity{filters}"

@@ -49,7 +49,7 @@ def test_measures_of_attention_name_those_that_do_without(
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {TITLES[name]} has no attention to measure;") and err.count("\n") == 1
     assert "spectral.singular_values" in err and "spectral.cosine_similarity" in err
-    assert ("model.trace(input_ids).filters" in err) == (name == "fmlprec")
+    assert ("spectral.learned_filters" in err) == (name == "fmlprec")
     assert not list(tmp_path.iterdir())
 
 

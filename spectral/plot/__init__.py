@@ -7,6 +7,7 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 
 from spectral.plot.decay import theorem1
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, panels, save, style
+from spectral.plot.filters import filter_gains, filter_map, sorted_gains
 from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
 
@@ -17,12 +18,15 @@ __all__ = [
     "block_response",
     "check_formats",
     "cosine_similarity",
+    "filter_gains",
+    "filter_map",
     "frequency_response",
     "panels",
     "ring_graph",
     "save",
     "similarities_of",
     "singular_values",
+    "sorted_gains",
     "style",
     "theorem1",
 ]

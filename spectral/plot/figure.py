@@ -35,12 +35,17 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH) -> tuple[Figure, list[Axes]]:
-    """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
+def panels(
+    columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH, rows: int = 1, share_y: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure outside of pyplot, and its Axes, row by row; the sizes of one of them are in inches.
+
+    `share_y`: Axes of one row have the same y axis.
+    """
     with style():
-        figure = Figure(figsize=(columns * width, height))
+        figure = Figure(figsize=(columns * width, rows * height))
         FigureCanvasAgg(figure)
-        return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+        return figure, list(figure.subplots(rows, columns, sharey="row" if share_y else False, squeeze=False).flat)
 
 
 def save(

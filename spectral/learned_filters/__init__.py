@@ -1,0 +1,108 @@
+"""The filters that models learn in the frequency domain, one number per frequency and dimension of each layer.
+
+FMLP-Rec multiplies the spectrum of a layer's input by complex numbers (Zhou et al., WWW 2022, section 4.2); BSARec's
+frequency branch by 1 in the c lowest modes and by beta >= 0 above (Shin et al., AAAI 2024, section 4.2). They are the
+same for every input, so no users are needed.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import ConfigError
+from spectral.fourier import angular_frequencies
+from spectral.response import Array, decibels
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedFilters:
+    """The filters of a model.
+
+    Attributes:
+        filters: (L, F, D) complex, what frequency k of dimension d is multiplied by in each layer.
+        positions: N.
+    """
+
+    filters: NDArray[np.complex128]
+    positions: int
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layer numbers, from 1."""
+        return tuple(range(1, len(self.filters) + 1))
+
+    @property
+    def angular_frequency(self) -> Array:
+        """(F,) rad per position, 0 to pi."""
+        return angular_frequencies(self.positions).numpy()
+
+    @property
+    def gain(self) -> Array:
+        """(L, F, D) magnitude of the filters."""
+        return np.abs(self.filters)
+
+    @property
+    def gain_db(self) -> Array:
+        """(L, F, D) magnitude in dB; minus infinity where nothing passes."""
+        return decibels(self.gain)
+
+    @property
+    def phase(self) -> Array:
+        """(L, F, D) phase in rad, in -pi..pi."""
+        return np.angle(self.filters)
+
+    @property
+    def power_gain(self) -> Array:
+        """(L, F) root mean square over dimensions of the gain: what a unit wave of random dimension keeps."""
+        return np.sqrt((self.gain**2).mean(-1))
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one record per layer: gains at DC and at the highest frequency, their quantiles over dimensions."""
+        return [
+            {
+                "layer": layer,
+                "gain_dc": float(self.power_gain[row, 0]),
+                "gain_nyquist": float(self.power_gain[row, -1]),
+                "nyquist_10%": float(np.quantile(self.gain[row, -1], 0.1)),
+                "nyquist_median": float(np.median(self.gain[row, -1])),
+                "nyquist_90%": float(np.quantile(self.gain[row, -1], 0.9)),
+            }
+            for row, layer in enumerate(self.layers)
+        ]
+
+    def table(self) -> "DataFrame":
+        """Return one row per layer, frequency and dimension."""
+        import pandas as pd
+
+        layers, frequencies, dimensions = self.filters.shape
+        index = pd.MultiIndex.from_product(
+            [self.layers, range(frequencies), range(dimensions)], names=["layer", "frequency", "dimension"]
+        )
+        columns = {
+            "angular_frequency": np.tile(self.angular_frequency.repeat(dimensions), layers),
+            "gain": self.gain.ravel(),
+            "phase": self.phase.ravel(),
+        }
+        return pd.DataFrame(columns, index=index).reset_index()
+
+
+def learned_filters(model: Any) -> LearnedFilters:
+    """Return the filters of a model whose traces have some; raises ConfigError for another."""
+    weight = next(model.parameters())
+    window = torch.zeros(1, model.config.max_len, dtype=torch.int64, device=weight.device)
+    with torch.inference_mode():
+        filters = model.trace(window).filters
+    if filters is None:
+        raise ConfigError(f"{model.title} has no learned filters; FMLP-Rec and BSARec have")
+    learned = torch.stack(list(filters)).detach().to("cpu", torch.complex128).numpy()
+    positions = model.config.max_len
+    # These waves are real, and the inverse transform leaves out what would make them complex.
+    own_conjugate = [0, positions // 2] if positions % 2 == 0 else [0]
+    learned[:, own_conjugate] = learned[:, own_conjugate].real
+    return LearnedFilters(learned, positions)

@@ -1,0 +1,82 @@
+"""Filters that were learned in the frequency domain."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from spectral.learned_filters import LearnedFilters
+from spectral.palette import layer_styles
+from spectral.plot.figure import angular_axis, drawable, styled
+
+
+@styled()
+def filter_gains(filters: LearnedFilters, *, ax: Axes | None = None) -> Axes:
+    """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%."""
+    assert ax is not None
+    layers = layer_styles(filters.layers)
+    for row, layer in enumerate(filters.layers):
+        low, median, high = np.quantile(filters.gain[row], [0.1, 0.5, 0.9], axis=-1)
+        ax.fill_between(filters.angular_frequency, low, high, color=layers[layer]["color"], alpha=0.2, linewidth=0)
+        ax.plot(filters.angular_frequency, median, **layers[layer] | {"marker": ""}, linewidth=1.6)
+    angular_axis(ax)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("gain")
+    ax.legend()
+    return ax
+
+
+@styled()
+def sorted_gains(
+    filters: LearnedFilters, *, label: str = "gain at the highest frequency", ax: Axes | None = None
+) -> Axes:
+    """Draw the gain at the highest frequency over dimensions in ascending order, a line per layer.
+
+    `label` names it on the axis: for BSARec's frequency branch it is beta.
+    """
+    assert ax is not None
+    layers = layer_styles(filters.layers)
+    size = filters.filters.shape[-1]
+    share = (np.arange(size) + 0.5) / size
+    for row, layer in enumerate(filters.layers):
+        gain = np.sort(filters.gain[row, -1])
+        ax.plot(share, gain, **layers[layer], markersize=2.5, markevery=max(1, size // 12))
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("share of dimensions, ascending")
+    ax.set_ylabel(label)
+    ax.legend()
+    return ax
+
+
+@styled()
+def filter_map(filters: LearnedFilters, layer: int = 1, part: str = "magnitude", *, ax: Axes | None = None) -> Axes:
+    """Draw a layer's filter over angular frequency and dimension: "magnitude" in dB, or "phase" in rad.
+
+    Dimensions are in the order of their magnitude's centre of gravity, those that pass low frequencies first, so that
+    both parts of a layer have the same order.
+    """
+    assert ax is not None
+    if part not in ("magnitude", "phase"):
+        raise ValueError(f"part must be magnitude or phase, got {part!r}")
+    row = filters.layers.index(layer)
+    power = filters.gain[row] ** 2
+    total = np.maximum(power.sum(0), np.finfo(float).tiny)
+    order = np.argsort((filters.angular_frequency[:, None] * power).sum(0) / total, kind="stable")
+    values = (filters.gain_db if part == "magnitude" else filters.phase)[row][:, order]
+    look: dict[str, Any] = {"cmap": "viridis"} if part == "magnitude" else {"cmap": "twilight", "vmin": -np.pi}
+    look |= {} if part == "magnitude" else {"vmax": np.pi}
+    mesh = ax.pcolormesh(
+        filters.angular_frequency,
+        np.arange(1, values.shape[1] + 1),
+        drawable(values).T,
+        shading="nearest",
+        rasterized=True,
+        **look,
+    )
+    angular_axis(ax)
+    ax.grid(False)
+    ax.set_ylabel(f"dimension of layer {layer}, sorted")
+    bar = ax.figure.colorbar(mesh, ax=ax)
+    bar.set_label("gain (dB)" if part == "magnitude" else "phase (rad)")
+    return ax

@@ -1,0 +1,106 @@
+"""Learned filters: what they say of a model is what its layers do to waves, and what is drawn of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import models
+from models.errors import ConfigError
+from models.registry import MODELS, build, configure
+from models.train import train
+from spectral import learned_filters, plot
+
+D = 4
+
+
+def model_of(name: str, length: int = 8, **settings):
+    model = build(configure(name, 20, max_len=length, hidden_size=D, **settings)).double().eval()
+    model.initialise(3)
+    return model
+
+
+def wave_response(filtered, length: int, frequency: int) -> np.ndarray:
+    """What a linear map on signals (N, D) makes of a wave in each dimension, (D,) complex."""
+    wave = np.exp(2j * np.pi * frequency * np.arange(length) / length)
+    signal = np.repeat(wave[:, None], D, axis=1)
+    out = filtered(torch.from_numpy(signal.real)) + 1j * filtered(torch.from_numpy(signal.imag))
+    return wave.conj() @ out / length
+
+
+@pytest.mark.parametrize("length, frequency", [(n, k) for n in (8, 9) for k in range(5)])
+def test_fmlprec_multiplies_each_wave_by_its_filter(length, frequency):
+    model = model_of("fmlprec", length)
+    filters = learned_filters(model)
+    for row, block in enumerate(model.blocks):
+        kernel = block.mixer.kernel.detach()
+        circulant = torch.stack([kernel.flip(0).roll(n + 1, 0) for n in range(length)])  # (N, N, D)
+        found = wave_response(lambda x, c=circulant: torch.einsum("nmd,md->nd", c, x).numpy(), length, frequency)
+        np.testing.assert_allclose(filters.filters[row, frequency], found, atol=1e-12)
+
+
+@pytest.mark.parametrize("beta", ["vector", "scalar"])
+@pytest.mark.parametrize("length, frequency", [(n, k) for n in (8, 9) for k in range(5)])
+def test_bsarec_passes_its_low_modes_and_gives_beta_to_the_rest(beta, length, frequency):
+    model = model_of("bsarec", length, c=3, beta=beta)
+    filters = learned_filters(model)
+    for row, block in enumerate(model.blocks):
+        layer = block.mixer.frequency
+        low = (layer.basis @ layer.basis.T).numpy()
+        gain = (layer.sqrt_beta.detach() ** 2).numpy()
+        found = wave_response(
+            lambda x, p=low, g=gain: p @ x.numpy() + g * (x.numpy() - p @ x.numpy()), length, frequency
+        )
+        np.testing.assert_allclose(filters.filters[row, frequency], found, atol=1e-12)
+
+
+def test_the_table_and_the_summary_hold_the_same_numbers():
+    filters = learned_filters(model_of("fmlprec"))
+    table = filters.table().set_index(["layer", "frequency", "dimension"])
+    assert len(table) == 2 * 5 * D
+    value = table.loc[(2, 3, 1)]
+    assert value["gain"] * np.exp(1j * value["phase"]) == pytest.approx(filters.filters[1, 3, 1])
+    record = filters.summary()[1]
+    assert record["gain_nyquist"] == pytest.approx(np.sqrt((np.abs(filters.filters[1, -1]) ** 2).mean()))
+    assert record["nyquist_median"] == pytest.approx(np.median(np.abs(filters.filters[1, -1])))
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"fmlprec", "bsarec"}))
+def test_other_models_have_none(name):
+    settings = {"num_users": 3} if name == "caser" else {}
+    with pytest.raises(ConfigError, match="has no learned filters"):
+        learned_filters(model_of(name, **settings))
+
+
+def test_figures_draw_what_was_learned():
+    filters = learned_filters(model_of("fmlprec", num_layers=3))
+    ax = plot.filter_gains(filters)
+    for row, line in enumerate(ax.get_lines()):
+        np.testing.assert_allclose(line.get_ydata(), np.median(filters.gain[row], axis=-1))
+    ax = plot.sorted_gains(filters, label="beta", ax=Figure().add_subplot())
+    np.testing.assert_allclose(ax.get_lines()[2].get_ydata(), np.sort(filters.gain[2, -1]))
+    assert ax.get_ylabel() == "beta"
+    drawn = [plot.filter_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
+    np.testing.assert_allclose(np.sort(drawn[0], axis=0), np.sort(filters.gain_db[1].T, axis=0))
+    both = 10 ** (drawn[0] / 20) * np.exp(1j * drawn[1])  # the same order in both parts
+    assert all(np.isclose(both, row).all(1).any() for row in filters.filters[1].T)
+    with pytest.raises(ValueError, match="magnitude or phase"):
+        plot.filter_map(filters, 1, "colour")
+
+
+def test_the_command_shows_them(command, tmp_path: Path):
+    path = tmp_path / "model.pt"
+    train("fmlprec", "synthetic:users=60,items=40", out=path, epochs=1, hidden_size=8, max_len=10)
+    result = command("spectral.learned_filters", path, "--json")
+    assert result.returncode == 0
+    expected = learned_filters(models.load(path)).summary()
+    assert json.loads(result.stdout)["layers"] == pytest.approx(expected)
+    assert {"learned_filters.png", "learned_filters.pdf", "learned_filters.csv"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_the_command_refuses_a_model_without(command, sasrec_checkpoint):
+    result = command("spectral.learned_filters", sasrec_checkpoint)
+    assert result.returncode == 2 and "error: SASRec has no learned filters" in result.stderr
