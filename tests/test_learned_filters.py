@@ -97,7 +97,7 @@ def test_the_command_shows_them(command, tmp_path: Path):
     result = command("spectral.learned_filters", path, "--json")
     assert result.returncode == 0
     expected = learned_filters(models.load(path)).summary()
-    assert json.loads(result.stdout)["layers"] == pytest.approx(expected)
+    assert json.loads(result.stdout)["layers"] == json.loads(json.dumps(expected))
     assert {"learned_filters.png", "learned_filters.pdf", "learned_filters.csv"} <= {p.name for p in tmp_path.iterdir()}
 
 
