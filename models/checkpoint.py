@@ -218,7 +218,9 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
     if not trained_on["fingerprint"]:
-        logger.warning("note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name)
+        logger.warning(
+            "note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name
+        )
     elif sequences.fingerprint != trained_on["fingerprint"]:
         logger.warning(
             "note: %s is not the data that the checkpoint was trained on (%s)", sequences.name, trained_on["name"]
