@@ -1,13 +1,16 @@
 """Reading a file of tensors without running anything it holds, and naming what it is if it is something else."""
 
+import collections
 import io
 import json
 import os
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,8 +33,21 @@ _SIGNATURES = {
 }
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # Pickled beside weights by the programs that train them: read as stand-ins that hold values and do nothing.
-_HARMLESS = re.compile(r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.(loader|_yaml|cyaml)\.\w+)")
+_HARMLESS = re.compile(r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.[\w.]+|numpy\.[\w.]+)")
+# What tensors are put together with; torch's own restricted reader allows the same.
+_OF_TENSORS: dict[str, Any] = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+    "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
+    "torch.device": torch.device,
+    "torch.Size": torch.Size,
+    "builtins.set": set,
+    "__builtin__.set": set,
+}
 _EXPORT = "torch.save(model.state_dict(), 'weights.pt')"
+
+
+_UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
 
 
 class StandIn:
@@ -67,21 +83,52 @@ def read_tensors(path: str | Path) -> Any:
     return _read_pickled(path, start)
 
 
+class _Refused(pickle.UnpicklingError):
+    """A file asks for a class or function that is not to be run; `name` says which."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class _Restricted(pickle.Unpickler):
+    """Reads what torch's restricted reader does not: pickles of protocol 4, as RecBole's, and configuration objects.
+
+    Nothing that a file names is imported or called but what puts tensors together.
+    """
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        name = f"{module_name}.{global_name}"
+        if name in _OF_TENSORS:
+            return _OF_TENSORS[name]
+        if module_name == "torch" and isinstance(found := getattr(torch, global_name, None), torch.dtype):
+            return found
+        if _HARMLESS.fullmatch(name):
+            return type(global_name, (StandIn,), {})
+        raise _Refused(name)
+
+
 def _read_pickled(path: str | Path, start: bytes) -> Any:
-    stand_ins: list[Any] = []
-    while True:
-        try:
-            with torch.serialization.safe_globals(stand_ins):
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            name = _refused_class(error)
-            if name is None or not start.startswith(_PICKLES):
-                raise _not_readable(path, error) from error
-            if not _HARMLESS.fullmatch(name) or any(known == name for _, known in stand_ins):
-                raise CheckpointError(f"{path}: {_describe_code(path, name)}") from error
-            stand_ins.append((type(name.rpartition(".")[2], (StandIn,), {}), name))
-        except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what follows is for those
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "nsupported" not in str(error) or not start.startswith(_PICKLES):
             raise _not_readable(path, error) from error
+        return _read_restricted(path)
+    except _UNREADABLE as error:
+        raise _not_readable(path, error) from error
+
+
+def _read_restricted(path: str | Path) -> Any:
+    reader = SimpleNamespace(__name__="restricted", Unpickler=_Restricted, load=lambda file: _Restricted(file).load())
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+    except _Refused as error:
+        raise CheckpointError(f"{path}: {_describe_code(path, error.name)}") from error
+    except (pickle.UnpicklingError, AttributeError, TypeError, IndexError, *_UNREADABLE) as error:
+        raise _not_readable(path, error) from error
 
 
 def _read_safetensors(path: str | Path) -> dict[str, Any]:
@@ -119,12 +166,6 @@ def _check_archive(path: str | Path) -> None:
     if "data.pkl" not in parts:
         kind = "NumPy arrays (.npz)" if all(name.endswith(".npy") for name in names) else "a zip archive of other files"
         raise CheckpointError(f"{path}: is not a checkpoint but {kind}")
-
-
-def _refused_class(error: Exception) -> str | None:
-    """Return the class or function that torch would not load."""
-    match = re.search(r"nsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
-    return match[1] if match else None
 
 
 def _describe_code(path: str | Path, name: str) -> str:

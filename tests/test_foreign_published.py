@@ -138,7 +138,7 @@ def test_bert4rec_has_a_mask_row_and_looks_both_ways(tmp_path):
     mix = sasrec_mix(state, HEADS, BLOCK + ".layer")
     run = reference(state, mix, BLOCK + ".feed_forward", causal=False)
     # At test time the mask token comes behind the history, which moves to the left.
-    assert_same(model, lambda batch: run([sequence + [ITEMS + 1] for sequence in batch]), ITEMS)
+    assert_same(model, lambda batch: run([[*sequence, ITEMS + 1] for sequence in batch]), ITEMS)
 
 
 @pytest.mark.parametrize("bands", ["sliding", "first"])
