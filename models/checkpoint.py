@@ -98,7 +98,7 @@ def pack(
     dataset: dict[str, Any],
     training: dict[str, Any],
     metrics: dict[str, Any],
-    seed: int,
+    seed: int | None,
     probe: Probe,
 ) -> dict[str, Any]:
     """Return the content of a checkpoint: plain values and tensors on the CPU."""

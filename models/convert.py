@@ -38,7 +38,7 @@ def convert(
         dataset=dataset,
         training=known["training"],
         metrics=known["metrics"],
-        seed=known.get("seed", 0),
+        seed=known.get("seed"),
         probe=probe,
     )
     save(content, out)

@@ -11,7 +11,6 @@ from models.command_line import check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
 from models.files import write_atomically
-from models.registry import MODELS
 from models.results import result_of
 
 
@@ -44,8 +43,9 @@ def main(
     if result is not None and (data is not None or split != "test" or protocol != Protocol()):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
     model = load(checkpoint, check_device(device), **settings)
-    if result is not None and model.name not in MODELS:
-        raise ConfigError(f"--result is for models that are trained here; {checkpoint} is {model.title}")
+    assert model.checkpoint is not None
+    if result is not None and "origin" in model.checkpoint["training"]:
+        raise ConfigError(f"--result is for models that are trained here; {checkpoint} comes from elsewhere")
     sequences = sequences_of(model, data, data_dir)
     ranks = rank_targets(model, sequences, split, protocol)
     metrics = summarise(ranks)

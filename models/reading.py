@@ -34,6 +34,7 @@ _SIGNATURES = {
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # Pickled beside weights by the programs that train them: read as stand-ins that hold values and do nothing.
 _HARMLESS = re.compile(r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.[\w.]+|numpy\.[\w.]+)")
+_DICTIONARIES = re.compile(r"(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.AttributeDict")  # of settings
 # What tensors are put together with; torch's own restricted reader allows the same.
 _OF_TENSORS: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
@@ -103,6 +104,8 @@ class _Restricted(pickle.Unpickler):
             return _OF_TENSORS[name]
         if module_name == "torch" and isinstance(found := getattr(torch, global_name, None), torch.dtype):
             return found
+        if _DICTIONARIES.fullmatch(name):
+            return dict
         if _HARMLESS.fullmatch(name):
             return type(global_name, (StandIn,), {})
         raise _Refused(name)
@@ -121,8 +124,12 @@ def _read_pickled(path: str | Path, start: bytes) -> Any:
         raise _not_readable(path, error) from error
 
 
+def _load_restricted(file: Any, **options: Any) -> Any:
+    return _Restricted(file, **options).load()
+
+
 def _read_restricted(path: str | Path) -> Any:
-    reader = SimpleNamespace(__name__="restricted", Unpickler=_Restricted, load=lambda file: _Restricted(file).load())
+    reader = SimpleNamespace(__name__="restricted", Unpickler=_Restricted, load=_load_restricted)
     try:
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
     except _Refused as error:
