@@ -98,6 +98,13 @@ def test_what_wrappers_put_before_keys_is_taken_off(their_file, tmp_path, prefix
     assert torch.equal(scores(models.load(tmp_path / "wrapped.pt", **GIVEN)), scores(models.load(their_file, **GIVEN)))
 
 
+def test_tensors_of_a_loss_beside_the_model_are_left_out_and_said(their_file, tmp_path, caplog):
+    wrapped = {"model." + key: value for key, value in bsarec_state().items()} | {"loss.weight": torch.zeros(3)}
+    torch.save({"state_dict": wrapped}, tmp_path / "wrapped.pt")
+    assert torch.equal(scores(models.load(tmp_path / "wrapped.pt", **GIVEN)), scores(models.load(their_file, **GIVEN)))
+    assert "1 tensors beside the model are left out" in caplog.text
+
+
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
 def test_the_weights_are_found_within_what_training_programs_save(their_file, tmp_path, key):
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(2))]).state_dict()
@@ -344,6 +351,13 @@ def test_a_model_without_attention_says_so(call: Call, tmp_path):
     torch.save(gru_state(), tmp_path / "gru.pth")
     code, _, err = call("spectral.filter_response", tmp_path / "gru.pth", "--set", "max_len=12", "--data", DATA)
     assert code == 2 and "GRU4Rec (RecBole) has no attention to measure" in err
+
+
+def test_attention_that_looks_at_padding_is_said_where_shorter_histories_are_measured(call: Call, tmp_path):
+    torch.save(pmixer_state(), tmp_path / "file.pth")
+    options = ("--heads", 2, "--data", "synthetic:users=120,items=40", "--format", "csv")
+    code, _, err = call("spectral.filter_response", tmp_path / "file.pth", *options, "--length", 12)
+    assert code == 0 and "attention of SASRec.pytorch also looks at padding" in err
 
 
 def test_evaluation_takes_a_file_of_other_people(call: Call, their_file, tmp_path):

@@ -1,6 +1,7 @@
 """Opening a checkpoint of other people's code: what it is, what it needs, and the model that it makes."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,17 @@ def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, di
 
     Raises CheckpointError for a state dict of no known format.
     """
-    plain = _without_prefix(state)
-    candidates = [(known, {known.rename(key): value for key, value in plain.items()}) for known in FORMATS]
-    compared = [(known, renamed, *known.compare(renamed)) for known, renamed in candidates]
+    plain, inner = _without_prefix(state), _largest_part(state)
+    compared = [
+        (known, renamed, *known.compare(renamed))
+        for tensors in (plain, inner)
+        for known in FORMATS
+        if (renamed := {known.rename(key): value for key, value in tensors.items()})
+    ]
     for known, renamed, _, missing, unexpected in compared:
         if not missing and not unexpected:
+            if len(renamed) < len(plain):
+                logger.warning("note: %s: %d tensors beside the model are left out", path, len(plain) - len(renamed))
             return known, renamed
     known, _, found, missing, unexpected = max(
         compared, key=lambda item: (len(item[2]) - len(item[4])) / (len(item[2]) + len(item[3]))
@@ -108,6 +115,13 @@ def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     while len({key.partition(".")[0] for key in plain}) == 1 and all("." in key for key in plain) and len(plain) > 1:
         plain = {key.partition(".")[2]: value for key, value in plain.items()}
     return plain
+
+
+def _largest_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the wrapper's largest part: a model may have a loss with tensors beside it."""
+    parts = Counter(key.partition(".")[0] for key in state if "." in key)
+    prefix = parts.most_common(1)[0][0] if parts else ""
+    return _without_prefix({key: value for key, value in state.items() if key.startswith(f"{prefix}.")})
 
 
 def _dataset(sources: list[Source], model: Recommender, recognised: Format) -> dict[str, Any]:

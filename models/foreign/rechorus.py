@@ -81,7 +81,6 @@ class ReChorusBSARec(_ReChorus):
 
     name, title = "rechorus-bsarec", "BSARec (ReChorus)"
     config_type = ReChorusBSARecConfig
-    attends_padding = True
 
     def __init__(self, config: ReChorusBSARecConfig) -> None:
         size = config.hidden_size
