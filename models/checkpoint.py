@@ -146,8 +146,8 @@ def load(
     """Return the model of a checkpoint, ready for evaluation and analysis.
 
     The model's `checkpoint` holds everything else that the file says (dataset, training, metrics, seed, versions)
-    and its `probe` the probe sequences. Checkpoints of other people's code (models.foreign) have no probe, and say
-    little else.
+    and its `probe` the probe sequences. Checkpoints of other people's code (models.foreign) have none, and say little
+    else.
 
     Args:
         path: The file.
@@ -164,7 +164,9 @@ def load(
     """
     content = read_tensors(path)
     if not _is_own(content):
-        return open_foreign(content, path, settings, fallback or {}).to(device).eval()
+        model = open_foreign(content, path, settings, fallback or {})
+        model.probe = no_probe(model.config.max_len)
+        return model.to(device).eval()
     content = _checked(content, path)
     try:
         config = configure(content["model"], **content["config"], among=KNOWN)

@@ -34,7 +34,8 @@ _MODEL_OPTIONS: dict[str, Any] = {
             "--set",
             rich_help_panel=_PANEL,
             metavar="NAME=VALUE",
-            help="Any other setting of such a file; the note about it names those with a default. Repeatable.",
+            help="Any other setting of such a file: activation, norm, positions, attention, bands, max_len, ...; the "
+            "note about the file names those with a default. Repeatable.",
         ),
     ],
 }

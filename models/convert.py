@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.checkpoint import describe_dataset, draw_probe, load, no_probe, pack, save, sequences_of
+from models.checkpoint import describe_dataset, draw_probe, load, pack, save, sequences_of
 from models.command_line import inform, run
 from models.errors import ConfigError
 
@@ -29,7 +29,7 @@ def convert(
     model = load(source, **settings)
     assert model.checkpoint is not None
     known = model.checkpoint
-    dataset, probe = known["dataset"], model.probe or no_probe(model.config.max_len)
+    dataset, probe = known["dataset"], model.probe
     if data is not None or (not len(probe.input_ids) and dataset["source"]):
         sequences = sequences_of(model, data, data_dir)
         dataset, probe = describe_dataset(sequences), draw_probe(sequences, model.config.max_len, model.config.padding)

@@ -145,7 +145,7 @@ class Subject:
         """
         held_out(split)
         model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
-        if data is None and split == "test" and model.probe is not None and len(model.probe.input_ids):
+        if data is None and split == "test" and len(model.probe.input_ids):
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
         else:
             sequences = sequences_of(model, data, data_dir)

@@ -288,6 +288,12 @@ def checkpoint_sequences(model: Recommender, data: str | None) -> int:
     return checkpoint.sequences_of(model, data).num_users
 
 
+def test_users_without_items_are_a_data_error(their_file, tmp_path):
+    (tmp_path / "empty.txt").write_text("1\n2\n")
+    with pytest.raises(DataError, match="has no user with at least 3 items"):
+        checkpoint_sequences(models.load(their_file, **GIVEN), str(tmp_path / "empty.txt"))
+
+
 # Commands.
 
 

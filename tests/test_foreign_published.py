@@ -100,18 +100,18 @@ def sasrec_state(rows: int = ITEMS + 1) -> State:
     return draw(shapes | {"item_embeddings.weight": (rows, D)})
 
 
-@pytest.mark.parametrize("beta", ["sqrt_beta", "beta"])
-def test_bsarec_has_the_numbers_of_its_equations(tmp_path, beta):
+@pytest.mark.parametrize(("beta", "heads"), [("sqrt_beta", 1), ("beta", 4)])
+def test_bsarec_has_the_numbers_of_its_equations(tmp_path, beta, heads):
     state = bsarec_state(beta)
     torch.save(state, tmp_path / "anything.bin")
-    model = models.load(tmp_path / "anything.bin", heads=HEADS, alpha=0.3, c=9)
+    model = models.load(tmp_path / "anything.bin", heads=heads, alpha=0.3, c=9)
     assert model.name == "bsarec" and (model.config.alpha, model.config.c) == (0.3, 9)
 
     def mix(x, layer, mask):
         key = BLOCK.format(layer) + ".layer"
         low = low_pass(x, 9)
         filtered = low + state[f"{key}.filter_layer.{beta}"][0, 0] ** 2 * (x - low)
-        attended, weights = self_attention(x, state, f"{key}.attention_layer", HEADS, mask)
+        attended, weights = self_attention(x, state, f"{key}.attention_layer", heads, mask)
         frequency = norm(filtered + x, state, f"{key}.filter_layer.LayerNorm", 1e-12)
         return 0.3 * frequency + 0.7 * attended, weights
 

@@ -72,7 +72,7 @@ def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, di
                 logger.warning("note: %s: %d tensors beside the model are left out", path, len(plain) - len(renamed))
             return known, renamed
     known, _, found, missing, unexpected = max(
-        compared, key=lambda item: (len(item[2]) - len(item[4])) / (len(item[2]) + len(item[3]))
+        compared, key=lambda item: len(item[2]) / (len(item[2]) + len(item[3]) + len(item[4]))
     )
     if len(found) < _PARTIAL * (len(found) + len(missing)):
         raise CheckpointError(
