@@ -219,7 +219,9 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
             f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
-    if not trained_on["fingerprint"]:
+    if not trained_on["fingerprint"] and not data:
+        logger.warning("note: taking the users of %s, which a configuration names as its data", sequences.name)
+    elif not trained_on["fingerprint"]:
         logger.warning(
             "note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from foreign_reference import State, dense, draw, layers, norms
+from foreign_reference import State, dense, draw, layers, norms, real_file
 from test_foreign_gsasrec import state_of as gsasrec_state
 from test_foreign_pmixer import state_of as pmixer_state
 from test_foreign_published import sasrec_state
@@ -260,6 +260,21 @@ def test_a_broken_configuration_of_the_files_name_is_an_error_and_other_files_ar
 def test_the_dataset_of_a_configuration_is_a_source_where_item_ids_are_the_same(their_file):
     their_file.with_suffix(".json").write_text(json.dumps({"data_name": "Sports_and_Outdoors"}))
     assert models.load(their_file, **GIVEN).checkpoint["dataset"]["source"] == "sports"
+
+
+def test_a_real_file_with_its_configuration_beside_it_needs_no_option(call: Call, tmp_path, caplog):
+    (tmp_path / "theirs.pt").write_bytes(real_file("s3rec_lastfm.pt").read_bytes())
+    (tmp_path / "theirs.log").write_text("Namespace(data_name='LastFM', num_attention_heads=2)")
+    code, out, err = call("spectral.filter_response", tmp_path / "theirs.pt", "--json", "--format", "csv")
+    assert code == 0, err
+    assert json.loads(out)["dataset"] == "lastfm" and len(json.loads(out)["responses"]) == 6
+    assert "taking the users of lastfm, which a configuration names" in caplog.text
+
+
+def test_the_model_may_be_named_where_keys_tell_it_but_not_wrongly(their_file):
+    assert models.load(their_file, **GIVEN, model="BSARec").name == "bsarec"
+    with pytest.raises(ConfigError, match="is BSARec of BSARec's repository, not sasrec; drop --model"):
+        models.load(their_file, **GIVEN, model="sasrec")
 
 
 def test_settings_of_our_own_checkpoints_cannot_be_changed(checkpoint):

@@ -260,6 +260,19 @@ def test_the_published_fmlprec_of_beauty_has_the_numbers_of_its_equations():
     assert_same(models.load(path), run, 12_101)
 
 
+@pytest.mark.parametrize("attributes", [True, False])
+def test_s3rec_has_a_mask_row_and_sasrec_of_fmlprecs_repository_has_none(tmp_path, attributes):
+    block = "item_encoder.layer.{}"
+    shapes = TABLES | layers(attention_shapes(f"{block}.attention") | feed_forward_shapes(f"{block}.intermediate"))
+    if attributes:
+        shapes |= {"attribute_embeddings.weight": (7, D)} | dense("aap_norm", D, D) | dense("sp_norm", D, D)
+    state = draw(shapes)
+    torch.save(state, tmp_path / "file.pt")
+    model = models.load(tmp_path / "file.pt", heads=HEADS)
+    run = reference(state, sasrec_mix(state, HEADS, f"{block}.attention"), f"{block}.intermediate")
+    assert_same(model, run, ITEMS - attributes)
+
+
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_the_published_s3rec_of_lastfm_has_the_numbers_of_its_equations(attention):
     path = real_file("s3rec_lastfm.pt")

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from models.datasets.registry import DATASETS
-from models.errors import CheckpointError
+from models.errors import CheckpointError, ConfigError
 from models.foreign import configuration, gsasrec, pmixer, published, recbole, rechorus
 from models.foreign.format import NAMED_KEYS, Format, Weights
-from models.foreign.settings import DATASET_NAMES, Settings, Source, canonical
+from models.foreign.settings import DATASET_NAMES, Settings, Source, canonical, plain
 from models.recommender import Recommender
 
 logger = logging.getLogger("models")
@@ -45,6 +45,7 @@ def open_foreign(
     sources = [*(configuration.inside(content) if isinstance(content, dict) else []), *configuration.beside(Path(path))]
     settings = Settings(str(path), recognised.title, canonical(options), sources, canonical(fallback))
     model = recognised.read(Weights(state, recognised.count(state), settings))
+    _check_model(settings, model)
     model.checkpoint = {
         "model": model.name,
         "dataset": _dataset(sources, model, recognised),
@@ -54,22 +55,30 @@ def open_foreign(
     return model
 
 
+def _check_model(settings: Settings, model: Recommender) -> None:
+    """Raise ConfigError if the option names another model than the file is of."""
+    given = plain(str(settings.given.get("model", "")))
+    names = [plain(name) for name in (model.name, model.title, settings.title)]
+    if not any(name.startswith(given) or name.endswith(given) for name in names):
+        raise ConfigError(f"{settings.path}: is {settings.title}, not {settings.given['model']}; drop --model")
+
+
 def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, dict[str, Tensor]]:
     """Return the format of a state dict, and the tensors under the names of the format; prefixes are taken off.
 
     Raises CheckpointError for a state dict of no known format.
     """
-    plain, inner = _without_prefix(state), _largest_part(state)
+    whole, inner = _without_prefix(state), _largest_part(state)
     compared = [
         (known, renamed, *known.compare(renamed))
-        for tensors in (plain, inner)
+        for tensors in (whole, inner)
         for known in FORMATS
         if (renamed := {known.rename(key): value for key, value in tensors.items()})
     ]
     for known, renamed, _, missing, unexpected in compared:
         if not missing and not unexpected:
-            if len(renamed) < len(plain):
-                logger.warning("note: %s: %d tensors beside the model are left out", path, len(plain) - len(renamed))
+            if len(renamed) < len(whole):
+                logger.warning("note: %s: %d tensors beside the model are left out", path, len(whole) - len(renamed))
             return known, renamed
     known, _, found, missing, unexpected = max(
         compared, key=lambda item: len(item[2]) / (len(item[2]) + len(item[3]) + len(item[4]))
@@ -111,10 +120,10 @@ def _is_state_dict(value: Any) -> bool:
 
 def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take off what wrappers put before every key: `module.`, `model.`, `_orig_mod.` and the like."""
-    plain = dict(state)
-    while len({key.partition(".")[0] for key in plain}) == 1 and all("." in key for key in plain) and len(plain) > 1:
-        plain = {key.partition(".")[2]: value for key, value in plain.items()}
-    return plain
+    inner = dict(state)
+    while len(inner) > 1 and len({key.partition(".")[0] for key in inner}) == 1 and all("." in key for key in inner):
+        inner = {key.partition(".")[2]: value for key, value in inner.items()}
+    return inner
 
 
 def _largest_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ class Settings:
                 f"{self.path}: is {self.title}, but neither the file nor a configuration beside it says all that is "
                 f"needed; give {wanted}"
             )
-        if strange := [option(name).rstrip("=") for name in self.given if name not in self.used]:
+        if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
         logger.warning("note: %s: %s", self.path, "; ".join([self.title, *self._said]))
 
@@ -132,10 +132,10 @@ def one_of(*allowed: str) -> Callable[[Any], str]:
     """Return a reader of a word; case, hyphens and underscores do not matter."""
 
     def read(value: Any) -> str:
-        plain = {_plain(word): word for word in allowed}
-        if _plain(str(value)) not in plain:
+        by_plain = {plain(word): word for word in allowed}
+        if plain(str(value)) not in by_plain:
             raise ValueError(f"must be one of {', '.join(allowed)}, got {value!r}")
-        return plain[_plain(str(value))]
+        return by_plain[plain(str(value))]
 
     return read
 
@@ -158,5 +158,6 @@ def real(value: Any) -> float:
         raise ValueError(f"must be a number, got {value!r}") from None
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
+    """Return a name as it is compared: SASRec, sas-rec and sas_rec are one."""
     return word.lower().replace("-", "").replace("_", "")
