@@ -141,6 +141,9 @@ def test_bsarecs_oddity_is_said_and_its_settings_are_asked_for(tmp_path, caplog)
     torch.save(bsarec_state(), tmp_path / "file.pt")
     with pytest.raises(ConfigError, match=r"--heads .*--alpha .*--c "):
         models.load(tmp_path / "file.pt")
+    for wrong, said in (({"alpha": 7}, r"alpha must lie in 0\.\.1"), ({"c": 99}, r"c must be odd and lie in 1\.\.50")):
+        with pytest.raises(ConfigError, match=said):
+            models.load(tmp_path / "file.pt", **{"heads": 1, "alpha": 0, "c": 1} | wrong)
     assert models.load(tmp_path / "file.pt", heads=1, alpha=0, c=1).config.alpha == 0
     assert "not causal and its numbers depend on how far a batch is padded" in caplog.text
 

@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from models.bsarec import check_alpha_and_c
 from models.foreign.blocks import Attention, BSARecBlock, FeedForward, PostNormBlock, forbid, lower_triangle
 from models.foreign.format import Format, Weights, both, linear
 from models.foreign.model import ForeignConfig, ForeignEncoder
@@ -36,6 +37,10 @@ class ReChorusBSARecConfig(ForeignConfig):
     norm_eps: float = 1e-12
     alpha: float = 0.5
     c: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alpha_and_c(self.alpha, self.c, self.max_len)
 
 
 class _ReChorus(ForeignEncoder):

@@ -64,7 +64,7 @@ class Settings:
         path: Of the file, for messages.
         title: What the file is, for messages.
         given: Options, under our names.
-        sources: Configurations, those to ask first first.
+        sources: Configurations, in the order in which they are asked.
         fallback: Values for what no configuration says.
     """
 
