@@ -14,6 +14,17 @@ from models.layout import Layout
 from models.recommender import Trace
 
 
+def check_alpha_and_c(alpha: float, c: int, length: int) -> None:
+    """Raise ConfigError unless alpha is a share and c an odd number of modes of so many positions."""
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"alpha must lie in 0..1, got {alpha}")
+    if not isinstance(c, int) or not 1 <= c <= length or c % 2 == 0:
+        raise ConfigError(
+            f"c must be odd and lie in 1..{length} (the window's length), got {c}: "
+            "DC and (c - 1) / 2 pairs of modes are kept"
+        )
+
+
 @dataclass(frozen=True)
 class BSARecConfig(AttentionConfig):
     """Configuration of BSARec; the defaults of alpha and c are the published ones for LastFM."""
@@ -24,13 +35,7 @@ class BSARecConfig(AttentionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha must lie in 0..1, got {self.alpha}")
-        if not isinstance(self.c, int) or not 1 <= self.c <= self.max_len or self.c % 2 == 0:
-            raise ConfigError(
-                f"c must be odd and lie in 1..{self.max_len} (the window's length), got {self.c}: "
-                "DC and (c - 1) / 2 pairs of modes are kept"
-            )
+        check_alpha_and_c(self.alpha, self.c, self.max_len)
         if self.beta not in ("vector", "scalar"):
             raise ConfigError(f"beta must be vector or scalar, got {self.beta!r}")
 

@@ -2,12 +2,9 @@
 
 import io
 import logging
-import os
-import pickle
 import platform
 import sys
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,10 +16,13 @@ from torch import Tensor
 
 from models.datasets import Sequences
 from models.datasets import load as load_sequences
-from models.errors import CheckpointError, DataError, UserError
+from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.files import write_atomically
+from models.foreign.opening import open_foreign
+from models.foreign.settings import canonical, option
+from models.reading import read_tensors
 from models.recommender import Recommender
-from models.registry import MODELS, build, configure
+from models.registry import KNOWN, build, configure
 
 logger = logging.getLogger("models")
 
@@ -56,6 +56,12 @@ def describe_dataset(sequences: Sequences) -> dict[str, Any]:
         "num_items": sequences.num_items,
         "num_interactions": sequences.num_interactions,
     }
+
+
+def no_probe(max_len: int) -> Probe:
+    """Return the probe of a checkpoint whose data is not known."""
+    nobody = torch.zeros(0, dtype=torch.int64)
+    return Probe(torch.zeros(0, max_len, dtype=torch.int32), nobody, nobody > 0)
 
 
 def draw_probe(sequences: Sequences, max_len: int, padding: str = "zero") -> Probe:
@@ -92,7 +98,7 @@ def pack(
     dataset: dict[str, Any],
     training: dict[str, Any],
     metrics: dict[str, Any],
-    seed: int,
+    seed: int | None,
     probe: Probe,
 ) -> dict[str, Any]:
     """Return the content of a checkpoint: plain values and tensors on the CPU."""
@@ -130,25 +136,58 @@ def _canonical(value: Any) -> Any:
     return sys.intern(value) if isinstance(value, str) else value
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Recommender:
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    fallback: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Recommender:
     """Return the model of a checkpoint, ready for evaluation and analysis.
 
     The model's `checkpoint` holds everything else that the file says (dataset, training, metrics, seed, versions)
-    and its `probe` the probe sequences.
+    and its `probe` the probe sequences. Checkpoints of other people's code (models.foreign) have none, and say little
+    else.
 
-    Raises CheckpointError, each time with the reason, if the file is truncated, is not a checkpoint, holds code, was
-    written by a newer version, or lacks tensors or has them in other shapes; OSError if it cannot be read.
+    Args:
+        path: The file.
+        device: Where the model goes.
+        fallback: Settings for a file of other people's code that neither it nor a configuration beside it says.
+        **settings: The same, but before what a configuration says: model, heads, alpha, c and others (see
+            models.foreign.settings); those of a checkpoint of this toolkit cannot be changed.
+
+    Raises:
+        CheckpointError: With the reason, if the file is truncated, is not a checkpoint, holds code, was written by a
+            newer version, or lacks tensors or has them in other shapes.
+        ConfigError: If a file of other people's code needs settings that it does not hold; it says which.
+        OSError: If the file cannot be read.
     """
-    content = read(path)
+    content = read_tensors(path)
+    if not _is_own(content):
+        model = open_foreign(content, path, settings, fallback or {})
+        model.probe = no_probe(model.config.max_len)
+        return model.to(device).eval()
+    content = _checked(content, path)
     try:
-        config = configure(content["model"], **content["config"])
+        config = configure(content["model"], **content["config"], among=KNOWN)
     except (UserError, TypeError) as error:
         raise CheckpointError(f"{path}: its configuration does not describe a model: {error}") from error
+    _refuse_changes({"model": content["model"], **asdict(config)}, settings, path)
     model = build(config)
     _load_weights(model, content["state_dict"], path)
     model.checkpoint = {key: value for key, value in content.items() if key not in ("state_dict", "probe")}
     model.probe = _read_probe(content["probe"], config.num_items, config.max_len, path)
     return model.to(device).eval()
+
+
+def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path: str | Path) -> None:
+    """Raise ConfigError if settings differ from those that a checkpoint of this toolkit was trained with."""
+    for name, value in canonical(settings).items():
+        if config.get(name) != value:
+            held = f"has {name} {config[name]}" if name in config else f"has no {name}"
+            raise ConfigError(
+                f"{path}: {held} and says so itself; {option(name).rstrip('=')} is for files of other people's code"
+            )
 
 
 def load_runs(
@@ -165,17 +204,28 @@ def load_runs(
 def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
     """Return the dataset that a loaded model was trained on, or another one (a name or a file) that it can be given.
 
-    Raises DataError if that cannot be found, or has items that the model does not know.
+    Raises DataError if that cannot be found or is not known, or has items that the model does not know.
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
+    if not data and not trained_on["source"]:
+        raise DataError(
+            f"the checkpoint holds no sequences of users (it was trained on {trained_on['name']}); give --data "
+            "NAME_OR_FILE, with the item ids that it was trained with"
+        )
     sequences = load_sequences(data or trained_on["source"], data_dir)
     if sequences.num_items > model.config.num_items:
         raise DataError(
             f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
-    if sequences.fingerprint != trained_on["fingerprint"]:
+    if not trained_on["fingerprint"] and not data:
+        logger.warning("note: taking the users of %s, which a configuration names as its data", sequences.name)
+    elif not trained_on["fingerprint"]:
+        logger.warning(
+            "note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name
+        )
+    elif sequences.fingerprint != trained_on["fingerprint"]:
         logger.warning(
             "note: %s is not the data that the checkpoint was trained on (%s)", sequences.name, trained_on["name"]
         )
@@ -183,13 +233,20 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the checked content of a checkpoint file, never running code; raises as `load` does."""
+    """Return the checked content of a checkpoint of this toolkit, never running code; raises as `load` does."""
     content = read_tensors(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not _is_own(content):
         raise CheckpointError(
-            f"{path}: holds {_kind(content)}, not a checkpoint of this toolkit (no 'format': {FORMAT!r}); "
-            "write one with python -m models.train"
+            f"{path}: not a checkpoint of this toolkit (no 'format': {FORMAT!r}); write one with python -m models.train"
         )
+    return _checked(content, path)
+
+
+def _is_own(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("format"), str) and content["format"] == FORMAT
+
+
+def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     found = content.get("format_version")
     if not isinstance(found, int) or found > FORMAT_VERSION:
         raise CheckpointError(
@@ -199,30 +256,9 @@ def read(path: str | Path) -> dict[str, Any]:
     missing = [field for field in _FIELDS if field not in content]
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
-    if content["model"] not in MODELS:
-        raise CheckpointError(f"{path}: is of model {content['model']!r}; known are {', '.join(MODELS)}")
+    if content["model"] not in KNOWN:
+        raise CheckpointError(f"{path}: is of model {content['model']!r}; known are {', '.join(KNOWN)}")
     return content
-
-
-def read_tensors(path: str | Path) -> Any:
-    """Return what torch.save wrote, if it is tensors and plain values alone; see `load` for the errors."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if os.path.getsize(path) == 0:
-        raise CheckpointError(f"{path}: is empty")
-    if start[:2] == b"PK" and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: is truncated: it begins like a checkpoint but its end is missing")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "nsupported" in str(error) and start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-            reason = next(line for line in str(error).splitlines() if "nsupported" in line).strip()
-            raise CheckpointError(
-                f"{path}: holds a pickle that would run code when read; it was not executed ({reason})"
-            ) from error
-        raise CheckpointError(f"{path}: is not a checkpoint: it cannot be read as one that torch.save wrote") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: is not a checkpoint, or is damaged ({_first_line(error)})") from error
 
 
 def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str | Path) -> None:
@@ -251,14 +287,3 @@ def _read_probe(content: dict[str, Tensor], num_items: int, max_len: int, path: 
     if rows and not 0 <= int(probe.input_ids.min()) <= int(probe.input_ids.max()) <= num_items:
         raise CheckpointError(f"{path}: its probe has item ids outside 0..{num_items}")
     return probe
-
-
-def _kind(content: Any) -> str:
-    if isinstance(content, dict):
-        names = ", ".join(map(str, list(content)[:3]))
-        return f"a dictionary ({names}, ...)" if content else "an empty dictionary"
-    return f"a {type(content).__name__}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

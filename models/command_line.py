@@ -1,12 +1,13 @@
 """What every command line of the toolkit shares: how it starts, fails, prints JSON and picks a device."""
 
+import inspect
 import json
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,15 +17,92 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+_PANEL = "Files of other people's code"  # of the help
+_MODEL_OPTIONS: dict[str, Any] = {
+    "model": Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL, help="Which model, where keys do not tell: sasrec, duorec, fearec, bert4rec."
+        ),
+    ],
+    "heads": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, help="Attention heads.")],
+    "alpha": Annotated[float | None, typer.Option(rich_help_panel=_PANEL, help="BSARec's alpha.")],
+    "c": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, metavar="c", help="BSARec's c.")],
+    "further": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            rich_help_panel=_PANEL,
+            metavar="NAME=VALUE",
+            help="Any other setting of such a file: activation, norm, positions, attention, bands, max_len, ...; the "
+            "note about the file names those with a default. Repeatable.",
+        ),
+    ],
+}
+
+
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a typer function as the program: messages instead of tracebacks, and meaningful exit codes.
+
+    A parameter `settings` of the function becomes the options for files of other people's code, those that the
+    function does not have itself, and gets what was given of them as a dictionary.
 
     A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit
     code 130. Any other exception is a fault of the toolkit and keeps its traceback.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
+    app.command()(_with_model_options(main))
     run_app(app)
+
+
+def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of "NAME=VALUE" texts; numbers become numbers, other values stay text.
+
+    Raises ConfigError for a text without "=", or a name that is not known.
+    """
+    known = list(known)
+    settings: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ConfigError(f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
+        settings[name] = next((number for kind in (int, float) if (number := _parsed(kind, value)) is not None), value)
+    return settings
+
+
+def _parsed(kind: type[int] | type[float], text: str) -> int | float | None:
+    try:
+        return kind(text)
+    except ValueError:
+        return None
+
+
+def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(main)
+    if "settings" not in signature.parameters:
+        return main
+    added = {name: option for name, option in _MODEL_OPTIONS.items() if name not in signature.parameters}
+
+    def command(**arguments: Any) -> None:
+        from models.foreign.settings import NAMES  # only for commands that load models
+
+        settings = {name: arguments.pop(name) for name in added}
+        settings |= parse_assignments(settings.pop("further") or [], NAMES)
+        main(**arguments, settings={name: value for name, value in settings.items() if value is not None})
+
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name != "settings"
+    ]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in added.items()
+    ]
+    command.__name__, command.__doc__ = main.__name__, main.__doc__
+    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
+    return command
 
 
 def run_app(app: typer.Typer) -> NoReturn:

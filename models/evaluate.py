@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: `python -m models.evaluate ckpt.pt`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -15,7 +15,7 @@ from models.results import result_of
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote")],
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote, or other people's code")],
     data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
     negatives: Annotated[
@@ -34,6 +34,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
+    settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:
     """Print HR@k and NDCG@k, k = 5, 10, 20, and MRR of the held-out items among all items."""
     protocol = Protocol(mask_seen, negatives, negatives_seed)
@@ -41,7 +42,10 @@ def main(
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
     if result is not None and (data is not None or split != "test" or protocol != Protocol()):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
-    model = load(checkpoint, check_device(device))
+    model = load(checkpoint, check_device(device), **settings)
+    assert model.checkpoint is not None
+    if result is not None and "origin" in model.checkpoint["training"]:
+        raise ConfigError(f"--result is for models that are trained here; {checkpoint} comes from elsewhere")
     sequences = sequences_of(model, data, data_dir)
     ranks = rank_targets(model, sequences, split, protocol)
     metrics = summarise(ranks)

@@ -81,6 +81,7 @@ class Recommender(nn.Module):
     published_loss: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # those that make sense for the model
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
+    attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
     special_items: ClassVar[int] = 0  # rows of the item table behind the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:

@@ -1,5 +1,6 @@
 """The models by name, and their configuration from settings."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,11 @@ from models.duorec import DuoRec
 from models.errors import ConfigError
 from models.fearec import FEARec
 from models.fmlprec import FMLPRec
+from models.foreign.gsasrec import GSASRec
+from models.foreign.pmixer import PmixerSASRec
+from models.foreign.published import BidirectionalSASRec, OneBandFEARec
+from models.foreign.recbole import RecBoleBERT4Rec, RecBoleFMLPRec, RecBoleGRU4Rec, RecBoleSASRec
+from models.foreign.rechorus import ReChorusBSARec, ReChorusSASRec
 from models.gru4rec import GRU4Rec
 from models.recommender import Recommender, RecommenderConfig
 from models.sasrec import SASRec
@@ -17,24 +23,42 @@ from models.sasrec import SASRec
 MODELS: dict[str, type[Recommender]] = {
     model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)
 }
+# Architectures of other people that are not ours: they are opened and measured, not trained.
+FOREIGN: dict[str, type[Recommender]] = {
+    model.name: model
+    for model in (
+        *(BidirectionalSASRec, OneBandFEARec),
+        *(ReChorusSASRec, ReChorusBSARec),
+        *(RecBoleSASRec, RecBoleBERT4Rec, RecBoleGRU4Rec, RecBoleFMLPRec),
+        *(PmixerSASRec, GSASRec),
+    )
+}
+KNOWN = MODELS | FOREIGN
 SIZES = ("num_items", "num_users")  # fields of a configuration that the data decides
 
 
-def model_type(name: str) -> type[Recommender]:
+def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> type[Recommender]:
     """Return the class of the model of this name; raises ConfigError for an unknown one."""
     try:
-        return MODELS[name]
+        return among[name]
     except KeyError:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}") from None
+        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(among)}") from None
 
 
-def configure(name: str, num_items: int, num_users: int | None = None, **settings: Any) -> RecommenderConfig:
+def configure(
+    name: str,
+    num_items: int,
+    num_users: int | None = None,
+    among: Mapping[str, type[Recommender]] = MODELS,
+    **settings: Any,
+) -> RecommenderConfig:
     """Return the validated configuration of a model; settings that are None keep the model's default.
 
-    num_users: of the training data; only a model that learns something of each user (Caser) takes it.
+    num_users: of the training data; only a model that learns something of each user (Caser) takes it. among: the
+    models to choose from, KNOWN for those of other people as well.
     Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
     """
-    config_type = model_type(name).config_type
+    config_type = model_type(name, among).config_type
     known = [field.name for field in fields(config_type) if field.name not in SIZES]
     chosen = {key: value for key, value in settings.items() if value is not None}
     unknown = [key for key in chosen if key not in known]
@@ -47,5 +71,5 @@ def configure(name: str, num_items: int, num_users: int | None = None, **setting
 
 def build(config: RecommenderConfig) -> Recommender:
     """Return the model that a configuration is for; its weights are not initialised yet."""
-    model: Any = next(model for model in MODELS.values() if model.config_type is type(config))
+    model: Any = next(model for model in KNOWN.values() if model.config_type is type(config))
     return model(config)

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from models.command_line import check_device, inform, run
+from models.command_line import check_device, inform, parse_assignments, run
 from models.datasets import Sequences, load
-from models.errors import ConfigError
 from models.registry import MODELS, SIZES, configure, model_type
 from models.training import Run, Trainer, TrainingConfig
 
@@ -83,21 +82,8 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
 
     Raises ConfigError for a text without "=", or a name that the configuration of the model does not have.
     """
-    known = [name for name in (field.name for field in fields(model_type(model).config_type)) if name not in SIZES]
-    settings: dict[str, Any] = {}
-    for text in given:
-        name, separator, value = text.partition("=")
-        if not separator or name not in known:
-            raise ConfigError(f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
-        settings[name] = next((number for kind in (int, float) if (number := _parsed(kind, value)) is not None), value)
-    return settings
-
-
-def _parsed(kind: type[int] | type[float], text: str) -> int | float | None:
-    try:
-        return kind(text)
-    except ValueError:
-        return None
+    names = (field.name for field in fields(model_type(model).config_type))
+    return parse_assignments(given, [name for name in names if name not in SIZES])
 
 
 def main(

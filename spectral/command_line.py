@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 
 FORMATS = "png,pdf,csv"
 
-CheckpointArgument = Annotated[Path, typer.Argument(help="Checkpoint that models.train wrote.", metavar="CHECKPOINT")]
+CheckpointArgument = Annotated[
+    Path, typer.Argument(help="Checkpoint that models.train wrote, or other people's code.", metavar="CHECKPOINT")
+]
+ModelSettings = dict[str, Any]  # becomes the options for files of other people's code (models.command_line.run)
+NO_SETTINGS: ModelSettings = {}
 DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="Dataset to take the users from, by name or file [default: the users kept in the checkpoint].",
+        help="Dataset to take the users from, by name or file (default: the users kept in the checkpoint).",
     ),
 ]
 SplitOption = Annotated[
@@ -43,7 +47,7 @@ LengthOption = Annotated[
 ]
 FormatOption = Annotated[str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")]
 OutOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where to write [default: beside the checkpoint].")
+    Path | None, typer.Option(metavar="FOLDER", help="Where to write (default: beside the checkpoint).")
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Users at a time; changes memory and speed only.")]
@@ -52,7 +56,14 @@ DataDirOption = Annotated[
     typer.Option(metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-COption = Annotated[int, typer.Option(metavar="c", help="Modes that count as low frequency; odd.")]
+COption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="c",
+        help="Modes that count as low frequency; odd (default: 3; of theorem1: 1). Also BSARec's c, for a file of "
+        "other people's code that does not say it itself.",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +134,18 @@ class Subject:
         device: str = "cpu",
         batch_size: int = BATCH_SIZE,
         data_dir: Path | None = None,
+        settings: Mapping[str, Any] = NO_SETTINGS,
+        c: int | None = None,
     ) -> "Subject":
         """Load a checkpoint, and its own probe users or those of a dataset.
+
+        settings: for a file of other people's code. c: of the measure, and of such a file that does not say its own.
 
         Raises CheckpointError, DataError or ConfigError for what cannot be used.
         """
         held_out(split)
-        model = models.load(checkpoint, check_device(device))
-        if data is None and split == "test":
+        model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
+        if data is None and split == "test" and len(model.probe.input_ids):
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
         else:
             sequences = sequences_of(model, data, data_dir)
@@ -160,6 +175,11 @@ class Subject:
     def full_windows(self, length: int | None = None) -> Tensor:
         """Return windows without padding, or with exactly `length` real items, as `of_length` does."""
         found = full_windows(self.windows) if length is None else of_length(self.windows, length)
+        if self.model.attends_padding and length is not None and length < self.windows.shape[1]:
+            inform(
+                f"note: attention of {self.model.title} also looks at padding, so on {length} items its rows need not "
+                "sum to 1"
+            )
         return found[: self.max_users]
 
     def users(self, length: int | None = None, at_least: int = 1) -> Tensor:

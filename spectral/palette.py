@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from models.registry import MODELS
+from models.registry import KNOWN
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; the yellow is darkened to show on white.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
@@ -19,7 +19,7 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "gru4rec": {"color": "#000000", "marker": "X", "linestyle": ":"},
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
 }
-MODEL_NAMES = {name: model.title for name, model in MODELS.items()}
+MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # of layers or matrices; with more, only some are named

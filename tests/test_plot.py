@@ -80,7 +80,7 @@ def test_importing_the_package_does_not_import_what_takes_long():
 
 def test_every_model_has_colour_marker_and_line_of_its_own():
     assert MODELS == ["sasrec", "bsarec", "fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"]
-    assert set(palette.MODEL_NAMES) == set(MODELS)
+    assert set(palette.MODEL_STYLES) == set(MODELS) <= set(palette.MODEL_NAMES)
     for one, other in combinations(palette.MODEL_STYLES.values(), 2):
         assert one["marker"] != other["marker"]  # which is what grey leaves
         distance = np.abs(np.subtract(to_rgb(one["color"]), to_rgb(other["color"]))).sum()

@@ -26,6 +26,7 @@ def main(
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Measure mean cosine similarities after each layer: 1 means smoothed into one direction.
 
@@ -43,6 +44,7 @@ def main(
         device=device,
         batch_size=batch_size,
         data_dir=data_dir,
+        settings=settings,
     )
     windows = subject.users(length, at_least=2)
     subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")

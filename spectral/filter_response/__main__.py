@@ -23,13 +23,14 @@ def main(
         bool,
         typer.Option("--padding", help="Show beside it the whole window of all users, padding included."),
     ] = False,
-    c: options.COption = DEFAULT_C,
+    c: options.COption = None,
     out: options.OutOption = None,
     format: options.FormatOption = FORMATS,
     json: options.JsonOption = False,
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Measure how much of each frequency the attention of every layer and head lets through.
 
@@ -46,7 +47,10 @@ def main(
         device=device,
         batch_size=batch_size,
         data_dir=data_dir,
+        settings=settings,
+        c=c,
     )
+    c = DEFAULT_C if c is None else c
     subject.check_attention()
     positions = subject.model.config.max_len if length is None else length
     check_modes(c, positions)

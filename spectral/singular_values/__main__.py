@@ -25,6 +25,7 @@ def main(
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Measure in how many directions the users lie after each layer.
 
@@ -41,6 +42,7 @@ def main(
         device=device,
         batch_size=batch_size,
         data_dir=data_dir,
+        settings=settings,
     )
     windows = subject.users(length)
     subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")

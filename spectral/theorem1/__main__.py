@@ -28,7 +28,7 @@ def main(
     split: options.SplitOption = "test",
     max_users: Annotated[int, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")] = 1,
     length: options.LengthOption = None,
-    c: options.COption = DEFAULT_C,
+    c: options.COption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random attention and of x.")] = 0,
     out: options.OutOption = None,
     format: options.FormatOption = FORMATS,
@@ -36,6 +36,7 @@ def main(
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Check numerically that repeated attention is a low-pass filter, at which rate, and when it is not.
 
@@ -53,7 +54,10 @@ def main(
         device=device,
         batch_size=batch_size,
         data_dir=data_dir,
+        settings=settings,
+        c=c,
     )
+    c = DEFAULT_C if c is None else c
     subject.check_attention()
     windows = subject.full_windows(length)
     _check_positions(subject, length, c)

@@ -1,0 +1,67 @@
+"""Turn a checkpoint of other people's code into one of this toolkit: `python -m models.convert THEIR.pt ours.pt`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.checkpoint import describe_dataset, draw_probe, load, pack, save, sequences_of
+from models.command_line import inform, run
+from models.errors import ConfigError
+
+
+def convert(
+    source: str | Path, out: str | Path, data: str | None = None, data_dir: str | Path | None = None, **settings: Any
+) -> None:
+    """Write a checkpoint that explains itself, with the numbers of the one at `source`.
+
+    Args:
+        source: A file that `models.load` opens.
+        out: The checkpoint to write.
+        data: A dataset (name or file) with the item ids of the model; probe sequences are drawn from it.
+        data_dir: Folder that may hold the datasets' files.
+        **settings: What the file does not hold, as `models.load` takes it.
+
+    Raises:
+        UserError: For a file, settings or data that cannot be used.
+        OSError: If a file cannot be read or written.
+    """
+    model = load(source, **settings)
+    assert model.checkpoint is not None
+    known = model.checkpoint
+    dataset, probe = known["dataset"], model.probe
+    if data is not None or (not len(probe.input_ids) and dataset["source"]):
+        sequences = sequences_of(model, data, data_dir)
+        dataset, probe = describe_dataset(sequences), draw_probe(sequences, model.config.max_len, model.config.padding)
+    content = pack(
+        model,
+        dataset=dataset,
+        training=known["training"],
+        metrics=known["metrics"],
+        seed=known.get("seed"),
+        probe=probe,
+    )
+    save(content, out)
+
+
+def main(
+    source: Annotated[Path, typer.Argument(metavar="THEIR.pt", help="checkpoint of other people's code")],
+    out: Annotated[Path, typer.Argument(metavar="OURS.pt", help="checkpoint to write")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="name of a dataset, or a file, with the model's item ids; its users are kept in it"),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
+) -> None:
+    """Write a checkpoint that every command opens without options, with the same numbers."""
+    if out.exists() and out.samefile(source):
+        raise ConfigError(f"{out} is the file to convert; choose another name")
+    convert(source, out, data, data_dir, **settings)
+    model = load(out)
+    probes = len(model.probe.input_ids)
+    inform(f"{out}: {model.title}, {probes} sequences{'' if probes else '; the measures need --data NAME_OR_FILE'}")
+
+
+if __name__ == "__main__":
+    run(main)
