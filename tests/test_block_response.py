@@ -136,7 +136,7 @@ def test_the_table_has_a_row_per_layer_and_frequency():
 
 def test_caser_is_not_a_stack_of_layers():
     caser = MODELS["caser"](MODELS["caser"].config_type(num_items=49, max_len=6, hidden_size=4, num_users=3))
-    with pytest.raises(ConfigError, match="Caser is not a stack of layers"):
+    with pytest.raises(ConfigError, match="Caser does not offer its layers"):
         block_response(caser, [windows(2, 6)])
 
 

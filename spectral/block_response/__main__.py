@@ -22,13 +22,14 @@ def main(
     max_users: options.MaxUsersOption = MAX_USERS,
     length: options.LengthOption = None,
     probes: Annotated[int, typer.Option(min=1, help="Random outputs traced back to the input, per user.")] = PROBES,
-    c: options.COption = DEFAULT_C,
+    c: options.COption = None,
     out: options.OutOption = None,
     format: options.FormatOption = FORMATS,
     json: options.JsonOption = False,
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Measure how much of each frequency whole layers let through: attention, residuals, norms and feed-forward.
 
@@ -46,7 +47,10 @@ def main(
         device=device,
         batch_size=batch_size,
         data_dir=data_dir,
+        settings=settings,
+        c=c,
     )
+    c = DEFAULT_C if c is None else c
     check_modes(c, subject.model.config.max_len if length is None else length)
     windows = subject.full_windows(length)
     kind = "users with full windows" if length is None else f"users with exactly {length} items"

@@ -11,6 +11,7 @@ def main(
     out: options.OutOption = None,
     format: options.FormatOption = FORMATS,
     json: options.JsonOption = False,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Show the filters that FMLP-Rec and BSARec's frequency branch have learned.
 
@@ -21,7 +22,7 @@ def main(
     from spectral import plot
 
     output = Output.prepare("learned_filters", checkpoint, out, format)
-    model = models.load(checkpoint)
+    model = models.load(checkpoint, **settings)
     filters = learned_filters(model)
     inform(f"{model.name}: filters of {len(filters.layers)} layers")
     if json:
