@@ -158,7 +158,9 @@ class Recommender(nn.Module):
         Differentiable, so that one can ask how a layer answers to another input. Raises ConfigError if the model is
         not a stack of layers from positions to positions.
         """
-        raise ConfigError(f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured")
+        raise ConfigError(
+            f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
+        )
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, with its graph."""

@@ -84,8 +84,9 @@ def check_formats(formats: Iterable[str]) -> None:
 def _render(figure: Figure | SubFigure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+    smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
     with style():
-        figure.get_figure(root=True).savefig(buffer, format=kind, metadata=metadata)
+        figure.get_figure(root=True).savefig(buffer, format=kind, metadata=metadata, **smaller)
     return buffer.getvalue()
 
 

@@ -14,20 +14,28 @@ from spectral.singular_values import SingularValues
 
 
 @styled()
-def singular_values(spectra: Mapping[Any, SingularValues], *, ax: Axes | None = None, normalised: bool = True) -> Axes:
+def singular_values(
+    spectra: Mapping[Any, SingularValues],
+    *,
+    ax: Axes | None = None,
+    normalised: bool = True,
+    effective_rank: bool = False,
+) -> Axes:
     """Draw singular value spectra on a logarithmic axis, a line per model (a name) or layer (a number).
 
-    `normalised` divides each by its largest value, which is needed to compare different numbers of users.
+    `normalised` divides each by its largest value, which is needed to compare different numbers of users;
+    `effective_rank` adds that to the names.
     """
     assert ax is not None
     styles = styles_of(spectra)
     for name, spectrum in spectra.items():
         values = spectrum.normalised if normalised else spectrum.values
         index = np.arange(1, len(values) + 1)
+        rank = f" ({spectrum.effective_rank:.1f})" if effective_rank else ""
         ax.plot(
             index,
             drawable(values),
-            **styles[name],
+            **styles[name] | {"label": f"{styles[name]['label']}{rank}"},
             markevery=marked(len(values), len(spectra), name, spectra),
         )
     ax.set_yscale("log")
