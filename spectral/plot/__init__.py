@@ -6,9 +6,10 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 """
 
 from spectral.plot.decay import theorem1
-from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, panels, save, style
+from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, grid, panels, save, style
 from spectral.plot.frequency import LOWEST_DB, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
+from spectral.plot.sensitivity import sensitivities, sensitivity
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -17,9 +18,12 @@ __all__ = [
     "check_formats",
     "cosine_similarity",
     "frequency_response",
+    "grid",
     "panels",
     "ring_graph",
     "save",
+    "sensitivities",
+    "sensitivity",
     "similarities_of",
     "singular_values",
     "style",
