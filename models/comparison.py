@@ -127,7 +127,7 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
         }
         for name, runs in systems.items()
     ]
-    return Comparison(_dataset(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
+    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -189,7 +189,8 @@ def settings_of(result: Result) -> dict[str, Any]:
     return training | result.config
 
 
-def _dataset(systems: dict[str, list[Result]]) -> str:
+def dataset_of(systems: dict[str, list[Result]]) -> str:
+    """Return the name of the data that all runs are of; raises DataError if some are of other data."""
     runs = [run for group in systems.values() for run in group]
     for run in runs:
         if run.dataset["fingerprint"] != runs[0].dataset["fingerprint"]:

@@ -129,7 +129,8 @@ def read_sensitivity(
         raise ConfigError(f"{model} has no setting {setting!r}; it has {', '.join(own[0].config)}")
     best = own[0].config[setting]
     if values is None:
-        systems = sorted({path.name.rpartition("-seed")[0] for path in folder.glob(f"{model}-{setting}[0-9]*.json")})
+        there = sorted({path.name.rpartition("-seed")[0] for path in folder.glob(f"{model}-{setting}[0-9]*.json")})
+        systems = there or [f"{model}-{setting}*"]
     else:
         systems = [system for value, system in grid.systems(setting, values, best, model).items() if value != best]
     return sensitivity([*own, *results_of(systems)], setting, best, results_of(baselines))
