@@ -211,7 +211,7 @@ rule all:
     input:
         of_configured(
             *CHECKPOINTS,
-            *pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+            *pictures("fig1", "fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
             f"{FIGURES}/theorem1_decay.csv",
         ),
 
@@ -244,6 +244,16 @@ rule fig2_filter:
         parameters=figure_parameters,
     shell:
         PAPERMILL
+
+
+use rule fig2_filter as fig1_signals with:
+    input:
+        CHECKPOINTS,
+        f"{NOTEBOOKS}/fig1_signals.ipynb",
+    output:
+        pictures("fig1"),
+    log:
+        f"{RUNS}/notebooks/fig1_signals.ipynb",
 
 
 use rule fig2_filter as fig3_oversmoothing with:

@@ -16,6 +16,7 @@ from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
 from spectral.filter_response import FilterResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
+from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.theorem1 import Theorem1, decay, theorem1
 
@@ -35,19 +36,23 @@ __all__ = [
     "SingularValues",
     "SingularValuesMetric",
     "Theorem1",
+    "UserSignal",
     "WithinSequenceSimilarityMetric",
     "capture",
     "cosine_similarity",
     "decay",
+    "extreme_signals",
     "fourier_basis",
     "frequency_response",
     "full_windows",
     "low_frequency",
+    "low_frequency_share",
     "of_length",
     "plot",
     "singular_values",
     "split",
     "theorem1",
+    "user_signal",
     "within_sequence_similarity",
 ]
 

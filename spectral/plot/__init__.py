@@ -10,6 +10,7 @@ from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, grid, pan
 from spectral.plot.frequency import LOWEST_DB, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
 from spectral.plot.sensitivity import sensitivities, sensitivity
+from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -19,13 +20,17 @@ __all__ = [
     "cosine_similarity",
     "frequency_response",
     "grid",
+    "item_attributes",
     "panels",
     "ring_graph",
     "save",
     "sensitivities",
     "sensitivity",
+    "signals",
     "similarities_of",
     "singular_values",
     "style",
     "theorem1",
+    "user_signal",
+    "user_spectrum",
 ]
