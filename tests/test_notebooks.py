@@ -48,7 +48,9 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert arguments <= parameters <= arguments | settings
     elif path.stem == "table_datasets":  # looks at no run
         assert {"dataset", "datasets", "figures"} <= parameters
-    elif path.stem.startswith("table_"):
+    elif path.stem.startswith(("fig8", "fig9")):
+        assert {"datasets", "models", "seeds", "profile", "figures"} <= parameters
+    elif path.stem.startswith(("table_", "fig5", "fig6")):  # made of results
         assert {"dataset", "models", "seeds", "profile", "figures"} <= parameters
     else:
         assert {"dataset", "models", "seed", "profile", "runs", "figures"} <= parameters

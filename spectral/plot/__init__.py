@@ -9,10 +9,11 @@ from spectral.plot.decay import theorem1
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, grid, panels, save, style
 from spectral.plot.frequency import LOWEST_DB, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
-from spectral.plot.sensitivity import sensitivities, sensitivity
+from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
 from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
 
 __all__ = [
+    "BANDS",
     "COLUMN_WIDTH",
     "FORMATS",
     "LOWEST_DB",

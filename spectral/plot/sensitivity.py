@@ -67,13 +67,13 @@ def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
 
 
 def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH) -> Figure:
-    """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend below; width in inches.
+    """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend; at most `width` inches.
 
     Datasets differ in scale, so every panel has its own. Raises ValueError if there is no dataset.
     """
     if not curves:
         raise ValueError("expected the curve of at least one dataset, got none")
-    figure, rows = grid([1.5] * len(METRICS), len(curves), width / len(curves))
+    figure, rows = grid([1.5] * len(METRICS), len(curves), min(width / len(curves), COLUMN_WIDTH))
     entries: dict[str, Any] = {}
     with style():
         for metric, axes in zip(METRICS, rows, strict=True):

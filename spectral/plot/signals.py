@@ -58,7 +58,7 @@ def user_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
     ax.axhline(1 / length, color="0.4", linestyle=":", linewidth=1.0, label="white noise")
     ax.set_yscale("log")
     angular_axis(ax)
-    ax.set_ylabel("energy of a mode / all")
+    ax.set_ylabel("share of energy")
     ax.legend()
     return ax
 
@@ -72,14 +72,16 @@ def item_attributes(items: Any, attributes: ItemAttributes, *, ax: Axes | None =
     common = sorted(counts, key=lambda attribute: (-counts[attribute], attribute))[:MOST_ATTRIBUTES]
     cells = np.array([[attribute in found for found in of_items] for attribute in common], dtype=float)
     if len(common):
-        ax.pcolormesh(cells, cmap="Greys", vmin=0, vmax=1.4, edgecolors="white", linewidth=0.4)
+        edges = np.arange(len(of_items) + 1) - 0.5
+        ax.pcolormesh(
+            edges, np.arange(len(common) + 1), cells, cmap="Greys", vmin=0, vmax=1.4, edgecolors="white", linewidth=0.4
+        )
     names = [attributes.names[number - 1] if attributes.names else f"attribute {number}" for number in common]
     ax.set_yticks(np.arange(len(common)) + 0.5, names)
     ax.invert_yaxis()
     ax.grid(False)
     ax.tick_params(axis="y", length=0)
     _position_axis(ax, len(of_items))
-    ax.set_xlim(0, len(of_items))
     return ax
 
 
@@ -103,6 +105,7 @@ def signals(
             user_signal(signal, ax=axes[0])
             if attributes is not None:
                 item_attributes(signal.items, attributes, ax=axes[1])
+                axes[0].set_xlabel("")
             user_spectrum(signal, ax=axes[-1])
             axes[0].set_title(f"user {signal.user}: {signal.low_share:.0%} of the energy is low", pad=14)
         limits = [ax.get_ylim() for ax in rows[-1]]
