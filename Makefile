@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures tables paper test lab
+.PHONY: help setup figures tables sensitivity paper test lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ figures: $(STAMP) ## train SASRec and BSARec on MovieLens-100K and draw figures/
 
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- tables
+
+sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity
 
 paper: ## the same with the published settings: make paper DATASET=lastfm (hours)
 	@$(MAKE) --no-print-directory figures PROFILE=paper

@@ -65,7 +65,8 @@ def settings_of(given):
     for key in given:
         chosen(key, known, "config key")
     update_config(settings, given)
-    settings |= {key: typed(value) for key, value in settings.items() if key.endswith(("training", "_settings", "sensitivity"))}
+    numeric = ("training", "_settings", "sensitivity")
+    settings |= {key: typed(value) for key, value in settings.items() if key.endswith(numeric)}
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in settings["models"]:
@@ -165,7 +166,7 @@ def varied_results(setting, folder):
     """Return the results of a sensitivity figure of one dataset: of each value of the setting, and of the baselines."""
     own = settings_for(grid.MODEL, folder).get(setting)
     if own is None:
-        raise WorkflowError(f"the profile says nothing of {grid.MODEL}'s {setting} on {folder}: add it to model_settings")
+        raise WorkflowError(f"model_settings of the profile lack {grid.MODEL}'s {setting}, on {folder}: add it")
     systems = grid.systems(setting, SETTINGS["sensitivity"][setting], own).values()
     systems = [*systems, *SETTINGS["sensitivity"]["baselines"]]
     return expand(RESULT, system=systems, seed=SENSITIVITY_SEEDS, dataset=folder)
@@ -210,7 +211,7 @@ rule all:
     input:
         of_configured(
             *CHECKPOINTS,
-            *pictures("fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+            *pictures("fig1", "fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
             f"{FIGURES}/theorem1_decay.csv",
         ),
 
@@ -243,6 +244,16 @@ rule fig2_filter:
         parameters=figure_parameters,
     shell:
         PAPERMILL
+
+
+use rule fig2_filter as fig1_signals with:
+    input:
+        CHECKPOINTS,
+        f"{NOTEBOOKS}/fig1_signals.ipynb",
+    output:
+        pictures("fig1"),
+    log:
+        f"{RUNS}/notebooks/fig1_signals.ipynb",
 
 
 use rule fig2_filter as fig3_oversmoothing with:

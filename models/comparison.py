@@ -105,7 +105,7 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
     Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for a reference
     that is unknown, or fits several systems.
     """
-    systems = _systems(list(results))
+    systems = systems_of(list(results))
     if reference is None:
         reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
     else:
@@ -127,7 +127,7 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
         }
         for name, runs in systems.items()
     ]
-    return Comparison(_dataset(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
+    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -142,17 +142,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def _systems(results: list[Result]) -> dict[str, list[Result]]:
+def systems_of(results: list[Result]) -> dict[str, list[Result]]:
     """Group results of the same settings, named by their model and what sets them apart from others of it."""
     if not results:
         raise DataError("no results to compare")
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.model, *sorted(_settings(result).items())), []).append(result)
+        groups.setdefault((result.model, *sorted(settings_of(result).items())), []).append(result)
     systems = {}
     for runs in groups.values():
-        same_model = [_settings(group[0]) for group in groups.values() if group[0].model == runs[0].model]
-        own = _settings(runs[0])
+        same_model = [settings_of(group[0]) for group in groups.values() if group[0].model == runs[0].model]
+        own = settings_of(runs[0])
         differing = [key for key in own if any(other.get(key) != own[key] for other in same_model)]
         name = MODELS[runs[0].model].title
         if differing:
@@ -183,13 +183,14 @@ def _named(reference: str, systems: dict[str, list[Result]]) -> str:
     return fitting[0]
 
 
-def _settings(result: Result) -> dict[str, Any]:
+def settings_of(result: Result) -> dict[str, Any]:
     """Return what sets a system apart: all settings but the seed, and those that only bound the training's length."""
     training = {key: value for key, value in result.training.items() if key not in ("seed", "epochs", "patience")}
     return training | result.config
 
 
-def _dataset(systems: dict[str, list[Result]]) -> str:
+def dataset_of(systems: dict[str, list[Result]]) -> str:
+    """Return the name of the data that all runs are of; raises DataError if some are of other data."""
     runs = [run for group in systems.values() for run in group]
     for run in runs:
         if run.dataset["fingerprint"] != runs[0].dataset["fingerprint"]:

@@ -202,10 +202,12 @@ def collect(paths: Iterable[str | Path]) -> list[Result]:
     return list(found.values())
 
 
-def of_systems(folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, profile: str) -> list[Result]:
+def of_systems(
+    folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, profile: str, target: str = "tables"
+) -> list[Result]:
     """Return the results <folder>/<system>-seed<seed>.json that the workflow made, all there are where seeds is None.
 
-    Raises CheckpointError saying how to make those that are missing.
+    Raises CheckpointError saying how to make those that are missing, with which target of make.
     """
     found = []
     for system in systems:
@@ -215,8 +217,8 @@ def of_systems(folder: str | Path, systems: Iterable[str], seeds: Iterable[int] 
             paths = [Path(folder, f"{system}-seed{seed}.json") for seed in seeds]
         if not paths or not all(path.exists() for path in paths):
             raise CheckpointError(
-                f"{folder} lacks results of {system}; make them with: make figures PROFILE={profile}, then make tables "
-                f"PROFILE={profile} DATASET={Path(folder).parent.name}"
+                f"{folder} lacks results of {system}; make them with: make {target} PROFILE={profile} "
+                f"DATASET={Path(folder).parent.name}"
             )
         found += [read(path) for path in paths]
     return found

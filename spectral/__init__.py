@@ -18,6 +18,7 @@ from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, withi
 from spectral.filter_response import FilterResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
+from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.theorem1 import Theorem1, decay, theorem1
 
@@ -39,21 +40,25 @@ __all__ = [
     "SingularValues",
     "SingularValuesMetric",
     "Theorem1",
+    "UserSignal",
     "WithinSequenceSimilarityMetric",
     "block_response",
     "capture",
     "cosine_similarity",
     "decay",
+    "extreme_signals",
     "fourier_basis",
     "frequency_response",
     "full_windows",
     "learned_filters",
     "low_frequency",
+    "low_frequency_share",
     "of_length",
     "plot",
     "singular_values",
     "split",
     "theorem1",
+    "user_signal",
     "within_sequence_similarity",
 ]
 

@@ -20,7 +20,7 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
 }
 MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
-_DASHES = ("-", "--", "-.", ":")
+LINE_STYLES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # of layers or matrices; with more, only some are named
 
@@ -51,7 +51,7 @@ def layer_styles(layers: Iterable[int]) -> dict[int, dict[str, Any]]:
     return {
         layer: {
             "color": tuple(colors[index]),
-            "linestyle": _DASHES[index % len(_DASHES)],
+            "linestyle": LINE_STYLES[index % len(LINE_STYLES)],
             "marker": _MARKERS[index % len(_MARKERS)],
             "label": f"layer {layer}" if index in named else f"_layer {layer}",
         }

@@ -13,9 +13,19 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from test_sensitivity import curve
 
 from models.errors import ConfigError
-from spectral import LayerSimilarity, LayerSpectra, frequency_response, palette, plot, singular_values, theorem1
+from spectral import (
+    LayerSimilarity,
+    LayerSpectra,
+    frequency_response,
+    palette,
+    plot,
+    singular_values,
+    theorem1,
+    user_signal,
+)
 from spectral.theorem1 import Attention, random_attentions
 
 MODELS = list(palette.MODEL_STYLES)
@@ -41,6 +51,9 @@ FIGURES = {
     "singular_values": lambda **options: plot.singular_values(spectra(["sasrec"]), **options),
     "cosine_similarity": lambda **options: plot.cosine_similarity({"sasrec": similarity()}, **options),
     "similarities_of": lambda **options: plot.similarities_of("sasrec", similarity(), **options),
+    "sensitivity": lambda **options: plot.sensitivity(curve(), **options),
+    "user_signal": lambda **options: plot.user_signal(user_signal(np.eye(6)), **options),
+    "user_spectrum": lambda **options: plot.user_spectrum(user_signal(np.eye(6)), **options),
     "theorem1": lambda **options: plot.theorem1(theorem1(random_attentions([5])[:1]), **options),
 }
 each_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,15 +11,21 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import papermill
 import pytest
+import torch
 import yaml
 
+from models.checkpoint import load, sequences_of
 from models.registry import configure
 
 ROOT = Path(__file__).parent.parent
 FIGURES = [
-    f"{name}.{kind}" for name in ("fig2a", "fig2b", "fig3a", "fig3b", "theorem1") for kind in ("png", "pdf", "csv")
+    f"{name}.{kind}"
+    for name in ("fig1", "fig2a", "fig2b", "fig3a", "fig3b", "theorem1")
+    for kind in ("png", "pdf", "csv")
 ]
 
 pytestmark = pytest.mark.timeout(600)  # several notebooks, each with a kernel to start
@@ -66,6 +73,7 @@ def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(f
     assert {path.name for path in (finished / "figures/synthetic").iterdir()} >= set(FIGURES)
     executed = sorted((runs / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in executed] == [
+        "fig1_signals",
         "fig2_filter",
         "fig3_oversmoothing",
         "theorem1",
@@ -160,6 +168,10 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
         ("epochs=3", "unknown config key 'epochs'"),
         ("dataset=lastfn", "unknown dataset for profile quick 'lastfn': expected one of beauty, lastfm"),
         ("models=bsarec", "models must be a list: --config 'models=[bsarec]'"),
+        ("sensitivity={alpha: 3}", "sensitivity needs a list of numbers: --config 'sensitivity={alpha: [1, 3]}'"),
+        ("sensitivity={beta: [1]}", "unknown key of sensitivity 'beta': expected one of alpha, baselines, c, datasets"),
+        ("sensitivity={baselines: [gpt]}", "unknown baseline of sensitivity 'gpt'"),
+        ("sensitivity={datasets: [beaty]}", "unknown dataset of sensitivity for profile quick 'beaty'"),
         ("models=[bsarek]", "unknown model 'bsarek': expected one of bert4rec, bsarec"),
     ],
 )
@@ -209,3 +221,78 @@ def test_the_table_of_datasets_is_made(tmp_path: Path):
     lines = (tmp_path / "x/table_datasets.md").read_text().splitlines()
     assert len(lines) == 4 and "| 30 |" in lines[2]
     assert len((tmp_path / "x/table_datasets.csv").read_text().splitlines()) == 3
+
+
+def test_figure_1_is_that_of_the_checkpoint(finished: Path):
+    table = pd.read_csv(finished / "figures/synthetic/fig1.csv")
+    content = torch.load(finished / "runs/smoke/synthetic/sasrec-seed42.pt", weights_only=True)
+    embeddings = content["state_dict"]["items.weight"].double().numpy()
+    sequences = sequences_of(load(finished / "runs/smoke/synthetic/sasrec-seed42.pt"))
+    inputs = sequences.windows("test", 12).inputs
+    full = inputs[(inputs > 0).all(1)]
+    spectra = np.abs(np.fft.fft(embeddings[full], axis=1)) ** 2  # all N modes, and c = 3 of them low: 0, 1 and N - 1
+    shares = spectra[:, [0, 1, -1]].sum((1, 2)) / spectra.sum((1, 2))
+    assert table.low_share.drop_duplicates().tolist() == pytest.approx([shares.max(), shares.min()])
+    most = table[table.user == table.user[0]]
+    assert most[most.part == "signal"].item.tolist() == full[shares.argmax()].tolist()
+    energy = spectra[shares.argmax()].sum(1)
+    folded = [energy[0], *(energy[1:6] + energy[:6:-1]), energy[6]]
+    assert most[most.part == "energy"].value.to_numpy() == pytest.approx(np.array(folded) / energy.sum())
+
+
+def test_a_figure_named_by_its_file_is_made_with_all_it_needs_and_is_that_of_the_checkpoints(tmp_path: Path):
+    dataset = "synthetic:users=60,items=40"
+    folder = tmp_path / "figures" / dataset.replace(":", "-")
+    config = [f"dataset={dataset}", "sensitivity={alpha: [0.1, 0.5]}", "seeds={default: [1, 2]}"]
+    targets = [str(folder / "fig5.pdf"), str(tmp_path / "figures/fig8.png"), "--keep-going"]
+    made = subprocess.run([*command(tmp_path, *targets), *config], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    runs = tmp_path / "runs/smoke" / folder.name
+    trained = {path.stem for path in runs.glob("*.pt")}  # 0.5 is the model's own alpha in this profile
+    assert trained == {f"{name}-seed{seed}" for name in ("bsarec", "bsarec-alpha0.1", "sasrec") for seed in (1, 2)}
+    table = pd.read_csv(folder / "fig5.csv").set_index(["system", "value", "metric"])
+    for system, value, name in (("BSARec", 0.1, "bsarec-alpha0.1"), ("BSARec", 0.5, "bsarec")):
+        models = [load(runs / f"{name}-seed{seed}.pt") for seed in (1, 2)]
+        assert [model.config.alpha for model in models] == [value] * 2
+        hits = [hit_rate(model) for model in models]
+        row = table.loc[(system, value, "HR@20")]
+        assert [row["mean"], row["std"]] == pytest.approx([np.mean(hits), np.std(hits, ddof=1)])
+        assert row["best"] == (value == 0.5)
+    across = table.loc[("SASRec", np.nan, "HR@20")].iloc[0]
+    assert across["mean"] == pytest.approx(np.mean([hit_rate(load(runs / f"sasrec-seed{seed}.pt")) for seed in (1, 2)]))
+    assert (folder / "fig5.csv").read_text() == (tmp_path / "figures/fig8.csv").read_text()
+    assert "Nothing to be done" in run_with(tmp_path, config, *targets)
+
+
+def hit_rate(model: torch.nn.Module) -> float:
+    """HR@20 on the test split, user by user."""
+    sequences = sequences_of(model)
+    hits = []
+    for user in range(sequences.num_users):
+        *history, target = sequences.items[sequences.offsets[user] : sequences.offsets[user + 1]].tolist()
+        window = ([0] * model.config.max_len + history)[-model.config.max_len :]
+        scores = model(torch.tensor([window]))[0].detach()
+        scores[history] = 0
+        hits.append(int((scores > scores[target]).sum()) < 20)
+    return float(np.mean(hits))
+
+
+def run_with(folder: Path, config: list[str], *arguments: str) -> str:
+    done = subprocess.run([*command(folder, *arguments), *config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_best_settings_of_a_dataset_are_not_trained_twice(tmp_path: Path):
+    targets = ["--dry-run", "sensitivity"]
+    for dataset, own in (("lastfm", {"alpha": 0.9, "c": 3}), ("ml-1m", {"alpha": 0.3, "c": 9})):
+        planned = subprocess.run(
+            [*command(tmp_path, *targets, profile="paper"), f"dataset={dataset}"], capture_output=True, text=True
+        ).stdout
+        trained = set(re.findall(r"Training (\S+) on", planned))
+        grid = {f"bsarec-alpha{value}" for value in (0.1, 0.3, 0.5, 0.7, 0.9)} | {
+            f"bsarec-c{c}" for c in (1, 3, 5, 7, 9)
+        }
+        left_out = {f"bsarec-{name}{value}" for name, value in own.items()}
+        assert trained == grid - left_out | {"bsarec", "sasrec"}
+        assert planned.count("Training ") == 3 * len(trained)

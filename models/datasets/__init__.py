@@ -12,13 +12,13 @@ import difflib
 from pathlib import Path
 
 from models.datasets import files, synthetic
-from models.datasets.attributes import Attributes, load_attributes
+from models.datasets.attributes import Attributes, find_attributes, load_attributes
 from models.datasets.registry import DATASETS
 from models.datasets.sequences import Samples, Sequences
 from models.datasets.text import FORMAT, read_sequences
 from models.errors import DataError
 
-__all__ = ["Attributes", "Samples", "Sequences", "fetch", "load", "load_attributes", "names"]
+__all__ = ["Attributes", "Samples", "Sequences", "fetch", "find_attributes", "load", "load_attributes", "names"]
 
 
 def names() -> list[str]:

@@ -109,6 +109,19 @@ def load_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     return _grouped([[number[genre] for genre in of_item] for of_item in genres], tuple(names))
 
 
+def find_attributes(name: str, num_items: int, data_dir: str | Path | None = None) -> tuple[Attributes | None, str]:
+    """Return the attributes as `load_attributes` does and "", or None and a short note that there are none, and why.
+
+    The log has the whole reason, with what to do.
+    """
+    try:
+        return load_attributes(name, num_items, data_dir), ""
+    except DataError as error:
+        logger.warning("note: %s", error)
+        reason = "their file was not found" if has_attributes(name) else "none are published"
+        return None, f"what the items are is left out: {reason}"
+
+
 def read_attributes(path: Path, num_items: int) -> Attributes:
     """Read {"item": [attribute, ...], ...} of the items 1..num_items.
 

@@ -29,7 +29,7 @@ def main(
         print_json({"layers": filters.summary()})
     else:
         print_table(filters.summary(), {})
-    figure, (left, right) = plot.panels(2, share_y=False)
+    figure, [(left, right)] = plot.grid([plot.HEIGHT], 2)
     plot.filter_gains(filters, ax=left)
     plot.sorted_gains(filters, ax=right, **{"label": r"$\beta$"} if model.name == "bsarec" else {})
     output.write(figure, filters.table())

@@ -6,14 +6,18 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 """
 
 from spectral.plot.decay import theorem1
-from spectral.plot.figure import COLUMN_WIDTH, FORMATS, check_formats, panels, save, style
+from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, style
 from spectral.plot.filters import filter_gains, filter_map, sorted_gains
 from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
+from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
+from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
 
 __all__ = [
+    "BANDS",
     "COLUMN_WIDTH",
     "FORMATS",
+    "HEIGHT",
     "LOWEST_DB",
     "block_response",
     "check_formats",
@@ -21,12 +25,19 @@ __all__ = [
     "filter_gains",
     "filter_map",
     "frequency_response",
+    "grid",
+    "item_attributes",
     "panels",
     "ring_graph",
     "save",
+    "sensitivities",
+    "sensitivity",
+    "signals",
     "similarities_of",
     "singular_values",
     "sorted_gains",
     "style",
     "theorem1",
+    "user_signal",
+    "user_spectrum",
 ]

@@ -1,7 +1,7 @@
 """What every figure shares: the style, panels, files, and axes of frequencies and layers."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -35,17 +35,26 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(
-    columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH, rows: int = 1, share_y: bool = True
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure outside of pyplot, and its Axes, row by row; the sizes of one of them are in inches.
+def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH) -> tuple[Figure, list[Axes]]:
+    """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
+    figure, rows = grid([height], columns, width, share_y=True)
+    return figure, rows[0]
 
-    `share_y`: Axes of one row have the same y axis.
+
+def grid(
+    heights: Sequence[float], columns: int = 1, width: float = COLUMN_WIDTH, share_y: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure outside of pyplot, and its Axes row by row, of these heights and one width, in inches.
+
+    `share_y`: the Axes of a row have one y axis.
     """
     with style():
-        figure = Figure(figsize=(columns * width, rows * height))
+        figure = Figure(figsize=(columns * width, sum(heights)))
         FigureCanvasAgg(figure)
-        return figure, list(figure.subplots(rows, columns, sharey="row" if share_y else False, squeeze=False).flat)
+        sharing: Any = "row" if share_y else "none"
+        ratios = {"height_ratios": list(heights)}
+        axes = figure.subplots(len(heights), columns, sharey=sharing, squeeze=False, gridspec_kw=ratios)
+        return figure, [list(row) for row in axes]
 
 
 def save(

@@ -1,0 +1,89 @@
+"""Metrics against a setting of a model, with a band over seeds."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectral.palette import LINE_STYLES, MODEL_NAMES, MODEL_STYLES
+from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, style, styled
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from models.sensitivity import Sensitivity
+
+METRICS = ("HR@20", "NDCG@20")
+BANDS = ("std", "interval")
+_SYMBOLS = {"alpha": r"$\alpha$", "c": "$c$"}
+_BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
+_STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markeredgecolor": "black", "markeredgewidth": 0.6}
+
+
+@styled()
+def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "std", ax: Axes | None = None) -> Axes:
+    """Draw a metric against the setting: the mean over seeds, a band around it, and the baselines across.
+
+    A star marks the model's own settings, the published best ones. The band is a standard deviation over seeds on
+    either side (`std`), or the 95% interval of the mean (`interval`); of a single seed there is neither, and no band.
+    Raises ValueError for another band, or a metric that was not measured.
+    """
+    assert ax is not None
+    values = curve.values[curve.values.metric == metric].sort_values("value")
+    if values.empty:
+        raise ValueError(f"metric must be one of {', '.join(curve.values.metric.unique())}, got {metric!r}")
+    line = MODEL_STYLES[curve.model]
+    ax.fill_between(values.value, *_ends(values, band), color=line["color"], **_BAND)
+    ax.plot(values.value, values["mean"], **line, label=MODEL_NAMES[curve.model])
+    best = values[values.value == curve.best]
+    ax.plot(best.value, best["mean"], **_STAR, color=line["color"], linestyle="", zorder=4, label="published best")
+    _baselines(ax, curve.baselines[curve.baselines.metric == metric], band)
+    ax.set_xticks(values.value, [f"{value:g}" for value in values.value])
+    ax.set_xlabel(_SYMBOLS.get(curve.setting, curve.setting))
+    ax.set_ylabel(metric)
+    ax.margins(y=0.12)
+    ax.legend()
+    return ax
+
+
+def _baselines(ax: Axes, rows: "DataFrame", band: str) -> None:
+    """Draw systems that the setting is not of as horizontal lines, several of one model told apart by dashes."""
+    for place, (row, low, high) in enumerate(zip(rows.itertuples(), *_ends(rows, band), strict=True)):
+        color = MODEL_STYLES[row.model]["color"]
+        if np.isfinite([low, high]).all():
+            ax.axhspan(low, high, color=color, **_BAND)
+        ax.axhline(row.mean, color=color, linestyle=LINE_STYLES[(place + 1) % len(LINE_STYLES)], label=row.system)
+
+
+def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
+    """Return the lower and upper ends of the band, NaN where there is none."""
+    if band not in BANDS:
+        raise ValueError(f"band must be one of {', '.join(BANDS)}, got {band!r}")
+    if band == "interval":
+        return drawable(rows.low), drawable(rows.high)
+    return drawable(rows["mean"] - rows["std"]), drawable(rows["mean"] + rows["std"])
+
+
+def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH) -> Figure:
+    """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend; at most `width` inches.
+
+    Datasets differ in scale, so every panel has its own. Raises ValueError if there is no dataset.
+    """
+    if not curves:
+        raise ValueError("expected the curve of at least one dataset, got none")
+    figure, rows = grid([1.5] * len(METRICS), len(curves), min(width / len(curves), COLUMN_WIDTH))
+    entries: dict[str, Any] = {}
+    with style():
+        for metric, axes in zip(METRICS, rows, strict=True):
+            for (dataset, curve), ax in zip(curves.items(), axes, strict=True):
+                sensitivity(curve, metric=metric, band=band, ax=ax)
+                ax.legend().remove()
+                entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+                if ax in rows[0]:
+                    ax.set(xlabel="", title=dataset)
+                if ax is not axes[0]:
+                    ax.set_ylabel("")
+        figure.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4))
+    return figure

@@ -1,0 +1,122 @@
+"""The history of a user as a signal: its low and high frequencies, its spectrum, and what the items are (Figure 1)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from spectral.fourier import angular_frequencies, multiplicity
+from spectral.palette import MODEL_STYLES
+from spectral.plot.figure import COLUMN_WIDTH, angular_axis, drawable, grid, style, styled
+from spectral.signals import UserSignal
+
+LOW, HIGH = MODEL_STYLES["sasrec"]["color"], MODEL_STYLES["bsarec"]["color"]
+MOST_ATTRIBUTES = 6
+
+
+class ItemAttributes(Protocol):
+    """What `models.datasets.load_attributes` returns, as far as it is drawn."""
+
+    names: tuple[str, ...]
+
+    def of(self, item: int) -> NDArray[np.int64]:
+        """Return the attributes of an item, numbers from 1."""
+
+
+@styled()
+def user_signal(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
+    """Draw a signal, its LFC and its HFC by position, along the direction that holds most of the signal's energy."""
+    assert ax is not None
+    position = np.arange(len(signal.signal))
+    lines: dict[str, tuple[Any, dict[str, Any]]] = {
+        "signal": (signal.signal, {"color": "0.55", "linewidth": 0.8, "marker": "o", "markersize": 1.8}),
+        "LFC": (signal.low, {"color": LOW, "linewidth": 1.8}),
+        "HFC": (signal.high, {"color": HIGH, "linewidth": 0.9, "linestyle": "--"}),
+    }
+    for name, (values, line) in lines.items():
+        ax.plot(position, values @ signal.direction, label=name, **line)
+    _position_axis(ax, len(position))
+    ax.set_ylabel("embedding (first axis)")
+    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, 1.12), handlelength=1.6)
+    return ax
+
+
+@styled()
+def user_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
+    """Draw the share of the energy in a mode of each frequency; the low modes are shaded, dotted is white noise."""
+    assert ax is not None
+    length = len(signal.signal)
+    omega = angular_frequencies(length).numpy()
+    share = signal.energy / multiplicity(length).numpy() / signal.energy.sum()
+    ax.axvspan(0, (signal.c // 2 + 0.5) * 2 * np.pi / length, color=LOW, alpha=0.15, linewidth=0, label="low modes")
+    ax.plot(omega, drawable(share), color="black", marker="o", markersize=2.0, linewidth=0.9)
+    ax.axhline(1 / length, color="0.4", linestyle=":", linewidth=1.0, label="white noise")
+    ax.set_yscale("log")
+    angular_axis(ax)
+    ax.set_ylabel("share of energy")
+    ax.legend()
+    return ax
+
+
+@styled(height=1.1)
+def item_attributes(items: Any, attributes: ItemAttributes, *, ax: Axes | None = None) -> Axes:
+    """Draw which items of a history have its most common attributes, a row for each, the most common one on top."""
+    assert ax is not None
+    of_items = [set(attributes.of(int(item)).tolist()) for item in items]
+    counts = Counter(attribute for found in of_items for attribute in sorted(found))
+    common = sorted(counts, key=lambda attribute: (-counts[attribute], attribute))[:MOST_ATTRIBUTES]
+    cells = np.array([[attribute in found for found in of_items] for attribute in common], dtype=float)
+    if len(common):
+        edges = np.arange(len(of_items) + 1) - 0.5
+        ax.pcolormesh(
+            edges, np.arange(len(common) + 1), cells, cmap="Greys", vmin=0, vmax=1.4, edgecolors="white", linewidth=0.4
+        )
+    names = [attributes.names[number - 1] if attributes.names else f"attribute {number}" for number in common]
+    ax.set_yticks(np.arange(len(common)) + 0.5, names)
+    ax.invert_yaxis()
+    ax.grid(False)
+    ax.tick_params(axis="y", length=0)
+    _position_axis(ax, len(of_items))
+    return ax
+
+
+def signals(
+    chosen: Sequence[UserSignal],
+    attributes: ItemAttributes | None = None,
+    note: str = "",
+    width: float = COLUMN_WIDTH,
+) -> Figure:
+    """Return a figure with a column for each user: signal, what the items are, spectrum; a column's width in inches.
+
+    Without attributes the panels of items are left out, and `note` below the figure may say why. Raises ValueError if
+    there is no user.
+    """
+    if not chosen:
+        raise ValueError("expected the signal of at least one user, got none")
+    figure, rows = grid([1.7, 1.7] if attributes is None else [1.7, 1.2, 1.7], len(chosen), width, share_y=False)
+    with style():
+        for column, signal in enumerate(chosen):
+            axes = [row[column] for row in rows]
+            user_signal(signal, ax=axes[0])
+            if attributes is not None:
+                item_attributes(signal.items, attributes, ax=axes[1])
+                axes[0].set_xlabel("")
+            user_spectrum(signal, ax=axes[-1])
+            axes[0].set_title(f"user {signal.user}: {signal.low_share:.0%} of the energy is low", pad=14)
+        limits = [ax.get_ylim() for ax in rows[-1]]
+        for ax in rows[-1]:  # the same scale, that the users can be compared
+            ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        if note:
+            figure.supxlabel(note, fontsize=7)
+    return figure
+
+
+def _position_axis(ax: Axes, length: int) -> None:
+    ax.set_xlim(-0.5, length - 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("position")

@@ -1,0 +1,190 @@
+"""Sensitivity curves and costs, against numbers worked out by numpy and scipy from the same results."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+from test_comparison import result
+
+from models import grid
+from models.cost import costs
+from models.errors import CheckpointError, ConfigError, DataError
+from models.registry import MODELS
+from models.results import Result
+from models.sensitivity import Sensitivity, read_sensitivities, read_sensitivity, sensitivity
+from spectral import plot
+
+SEEDS = (1, 2, 3)
+QUALITY = {0.1: 20.0, 0.5: 8.0, 0.9: 12.0}
+RUNS = [result("bsarec", seed, quality, alpha=alpha) for alpha, quality in QUALITY.items() for seed in SEEDS]
+SASREC = [result("sasrec", seed, 30) for seed in SEEDS]
+
+
+def curve(seeds: tuple[int, ...] = SEEDS, models: tuple[str, ...] = ("sasrec",)) -> Sensitivity:
+    runs = [run for run in RUNS if run.seed in seeds]
+    return sensitivity(runs, "alpha", 0.9, [result(model, seed, 30) for model in models for seed in seeds])
+
+
+def store(folder: Path, runs: list[Result], best: float = 0.9, setting: str = "alpha") -> Path:
+    for run in runs:
+        value = run.config.get(setting)
+        system = run.model if value in (None, best) else grid.system(setting, value)
+        run.save(folder / f"{system}-seed{run.seed}.json")
+    return folder
+
+
+def test_means_spread_and_intervals_of_each_value_are_those_of_scipy():
+    table = curve().values.set_index(["metric", "value"])
+    for alpha in QUALITY:
+        hits = [np.mean([rank <= 20 for rank in run.test_ranks]) for run in RUNS if run.config["alpha"] == alpha]
+        low, high = stats.t.interval(0.95, 2, np.mean(hits), stats.sem(hits))
+        row = table.loc["HR@20", alpha]
+        expected = [np.mean(hits), np.std(hits, ddof=1), low, high]
+        assert row[["mean", "std", "low", "high"]].tolist() == pytest.approx(expected)
+        assert row.n == 3 and row.seeds == "1 2 3"
+
+
+def test_users_are_tested_against_the_best_value():
+    def gain(alpha: float) -> np.ndarray:
+        ranks = [np.array(run.test_ranks) for run in RUNS if run.config["alpha"] == alpha]
+        return np.mean([np.where(rank <= 20, 1 / np.log2(rank + 1), 0) for rank in ranks], axis=0)
+
+    table = curve().values.query("metric == 'NDCG@20'").set_index("value")
+    expected = stats.wilcoxon(gain(0.9), gain(0.1), zero_method="pratt").pvalue
+    assert table.loc[0.1, "p_value"] == pytest.approx(expected)
+    assert np.isnan(table.loc[0.9, "p_value"])
+
+
+def test_the_table_has_values_first_and_marks_the_best():
+    table = curve().table().query("metric == 'HR@5'")
+    assert table.value.tolist()[:3] == [0.1, 0.5, 0.9] and np.isnan(table.value.iloc[3])
+    assert table.best.tolist() == [False, False, True, False]
+    assert table.system.tolist() == ["BSARec"] * 3 + ["SASRec"]
+    assert set(table.dataset) == {"somewhere"} and set(table.setting) == {"alpha"}
+
+
+def test_a_baseline_may_be_a_variant_of_the_model():
+    scalar = [result("bsarec", seed, 10, alpha=0.9, beta="scalar") for seed in SEEDS]
+    found = sensitivity(RUNS, "alpha", 0.9, scalar)
+    assert sorted(set(found.values.value)) == [0.1, 0.5, 0.9]
+    assert len(set(found.baselines.system)) == 1 and "scalar" in found.baselines.system.iloc[0]
+
+
+def test_runs_that_differ_in_something_else_are_refused():
+    with pytest.raises(DataError, match="differ in more than alpha: c 3 and 5; take runs of one profile"):
+        sensitivity([*RUNS, result("bsarec", 1, 8, alpha=0.7, c=5)], "alpha", 0.9)
+    with pytest.raises(DataError, match="learning_rate"):
+        other = replace(RUNS[0], training=RUNS[0].training | {"learning_rate": 0.1})
+        sensitivity([other, *RUNS[3:]], "alpha", 0.9)
+    with pytest.raises(DataError, match="model"):
+        sensitivity([*RUNS, *SASREC], "alpha", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("runs", "setting", "error", "message"),
+    [
+        ([], "alpha", DataError, "no results"),
+        (SASREC, "alpha", ConfigError, "sasrec has no setting 'alpha'"),
+        (RUNS[:3], "alpha", DataError, "none of the runs has the best alpha, 0.9"),
+        ([*RUNS, RUNS[0]], "alpha", DataError, "there twice"),
+    ],
+)
+def test_unusable_runs_are_named(runs: list[Result], setting: str, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        sensitivity(runs, setting, 0.9)
+
+
+def test_results_are_read_by_the_names_that_the_workflow_gives_them(tmp_path: Path):
+    folder = store(tmp_path / "somewhere/runs", [*RUNS, *SASREC])
+    everything = read_sensitivity(folder, "alpha")
+    assert everything.best == 0.9
+    assert everything.table().drop(columns="sources").equals(curve().table().drop(columns="sources"))
+    chosen = read_sensitivity(folder, "alpha", values=[0.1], seeds=[1, 2])
+    assert sorted(set(chosen.values.value)) == [0.1, 0.9] and set(chosen.values.n) == {2}
+
+
+def test_missing_results_are_named_with_the_command_that_makes_them(tmp_path: Path):
+    folder = store(tmp_path / "lastfm/runs", [*RUNS, *SASREC])
+    command = "make sensitivity PROFILE=paper DATASET=lastfm"
+    for options in ({"values": [0.3]}, {"seeds": [1, 7]}, {"models": ["bsarec", "caser"]}):
+        with pytest.raises(CheckpointError, match=command):
+            read_sensitivity(folder, "alpha", profile="paper", **options)
+    with pytest.raises(CheckpointError, match=rf"lacks results of bsarec-c\*.*{command}"):
+        read_sensitivity(folder, "c", profile="paper")
+
+
+def test_datasets_without_results_are_left_out_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    store(tmp_path / "somewhere/runs", [*RUNS, *SASREC])
+    with caplog.at_level(logging.WARNING):
+        assert list(read_sensitivities(tmp_path, ["beauty", "somewhere"], "alpha", "paper")) == ["somewhere"]
+    assert "left out beauty" in caplog.text and "make sensitivity PROFILE=paper DATASET=beauty" in caplog.text
+    with pytest.raises(CheckpointError, match=r"(?s)beauty: .*DATASET=beauty.*toys: .*DATASET=toys"):
+        read_sensitivities(tmp_path, ["beauty", "toys"], "alpha")
+
+
+@pytest.mark.parametrize("band", plot.BANDS)
+def test_what_is_drawn_is_the_mean_and_the_band(band: str):
+    ax = plot.sensitivity(curve(), metric="HR@20", band=band)
+    rows = curve().values.query("metric == 'HR@20'")
+    line, star, across = ax.get_lines()
+    assert line.get_ydata().tolist() == rows["mean"].tolist() and line.get_xdata().tolist() == [0.1, 0.5, 0.9]
+    assert star.get_xdata().tolist() == [0.9] and star.get_ydata() == pytest.approx(rows["mean"].iloc[2])
+    assert across.get_ydata()[0] == pytest.approx(curve().baselines.query("metric == 'HR@20'")["mean"].iloc[0])
+    ends = ax.collections[0].get_paths()[0].vertices[:, 1]
+    low = rows["mean"] - rows["std"] if band == "std" else rows.low
+    high = rows["mean"] + rows["std"] if band == "std" else rows.high
+    assert ends.min() == pytest.approx(low.min()) and ends.max() == pytest.approx(high.max())
+
+
+def test_one_seed_one_value_and_no_baseline_are_drawn_without_a_band():
+    alone = sensitivity([run for run in RUNS if run.config["alpha"] == 0.9 and run.seed == 1], "alpha", 0.9)
+    ax = plot.sensitivity(alone)
+    assert len(ax.get_lines()) == 2 and not ax.patches
+    assert not any(len(path.vertices) for path in ax.collections[0].get_paths())
+    assert plot.sensitivity(curve(seeds=(1,))).get_lines()
+
+
+def test_eight_models_are_drawn_and_named():
+    ax = plot.sensitivity(curve(models=tuple(name for name in MODELS if name != "bsarec")))
+    assert len(ax.get_legend().get_texts()) == 1 + 1 + 7
+
+
+def test_datasets_are_drawn_side_by_side_with_one_legend():
+    figure = plot.sensitivities({"a": curve(), "b": curve(seeds=(1,))})
+    assert isinstance(figure, Figure) and len(figure.axes) == 4 and len(figure.legends) == 1
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
+    assert all(ax.get_legend() is None for ax in figure.axes)
+
+
+def test_wrong_requests_to_the_picture_are_refused():
+    with pytest.raises(ValueError, match="metric must be one of HR@5"):
+        plot.sensitivity(curve(), metric="HR@7")
+    with pytest.raises(ValueError, match="band must be one of std, interval"):
+        plot.sensitivity(curve(), band="sem")
+    with pytest.raises(ValueError, match="at least one dataset"):
+        plot.sensitivities({})
+
+
+def test_costs_are_means_over_the_seeds_whose_time_is_known(tmp_path: Path):
+    times = [2.0, 4.0, None]
+    runs = [replace(run, seconds_per_epoch=time, epochs=60) for run, time in zip(SASREC, times, strict=True)]
+    cost = costs([*runs, *(replace(run, seconds_per_epoch=None) for run in RUNS[:3])])
+    row = cost.table().iloc[0]
+    assert [row.seconds_per_epoch, row.fastest, row.slowest, row.minutes, row.epochs] == [3, 2, 4, 3, 60]
+    assert row.system == "SASRec" and row.parameters == 100 and row.n == 3
+    assert np.isnan(cost.table().iloc[1].seconds_per_epoch) and np.isnan(cost.table().iloc[1].minutes)
+    cost.write(tmp_path / "cost")
+    assert "| SASRec | 100 | 3.0 | 2.0–4.0 | 60 | 3.0 | 3 |" in (tmp_path / "cost.md").read_text()
+    assert r"SASRec & 100 & 3.0 & 2.0--4.0 & 60 & 3.0 & 3 \\" in (tmp_path / "cost.tex").read_text()
+    assert len((tmp_path / "cost.csv").read_text().splitlines()) == 3
+
+
+def test_costs_of_different_data_are_refused():
+    with pytest.raises(DataError, match="same data"):
+        costs([SASREC[0], replace(SASREC[1], dataset=SASREC[1].dataset | {"fingerprint": "g"}), RUNS[0]])
+    with pytest.raises(DataError, match="no results"):
+        costs([])

@@ -1,0 +1,199 @@
+"""Histories as signals, against a transform written out and against what energy and projections must fulfil."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from models.checkpoint import load
+from models.datasets import Attributes, find_attributes
+from models.errors import DataError
+from spectral import extreme_signals, low_frequency_share, plot, user_signal
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def naive_spectrum(x: np.ndarray) -> np.ndarray:
+    """The energy at each frequency 0..N//2 by the sum that defines the transform, k and N - k together."""
+    length = len(x)
+    energy = np.zeros(length // 2 + 1)
+    for k in range(length):
+        wave = np.exp(-2j * np.pi * k * np.arange(length) / length) / np.sqrt(length)
+        energy[min(k, length - k)] += (np.abs(wave @ x) ** 2).sum()
+    return energy
+
+
+def naive_low(x: np.ndarray, c: int) -> np.ndarray:
+    """The part of a signal at the frequencies up to (c - 1) / 2, wave by wave."""
+    length = len(x)
+    low = np.zeros(x.shape, dtype=complex)
+    for k in range(-(c // 2), c // 2 + 1):
+        wave = np.exp(2j * np.pi * k * np.arange(length) / length) / np.sqrt(length)
+        low += np.outer(wave, wave.conj() @ x)
+    return low.real
+
+
+def signal(length: int, seed: int = 0, dimensions: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((length, dimensions))
+
+
+@pytest.mark.parametrize(("length", "c"), [(12, 3), (13, 5), (7, 7), (1, 1), (2, 1)])
+def test_spectrum_and_low_frequencies_are_those_of_the_written_out_transform(length: int, c: int):
+    x = signal(length)
+    found = user_signal(x, c)
+    np.testing.assert_allclose(found.energy, naive_spectrum(x), atol=1e-12)
+    np.testing.assert_allclose(found.low, naive_low(x, c), atol=1e-12)
+    np.testing.assert_allclose(found.low + found.high, x, atol=1e-12)
+    assert found.low_share == pytest.approx((naive_low(x, c) ** 2).sum() / (x**2).sum())
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 30), st.integers(0, 100), st.data())
+def test_energy_is_kept_and_low_and_high_are_orthogonal(length: int, seed: int, data: st.DataObject):
+    c = 2 * data.draw(st.integers(0, (length - 1) // 2)) + 1
+    x = signal(length, seed)
+    found = user_signal(x, c)
+    assert found.energy.sum() == pytest.approx((x**2).sum())
+    assert (found.low * found.high).sum() == pytest.approx(0, abs=1e-9)
+    share = low_frequency_share(torch.from_numpy(x)[None], c)
+    assert share.item() == pytest.approx(found.low_share, abs=1e-12) and 0 <= found.low_share <= 1 + 1e-12
+
+
+def test_a_constant_is_all_low_and_an_alternation_all_high():
+    constant, alternation = np.ones((10, 3)), np.outer((-1.0) ** np.arange(10), [1, 2, 3])
+    assert user_signal(constant, 1).low_share == pytest.approx(1)
+    assert user_signal(alternation, 9).low_share == pytest.approx(0, abs=1e-12)
+
+
+def test_the_direction_holds_the_most_energy_and_has_a_sign():
+    x = signal(20)
+    found = user_signal(x)
+    held = ((x @ found.direction) ** 2).sum()
+    assert held == pytest.approx(np.linalg.eigvalsh(x.T @ x)[-1])
+    np.testing.assert_allclose(user_signal(-x).direction, found.direction, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "c", "items", "message"),
+    [
+        (np.ones(5), 1, (), r"\(N, D\)"),
+        (np.ones((0, 2)), 1, (), r"\(N, D\)"),
+        (np.ones((5, 2)), 4, (), "c must be odd"),
+        (np.full((5, 2), np.nan), 3, (), "finite"),
+        (np.ones((5, 2)), 3, [1, 2], "an item for each of 5 positions"),
+    ],
+)
+def test_unusable_signals_are_refused(x: np.ndarray, c: int, items: object, message: str):
+    with pytest.raises(ValueError, match=message):
+        user_signal(x, c, items)
+
+
+def model_of(table: np.ndarray, **config: object) -> SimpleNamespace:
+    return SimpleNamespace(items=SimpleNamespace(weight=torch.from_numpy(table)), config=SimpleNamespace(**config))
+
+
+def test_users_are_chosen_by_their_share_among_full_windows():
+    table = np.array([[9.0], [1], [-1]])
+    constant, alternating, mixed = [1, 1, 1, 1, 1, 1], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1, 2]
+    windows = torch.tensor([[0, 1, 1, 1, 1, 1], mixed, alternating, constant, constant])
+    for batch_size in (1, 2, 256):
+        most, least = extreme_signals(model_of(table), windows, [10, 11, 12, 13, 14], 1, batch_size)
+        assert (most.user, least.user) == (13, 12)  # the first of equals, and none with padding
+        assert most.items.tolist() == constant and least.items.tolist() == alternating
+    assert extreme_signals(model_of(table, c=5), windows)[0].c == 5
+    assert extreme_signals(model_of(table), windows)[0].c == 3
+    with pytest.raises(DataError, match="none of the 1 users has a full window"):
+        extreme_signals(model_of(table), windows[:1])
+
+
+def test_the_table_is_what_is_drawn():
+    found = user_signal(signal(8), 3, range(1, 9), 7)
+    table = found.table()
+    assert set(table.part) == {"signal", "LFC", "HFC", "energy"} and set(table.user) == {7}
+    parts = {name: part.value.to_numpy() for name, part in table.groupby("part")}
+    np.testing.assert_allclose(parts["LFC"] + parts["HFC"], parts["signal"])
+    assert parts["energy"].sum() == pytest.approx(1)
+    assert (
+        table[table.part == "signal"].item.tolist() == list(range(1, 9))
+        and table[table.part == "energy"].item.isna().all()
+    )
+    lines = {line.get_label(): line.get_ydata() for line in plot.user_signal(found).get_lines()}
+    for name in ("signal", "LFC", "HFC"):
+        np.testing.assert_allclose(lines[name], parts[name])
+    drawn = plot.user_spectrum(found).get_lines()[0].get_ydata()
+    np.testing.assert_allclose(drawn * [1, 2, 2, 2, 1], parts["energy"])
+
+
+def attributes(names: tuple[str, ...] = ()) -> Attributes:
+    return Attributes(np.array([1, 2, 2, 3]), np.array([0, 2, 3, 4, 4]), names)  # of items 1..4
+
+
+@pytest.mark.parametrize(("names", "labels"), [((), "attribute {}"), (("a1", "a2", "a3"), "a{}")])
+def test_attributes_are_marked_where_an_item_has_them_the_most_common_first(names: tuple[str, ...], labels: str):
+    ax = plot.item_attributes([1, 2, 3, 4, 2], attributes(names))
+    assert [text.get_text() for text in ax.get_yticklabels()] == [labels.format(number) for number in (2, 1, 3)]
+    cells = ax.collections[0].get_array().reshape(3, 5)
+    assert cells.tolist() == [[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+
+
+def test_items_without_attributes_make_an_empty_panel():
+    assert not plot.item_attributes([4, 4], attributes()).collections
+
+
+def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
+    chosen = [user_signal(signal(8, seed), 3, [1] * 8, seed) for seed in range(2)]
+    assert len(plot.signals(chosen, attributes()).axes) == 6
+    figure = plot.signals(chosen, None, "left out")
+    assert isinstance(figure, Figure) and len(figure.axes) == 4 and figure.get_supxlabel() == "left out"
+    assert figure.axes[0].get_title().startswith("user 0: ")
+    with pytest.raises(ValueError, match="at least one user"):
+        plot.signals([])
+
+
+def test_attributes_that_cannot_be_had_are_none_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    assert find_attributes("synthetic", 3) == (None, "what the items are is left out: none are published")
+
+    def unreachable(*args: object, **options: object) -> Path:
+        raise DataError("no network")
+
+    monkeypatch.setattr("models.datasets.attributes.fetch_published", unreachable)
+    assert find_attributes("lastfm", 3, tmp_path) == (None, "what the items are is left out: their file was not found")
+    assert "no network" in caplog.text
+
+
+def test_command_shows_the_extreme_users_of_a_checkpoint(command: Command, checkpoint: Path, tmp_path: Path):
+    done = command("spectral.signals", checkpoint, "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert {path.suffix for path in tmp_path.glob("signals.*")} == {".png", ".pdf", ".csv"}
+    model = load(checkpoint)
+    windows = model.probe.input_ids.numpy()
+    embeddings = model.state_dict()["items.weight"].double().numpy()
+    shares = {
+        int(user): naive_spectrum(embeddings[window])[:3].sum() / (embeddings[window] ** 2).sum()  # c = 5
+        for user, window in zip(model.probe.users, windows, strict=True)
+        if window.all()
+    }
+    printed = json.loads(done.stdout)
+    assert printed["c"] == 5
+    most, least = printed["users"]
+    assert most["low_share"] == pytest.approx(max(shares.values())) == shares[most["user"]]
+    assert least["low_share"] == pytest.approx(min(shares.values())) == shares[least["user"]]
+    table = pd.read_csv(tmp_path / "signals.csv")
+    assert table.user.unique().tolist() == [most["user"], least["user"]]
+
+
+@pytest.mark.parametrize(("options", "message"), [(["--c", "4"], "c must be odd"), (["--data", "nowhere"], "nowhere")])
+def test_command_names_mistakes(command: Command, checkpoint: Path, options: list[str], message: str):
+    done = command("spectral.signals", checkpoint, *options)
+    assert done.returncode == 2 and message in done.stderr
