@@ -32,7 +32,7 @@ from models.datasets import names
 ROOT = str(workflow.basedir)
 NOTEBOOKS = os.path.relpath(f"{ROOT}/notebooks")
 PROFILES = sorted(path.stem for path in Path(ROOT, "config").glob("*.yaml"))
-FORMATS = ["png", "pdf", "csv"]
+FORMATS = ["png", "pdf", "csv", "json"]
 TABLE_FORMATS = ["csv", "md", "tex"]
 
 
@@ -69,7 +69,7 @@ def settings_of(given):
     settings |= {key: typed(value) for key, value in settings.items() if key.endswith(numeric)}
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
-    for model in settings["models"]:
+    for model in {model for shown in [settings["models"], *settings["figure_models"].values()] for model in shown}:
         chosen(model, settings["model_settings"], "model")
     for table, systems in settings["tables"].items():
         for system in systems:
@@ -108,6 +108,7 @@ FIGURES = f"{SETTINGS['figures']}/{{dataset}}"
 SEED = SETTINGS["seed"]
 CHECKPOINT = f"{RUNS}/{{system}}-seed{{seed}}.pt"
 CHECKPOINTS = expand(CHECKPOINT, system=SETTINGS["models"], seed=SEED, allow_missing=True)
+DEPTH = SETTINGS["depth"]
 RESULT = f"{FIGURES}/runs/{{system}}-seed{{seed}}.json"
 VARIED = {
     grid.system(setting, value): {"model": grid.MODEL, setting: value}
@@ -115,6 +116,8 @@ VARIED = {
     for value in SETTINGS["sensitivity"][setting]
 }
 SYSTEMS = {name: {"model": name} for name in SETTINGS["model_settings"]} | VARIED | SETTINGS["variants"]
+DRAWN = ["fig1", *(f"fig2{part}" for part in "abcd"), "fig3a", "fig3b", "fig4", *(f"fig7{part}" for part in "abc"), "theorem1"]
+GALLERY = [f"{SETTINGS['figures']}/{page}" for page in ("README.md", "index.html")]
 SENSITIVITY_SEEDS = SETTINGS["seeds"].get("sensitivity", SETTINGS["seeds"]["default"])
 
 
@@ -146,14 +149,29 @@ def results(table):
     ]
 
 
-def figure_parameters(wildcards):
-    """Return the parameters that all figure notebooks share."""
-    shared = ("profile", "models", "seed", "runs", "figures", "data_dir")
-    return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | {"dataset": wildcards.dataset})
+def models_of(figure):
+    """Return the models that a figure shows."""
+    return SETTINGS["figure_models"].get(figure, SETTINGS["models"])
+
+
+def trained_for(figure, *systems):
+    """Return the checkpoints of any dataset that a figure needs: of its models, and of some systems more."""
+    return expand(CHECKPOINT, system=[*models_of(figure), *systems], seed=SEED, allow_missing=True)
+
+
+def figure_parameters(figure, **more):
+    """Return what gives the parameters that all figure notebooks share, and more."""
+
+    def parameters(wildcards):
+        shared = ("profile", "seed", "runs", "figures", "data_dir")
+        own = {"dataset": wildcards.dataset, "models": models_of(figure)} | more
+        return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | own)
+
+    return parameters
 
 
 def pictures(*names):
-    """Return the files of some figures of any dataset: the picture twice, and the table behind it."""
+    """Return the files of some figures of any dataset: the picture twice, the table behind it, and its note."""
     return expand(f"{FIGURES}/{{name}}.{{format}}", name=names, format=FORMATS, allow_missing=True)
 
 
@@ -211,9 +229,23 @@ rule all:
     input:
         of_configured(
             *CHECKPOINTS,
-            *pictures("fig1", "fig2a", "fig2b", "fig3a", "fig3b", "theorem1"),
+            *pictures(*DRAWN),
             f"{FIGURES}/theorem1_decay.csv",
         ),
+        GALLERY,
+
+
+rule gallery:
+    message:
+        "Writing the gallery's pages"
+    input:
+        of_configured(*pictures(*DRAWN)),
+    output:
+        GALLERY,
+    params:
+        folder=SETTINGS["figures"],
+    shell:
+        "{sys.executable:q} -m spectral.gallery {params.folder:q}"
 
 
 # The state file of an unfinished run lies beside the checkpoint and is no output, so that a killed run goes on.
@@ -234,47 +266,77 @@ rule fig2_filter:
     message:
         "Running {rule}.ipynb on {wildcards.dataset}"
     input:
-        CHECKPOINTS,
+        trained_for("fig2"),
         f"{NOTEBOOKS}/fig2_filter.ipynb",
     output:
-        pictures("fig2a", "fig2b"),
+        pictures("fig2a", "fig2b", "fig2c", "fig2d"),
     log:
         f"{RUNS}/notebooks/fig2_filter.ipynb",
     params:
-        parameters=figure_parameters,
+        parameters=figure_parameters("fig2"),
     shell:
         PAPERMILL
 
 
 use rule fig2_filter as fig1_signals with:
     input:
-        CHECKPOINTS,
+        trained_for("fig1"),
         f"{NOTEBOOKS}/fig1_signals.ipynb",
     output:
         pictures("fig1"),
     log:
         f"{RUNS}/notebooks/fig1_signals.ipynb",
+    params:
+        parameters=figure_parameters("fig1"),
 
 
 use rule fig2_filter as fig3_oversmoothing with:
     input:
-        CHECKPOINTS,
+        trained_for("fig3", *(f"{model}-{DEPTH}" for model in models_of("fig3") if DEPTH)),
         f"{NOTEBOOKS}/fig3_oversmoothing.ipynb",
     output:
         pictures("fig3a", "fig3b"),
     log:
         f"{RUNS}/notebooks/fig3_oversmoothing.ipynb",
+    params:
+        parameters=figure_parameters("fig3", depth=DEPTH),
+
+
+use rule fig2_filter as fig4_architecture with:
+    input:
+        trained_for("fig4"),
+        f"{NOTEBOOKS}/fig4_architecture.ipynb",
+    output:
+        pictures("fig4"),
+    log:
+        f"{RUNS}/notebooks/fig4_architecture.ipynb",
+    params:
+        parameters=figure_parameters("fig4"),
+
+
+use rule fig2_filter as fig7_filters with:
+    input:
+        trained_for("fig7"),
+        f"{NOTEBOOKS}/fig7_filters.ipynb",
+    output:
+        pictures("fig7a", "fig7b", "fig7c"),
+    log:
+        f"{RUNS}/notebooks/fig7_filters.ipynb",
+    params:
+        parameters=figure_parameters("fig7"),
 
 
 use rule fig2_filter as theorem1 with:
     input:
-        CHECKPOINTS,
+        trained_for("theorem1"),
         f"{NOTEBOOKS}/theorem1.ipynb",
     output:
         pictures("theorem1"),
         f"{FIGURES}/theorem1_decay.csv",
     log:
         f"{RUNS}/notebooks/theorem1.ipynb",
+    params:
+        parameters=figure_parameters("theorem1"),
 
 
 # From a checkpoint to what tables need of it, once: the checkpoint may be thrown away afterwards.

@@ -6,6 +6,7 @@ figures/README.md and figures/index.html from the notes.
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import DataError
 from models.files import write_atomically
 from models.recommender import Recommender
-from models.results import Result
+from models.results import Result, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -33,7 +34,7 @@ class Note:
         name: Of its files, without suffix.
         caption: What is drawn, of what, in what units.
         see: What there is to see in it: a sentence made from its numbers, where the paper differs included.
-        dataset: Name of the dataset, "" if there is none.
+        dataset: Name of the dataset and of its folder, "" for several.
         systems: The models or variants of them that are shown.
         seeds: Of their runs.
         configuration: The first digits of a SHA-256 over all settings of these runs, "" if there are none.
@@ -98,6 +99,18 @@ class Gallery:
         write_atomically(self.folder / f"{name}.json", f"{json.dumps(content, indent=1)}\n".encode())
 
 
+def results_behind(sources: Iterable[str]) -> dict[str, list[Result]]:
+    """Return the results in the files that the column `sources` of tables names, by system.
+
+    Raises CheckpointError or OSError for a file that is none or cannot be read.
+    """
+    runs: dict[str, list[Result]] = {}
+    for path in dict.fromkeys(path for paths in sources for path in re.split(r"(?<=\.json) ", paths)):
+        system = Path(path).stem.rpartition("-seed")[0]
+        runs.setdefault(system, []).append(read(path))
+    return runs
+
+
 def settings_of(run: Recommender | Result) -> dict[str, Any]:
     """Return everything a run was configured by; raises ValueError for a model that no checkpoint was loaded into."""
     if isinstance(run, Result):
@@ -121,7 +134,7 @@ def configuration_of(runs: Iterable[Recommender | Result]) -> str:
 def collect(folder: str | Path) -> list[Note]:
     """Return the notes in the folders of a gallery, by dataset and name; raises DataError for a broken one."""
     notes = []
-    for path in sorted(Path(folder).glob("*/*.json")):
+    for path in [*sorted(Path(folder).glob("*.json")), *sorted(Path(folder).glob("*/*.json"))]:
         try:
             content = json.loads(path.read_text())
         except ValueError as error:

@@ -5,6 +5,7 @@ opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is show
 colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
 """
 
+from spectral.plot.architecture import architecture
 from spectral.plot.decay import theorem1
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, style
 from spectral.plot.filters import filter_gains, filter_map, sorted_gains
@@ -19,6 +20,7 @@ __all__ = [
     "FORMATS",
     "HEIGHT",
     "LOWEST_DB",
+    "architecture",
     "block_response",
     "check_formats",
     "cosine_similarity",
