@@ -93,10 +93,21 @@ def check_formats(formats: Iterable[str]) -> None:
 def _render(figure: Figure | SubFigure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-    smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
     with style():
-        figure.get_figure(root=True).savefig(buffer, format=kind, metadata=metadata, **smaller)
-    return buffer.getvalue()
+        figure.get_figure(root=True).savefig(buffer, format=kind, metadata=metadata)
+        return _with_a_palette(buffer) if kind == "png" else buffer.getvalue()
+
+
+def _with_a_palette(png: io.BytesIO) -> bytes:
+    """Return a picture in 256 colours, which no eye misses in plots: a third of the bytes."""
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    dpi = mpl.rcParams["savefig.dpi"]
+    Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        smaller, format="png", dpi=(dpi, dpi), optimize=True
+    )
+    return smaller.getvalue()
 
 
 def styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
