@@ -36,7 +36,7 @@ def test_begins_with_its_claim_and_its_parameters(path: Path):
 
 def test_leaves_the_computing_to_the_library(path: Path):
     sources = [cell.source for cell in code_cells(path)]
-    assert sum(len(source.splitlines()) for source in sources) <= 90
+    assert sum(len(source.splitlines()) for source in sources) <= 120
     assert not any("def " in source or "class " in source for source in sources)
 
 

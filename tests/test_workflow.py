@@ -24,8 +24,21 @@ from models.registry import configure
 ROOT = Path(__file__).parent.parent
 FIGURES = [
     f"{name}.{kind}"
-    for name in ("fig1", "fig2a", "fig2b", "fig3a", "fig3b", "theorem1")
-    for kind in ("png", "pdf", "csv")
+    for name in [
+        "fig1",
+        "fig2a",
+        "fig2b",
+        "fig2c",
+        "fig2d",
+        "fig3a",
+        "fig3b",
+        "fig4",
+        "fig7a",
+        "fig7b",
+        "fig7c",
+        "theorem1",
+    ]
+    for kind in ("png", "pdf", "csv", "json")
 ]
 
 pytestmark = pytest.mark.timeout(600)  # several notebooks, each with a kernel to start
@@ -54,7 +67,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 def written(folder: Path) -> dict[str, int]:
     """When each result was written."""
-    kinds = {".pt", ".ipynb", ".png", ".pdf", ".csv"}
+    kinds = {".pt", ".ipynb", ".png", ".pdf", ".csv", ".json"}
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.suffix in kinds}
 
 
@@ -69,20 +82,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(finished: Path):
     runs = finished / "runs/smoke/synthetic"
-    assert {path.name for path in runs.glob("*.pt")} == {"sasrec-seed42.pt", "bsarec-seed42.pt"}
+    assert {path.name for path in runs.glob("*.pt")} == {f"{m}-seed42.pt" for m in ("sasrec", "fmlprec", "bsarec")}
     assert {path.name for path in (finished / "figures/synthetic").iterdir()} >= set(FIGURES)
     executed = sorted((runs / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in executed] == [
         "fig1_signals",
         "fig2_filter",
         "fig3_oversmoothing",
+        "fig4_architecture",
+        "fig7_filters",
         "theorem1",
         "train-bsarec-seed42",
+        "train-fmlprec-seed42",
         "train-sasrec-seed42",
     ]
     for path in executed:
         outputs = [cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         assert any(outputs), f"{path} shows nothing"
+    assert all(
+        f"synthetic/{name}" in (finished / "figures/README.md").read_text() for name in FIGURES if "json" not in name
+    )
+    assert (finished / "figures/index.html").stat().st_size > 0
 
 
 def test_a_second_run_does_nothing(finished: Path):

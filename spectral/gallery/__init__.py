@@ -85,7 +85,7 @@ class Gallery:
         note = Note(
             name=name,
             caption=_one_line(caption),
-            see=_one_line(see),
+            see=_sentence(see),
             dataset=self.dataset,
             systems=list(self._runs),
             seeds=sorted({seed_of(run) for run in runs}),
@@ -186,6 +186,11 @@ def _files(folder: Path, note: Note) -> dict[str, str]:
     if not files:
         raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is not there")
     return files
+
+
+def _sentence(text: str) -> str:
+    line = _one_line(text)
+    return line[:1].upper() + line[1:]
 
 
 def _one_line(text: str) -> str:
