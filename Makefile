@@ -46,7 +46,7 @@ SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
   if command -v flock >/dev/null && ! flock -n 9; then echo "Waiting for another run in this folder to end."; flock 9; fi; \
   $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --quiet host reason --cores $(CORES)
 
-figures: $(STAMP) ## train SASRec and BSARec on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
+figures: $(STAMP) ## train models on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))
 
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
