@@ -25,6 +25,7 @@ def main(
     device: options.DeviceOption = "cpu",
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
 ) -> None:
     """Show the users with the most and the least low-frequency energy, among those with full windows.
 
@@ -32,9 +33,9 @@ def main(
     modes; writes signals.png, .pdf and .csv with signal, LFC, HFC and spectrum of both users.
     """
     output = Output.prepare("signals", checkpoint, out, format)
-    model = models.load(checkpoint, check_device(device))
+    model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
     modes = check_modes(own_c(model) if c is None else c, model.config.max_len)
-    if data is None:
+    if data is None and len(model.probe.input_ids):
         windows, users, name = model.probe.input_ids, model.probe.users, model.checkpoint["dataset"]["name"]
     else:
         sequences = sequences_of(model, data, data_dir)
