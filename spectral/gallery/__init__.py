@@ -56,40 +56,54 @@ class Note:
 class Gallery:
     """The folder that the figures of a notebook go to, with what they are made from.
 
+    The time that a figure took counts from the figure before it, or from when the gallery was opened.
+
     folder: of the dataset's figures. runs: loaded models, or results of runs, by the name of their system; several
     runs of one system are a list.
     """
 
     def __init__(self, folder: str | Path, dataset: str, runs: Mapping[str, Any] | None = None) -> None:
         self.folder, self.dataset = Path(folder), dataset
-        self._runs = {system: run if isinstance(run, list) else [run] for system, run in (runs or {}).items()}
+        self._runs = runs or {}
         self._since = time.perf_counter()
 
     def save(
-        self, figure: "Figure | SubFigure", name: str, table: "DataFrame", *, caption: str, see: str
+        self,
+        figure: "Figure | SubFigure",
+        name: str,
+        table: "DataFrame",
+        *,
+        caption: str,
+        see: str,
+        runs: Mapping[str, Any] | None = None,
     ) -> "Figure | SubFigure":
         """Write a figure as PNG and PDF, the table behind it as CSV, and its note; returns the figure.
+
+        runs: those that it shows, if not all of the gallery.
 
         Raises OSError if the folder cannot be written.
         """
         from spectral import plot
 
         plot.save(figure, self.folder / name, table)
-        self.note(name, caption=caption, see=see)
+        self.note(name, caption=caption, see=see, runs=runs)
         return figure
 
-    def note(self, name: str, *, caption: str, see: str) -> None:
-        """Write the note of a figure or table whose files are in the folder."""
+    def note(self, name: str, *, caption: str, see: str, runs: Mapping[str, Any] | None = None) -> None:
+        """Write the note of a figure or table whose files are in the folder; runs: as of `save`."""
         now = time.perf_counter()
-        runs = [run for runs in self._runs.values() for run in runs]
+        shown = self._runs if runs is None else runs
+        single = [
+            run for of_system in shown.values() for run in (of_system if isinstance(of_system, list) else [of_system])
+        ]
         note = Note(
             name=name,
             caption=_one_line(caption),
             see=_sentence(see),
             dataset=self.dataset,
-            systems=list(self._runs),
-            seeds=sorted({seed_of(run) for run in runs}),
-            configuration=configuration_of(runs),
+            systems=list(shown),
+            seeds=sorted({seed_of(run) for run in single}),
+            configuration=configuration_of(single),
             date=datetime.now(UTC).date().isoformat(),
             seconds=round(now - self._since, 1),
         )
