@@ -20,6 +20,7 @@ from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
+from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, hfc_lfc, smoothing
 from spectral.theorem1 import Theorem1, decay, theorem1
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from spectral.cosine_similarity.metric import CosineSimilarityMetric, WithinSequenceSimilarityMetric
     from spectral.filter_response.metric import FrequencyResponseMetric
     from spectral.singular_values.metric import SingularValuesMetric
+    from spectral.smoothing.metric import SmoothingMetric
 
 __all__ = [
     "BlockResponse",
@@ -39,23 +41,29 @@ __all__ = [
     "LearnedFilters",
     "SingularValues",
     "SingularValuesMetric",
+    "Smoothing",
+    "SmoothingMetric",
     "Theorem1",
     "UserSignal",
     "WithinSequenceSimilarityMetric",
     "block_response",
     "capture",
     "cosine_similarity",
+    "dc_share",
     "decay",
+    "dirichlet_energy",
     "extreme_signals",
     "fourier_basis",
     "frequency_response",
     "full_windows",
+    "hfc_lfc",
     "learned_filters",
     "low_frequency",
     "low_frequency_share",
     "of_length",
     "plot",
     "singular_values",
+    "smoothing",
     "split",
     "theorem1",
     "user_signal",
@@ -67,6 +75,7 @@ _LAZY = {
     "CosineSimilarityMetric": "spectral.cosine_similarity.metric",
     "FrequencyResponseMetric": "spectral.filter_response.metric",
     "SingularValuesMetric": "spectral.singular_values.metric",
+    "SmoothingMetric": "spectral.smoothing.metric",
     "WithinSequenceSimilarityMetric": "spectral.cosine_similarity.metric",
 }
 

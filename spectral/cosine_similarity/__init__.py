@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite
+from spectral.blocks import real_mask
 from spectral.capture import Capture
 
 if TYPE_CHECKING:
@@ -160,17 +161,21 @@ def directions(x: Any) -> Directions:
 
 def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities:
     """Return the sum over sequences of the mean cosine between positions: see the function above."""
+    each = similarity_of_each(hidden, mask)
+    return SequenceSimilarities(float(each.sum()), len(each))
+
+
+def similarity_of_each(hidden: Any, mask: Any = None) -> Tensor:
+    """Return the mean cosine between the positions of each sequence that has at least two real ones, (S,) float64."""
     states = as_float64(hidden)
     if states.ndim != 3 or states.shape[2] == 0:
         raise ValueError(f"hidden must be (B, N, D), got shape {tuple(states.shape)}")
-    real = torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else torch.as_tensor(mask).bool().cpu()
-    if real.shape != states.shape[:2]:
-        raise ValueError(f"mask must be (B, N) = {tuple(states.shape[:2])}, got shape {tuple(real.shape)}")
+    real = real_mask(mask, states.shape[:2])
     n = real.sum(1)  # (B,)
     real = real & (n >= 2)[:, None]
     n = n[n >= 2]
-    totals = _unit(states, real).sum(1)[real.any(1)]  # (sequences with pairs, D)
-    return SequenceSimilarities(float((_sum_over_pairs(totals, n) / (n * (n - 1))).sum()), len(n))
+    totals = _unit(states, real).sum(1)[real.any(1)]  # (S, D)
+    return _sum_over_pairs(totals, n) / (n * (n - 1))
 
 
 def check_convention(convention: str) -> None:

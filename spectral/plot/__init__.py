@@ -13,6 +13,7 @@ from spectral.plot.frequency import LOWEST_DB, block_response, frequency_respons
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
 from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
 from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
+from spectral.plot.smoothing import smoothing, smoothing_panels
 
 __all__ = [
     "BANDS",
@@ -37,6 +38,8 @@ __all__ = [
     "signals",
     "similarities_of",
     "singular_values",
+    "smoothing",
+    "smoothing_panels",
     "sorted_gains",
     "style",
     "theorem1",

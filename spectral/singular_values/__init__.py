@@ -47,16 +47,12 @@ class SingularValues:
     @property
     def effective_rank(self) -> float:
         """Exponential of the entropy of p_i = s_i / sum s: 1 to min(n, D); NaN for a matrix of zeros."""
-        total = self.values.sum()
-        if total == 0:
-            return float("nan")
-        p = self.values[self.values > 0] / total
-        return float(np.exp(-(p * np.log(p)).sum()))
+        return float(effective_rank(torch.from_numpy(self.values)))
 
     @property
     def stable_rank(self) -> float:
         """||X||_F^2 / s_1^2, at least 1; NaN for a matrix of zeros."""
-        return float((self.normalised**2).sum())
+        return float(stable_rank(torch.from_numpy(self.values)))
 
     def table(self) -> "DataFrame":
         """Return one row per singular value, the largest first; `index` counts from 1."""
@@ -145,6 +141,19 @@ def singular_values(x: Any, center: bool = False) -> SingularValues:
     finite.
     """
     return gram(x).singular_values(center)
+
+
+def effective_rank(values: Tensor) -> Tensor:
+    """Return exp of the entropy of p_i = s_i / sum s of singular values (..., r), shape (...); NaN for zeros alone.
+
+    Source: Roy and Vetterli, EUSIPCO 2007.
+    """
+    return torch.special.entr(values / values.sum(-1, keepdim=True)).sum(-1).exp()
+
+
+def stable_rank(values: Tensor) -> Tensor:
+    """Return sum s_i^2 / s_1^2 of descending singular values (..., r), shape (...); NaN for zeros alone."""
+    return (values / values[..., :1]).square().sum(-1)
 
 
 def gram(x: Any) -> Gram:

@@ -1,0 +1,53 @@
+"""How smooth sequences are along their positions, layer by layer."""
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectral.palette import styles_of
+from spectral.plot.figure import drawable, grid, layer_axis, styled
+from spectral.smoothing import MEASURES, Smoothing
+
+LABELS = {
+    "mad": "MAD of positions",
+    "dirichlet_path": "Dirichlet energy, path",
+    "dirichlet_ring": "Dirichlet energy, ring",
+    "dirichlet_path_relative": r"Dirichlet energy / $\|X\|^2$, path",
+    "dirichlet_ring_relative": r"Dirichlet energy / $\|X\|^2$, ring",
+    "effective_rank": "effective rank",
+    "stable_rank": "stable rank",
+    "dc_share": "DC / total energy",
+    "hfc_lfc": "HFC / LFC energy",
+}
+OVERVIEW = ("mad", "dirichlet_path_relative", "effective_rank", "stable_rank", "dc_share", "hfc_lfc")
+
+
+@styled()
+def smoothing(results: Mapping[str, Smoothing], measure: str = "mad", *, ax: Axes | None = None) -> Axes:
+    """Draw one measure over layers, a line per model, with bars of two standard errors to both sides.
+
+    Raises ValueError for a measure that `spectral.smoothing` does not have.
+    """
+    assert ax is not None
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
+    for name, style in styles_of(results).items():
+        result = results[name]
+        error = 2 * result.standard_error[measure]
+        ax.errorbar(result.layers, drawable(getattr(result, measure)), yerr=error, elinewidth=0.8, **style)
+    layer_axis(ax, LABELS[measure])
+    ax.legend()
+    return ax
+
+
+def smoothing_panels(results: Mapping[str, Smoothing]) -> Figure:
+    """Draw the six measures of `OVERVIEW` on a figure of two columns' width, with one legend."""
+    figure, rows = grid([1.7, 1.7], 3, width=2.22)
+    for measure, ax in zip(OVERVIEW, [*rows[0], *rows[1]], strict=True):
+        smoothing(results, measure, ax=ax)
+        if measure != OVERVIEW[0]:
+            ax.legend().remove()
+        if measure not in OVERVIEW[3:]:
+            ax.set_xlabel("")
+    return figure
