@@ -22,7 +22,7 @@ from spectral import FilterResponse, LayerSimilarity, LayerSpectra, full_windows
 from spectral.capture import of_length, real_items
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURES = ["filter_response", "block_response", "singular_values", "cosine_similarity", "theorem1"]
+MEASURES = ["filter_response", "block_response", "singular_values", "cosine_similarity", "smoothing", "theorem1"]
 
 
 @pytest.fixture

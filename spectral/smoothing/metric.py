@@ -33,7 +33,7 @@ class SmoothingMetric(Accumulator):
             self.add_state(name, zeros, dist_reduce_fx="sum")
 
     def update(self, hidden: Sequence[Tensor] | Tensor, mask: Tensor | None = None) -> None:
-        """Take in hidden states (B, N, D), one per layer, and which positions are real, (B, N); errors as `smoothing`."""
+        """Take in hidden states (B, N, D), one per layer, and the real positions, (B, N); errors as `smoothing`."""
         sums = self._sums() + stack(smoothing_moments(x, mask, self.c) for x in hidden)
         self.count = sums.count.to(self.count.device)
         self.total = sums.total.to(self.total.device)
