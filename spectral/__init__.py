@@ -12,6 +12,7 @@ block l; heads count from 1, positions from 0.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spectral.attention_statistics import AttentionStatistics, attention_statistics
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
@@ -25,12 +26,15 @@ from spectral.theorem1 import Theorem1, decay, theorem1
 
 if TYPE_CHECKING:
     from spectral import plot as plot
+    from spectral.attention_statistics.metric import AttentionStatisticsMetric
     from spectral.cosine_similarity.metric import CosineSimilarityMetric, WithinSequenceSimilarityMetric
     from spectral.filter_response.metric import FrequencyResponseMetric
     from spectral.singular_values.metric import SingularValuesMetric
     from spectral.smoothing.metric import SmoothingMetric
 
 __all__ = [
+    "AttentionStatistics",
+    "AttentionStatisticsMetric",
     "BlockResponse",
     "Capture",
     "CosineSimilarityMetric",
@@ -46,6 +50,7 @@ __all__ = [
     "Theorem1",
     "UserSignal",
     "WithinSequenceSimilarityMetric",
+    "attention_statistics",
     "block_response",
     "capture",
     "cosine_similarity",
@@ -72,6 +77,7 @@ __all__ = [
 
 # Imported when first used: torchmetrics and matplotlib take longer to import than most measures to compute.
 _LAZY = {
+    "AttentionStatisticsMetric": "spectral.attention_statistics.metric",
     "CosineSimilarityMetric": "spectral.cosine_similarity.metric",
     "FrequencyResponseMetric": "spectral.filter_response.metric",
     "SingularValuesMetric": "spectral.singular_values.metric",

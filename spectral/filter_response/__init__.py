@@ -193,7 +193,7 @@ def attention_power(attention: Any, counts: NDArray[np.int64] | None = None) -> 
 
     counts: (R, B), how often each sequence is in each bootstrap sample.
     """
-    maps = _layers(attention)
+    maps = layers_of(attention)
     if len({a.shape for a in maps}) != 1:
         raise ValueError("all layers must have the same shape (B, H, N, N)")
     users, _, positions, _ = maps[0].shape
@@ -209,7 +209,11 @@ def attention_power(attention: Any, counts: NDArray[np.int64] | None = None) -> 
     )
 
 
-def _layers(attention: Any) -> list[Tensor]:
+def layers_of(attention: Any) -> list[Tensor]:
+    """Return the layers, (B, H, N, N) each, of attention in one of the shapes that `frequency_response` takes.
+
+    Raises ValueError for another shape, or no layers.
+    """
     if isinstance(attention, list | tuple):
         if not attention:
             raise ValueError("there are no layers")

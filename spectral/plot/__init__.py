@@ -6,6 +6,7 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 """
 
 from spectral.plot.architecture import architecture
+from spectral.plot.attention import attention_statistics, attention_statistics_panels, rollout
 from spectral.plot.decay import theorem1
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, style
 from spectral.plot.filters import filter_gains, filter_map, sorted_gains
@@ -22,6 +23,8 @@ __all__ = [
     "HEIGHT",
     "LOWEST_DB",
     "architecture",
+    "attention_statistics",
+    "attention_statistics_panels",
     "block_response",
     "check_formats",
     "cosine_similarity",
@@ -32,6 +35,7 @@ __all__ = [
     "item_attributes",
     "panels",
     "ring_graph",
+    "rollout",
     "save",
     "sensitivities",
     "sensitivity",

@@ -1,0 +1,76 @@
+"""The few eigenvalues and singular values of many attention maps that their statistics need.
+
+Small matrices are decomposed in full, in batches; of large ones only what is asked for is found, by Arnoldi's method,
+and those it does not converge on are decomposed in full as well. Both are exact to about 1e-9.
+"""
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
+from torch import Tensor
+
+from spectral.theorem1.spectrum import left_perron_vector
+
+LARGE = 128  # positions from which on a few eigenvalues are found faster than all
+
+
+def second_moduli(maps: Tensor) -> Tensor:
+    """Return |lambda_2|, shape (...), of row-stochastic float64 maps (..., N, N).
+
+    The eigenvalues of a lower triangular map are its diagonal, and that of the first row is 1.
+    """
+    n = maps.shape[-1]
+    if not bool(maps.triu(1).any()):
+        return maps.diagonal(dim1=-2, dim2=-1)[..., 1:].amax(-1)
+    if n < LARGE:
+        return torch.linalg.eigvals(maps).abs().sort(-1).values[..., -2]
+    flat = maps.reshape(-1, n, n)
+    return torch.tensor([_second_modulus(a) for a in flat.numpy()], dtype=torch.float64).reshape(maps.shape[:-2])
+
+
+def hfc_factors(maps: Tensor) -> Tensor:
+    """Return ||P A P||_2, shape (...), of float64 maps (..., N, N): the most that what is not DC grows.
+
+    It is the square root of the largest eigenvalue of the symmetric (P A P)^T P A P.
+    """
+    centered = maps - maps.mean(-2, keepdim=True)
+    centered = centered - centered.mean(-1, keepdim=True)
+    n = maps.shape[-1]
+    if n < LARGE:
+        return torch.linalg.matrix_norm(centered, ord=2)
+    squares = (centered.mT @ centered).reshape(-1, n, n)
+    largest = [_largest(square, 1)[0] for square in squares.numpy()]
+    return torch.tensor(largest, dtype=torch.float64).clamp(min=0).sqrt().reshape(maps.shape[:-2])
+
+
+def left_perron_vectors(maps: Tensor) -> Tensor:
+    """Return pi (..., N) with pi^T A = pi^T and sum 1 of row-stochastic float64 maps (..., N, N).
+
+    Of a map with several (it falls into parts that do not see each other) it is that of least norm.
+    """
+    n = maps.shape[-1]
+    if not bool(maps.triu(1).any()):
+        return torch.eye(n, dtype=torch.float64)[0].expand(maps.shape[:-1])
+    equations = maps.mT - torch.eye(n, dtype=torch.float64)
+    equations[..., -1, :] = 1  # the n equations of pi^T A = pi^T hold one too many, the sum takes its place
+    solution, info = torch.linalg.solve_ex(equations, torch.eye(n, dtype=torch.float64)[-1].expand(maps.shape[:-1]))
+    wrong = (solution[..., None, :] @ maps - solution[..., None, :]).abs().amax((-2, -1)) > 1e-9
+    solution[wrong | (info != 0) | ~solution.isfinite().all(-1)] = torch.nan
+    flat, rows = maps.reshape(-1, n, n), solution.reshape(-1, n)
+    for index in rows.isnan().any(-1).nonzero()[:, 0].tolist():
+        rows[index] = torch.from_numpy(left_perron_vector(flat[index].numpy()))
+    return rows.reshape(maps.shape[:-1])
+
+
+def _second_modulus(matrix: np.ndarray) -> float:
+    return float(_largest(matrix, 2)[1])
+
+
+def _largest(matrix: np.ndarray, count: int) -> np.ndarray:
+    """Return the largest moduli of eigenvalues in descending order, from a fixed start so that runs agree."""
+    start = np.random.default_rng(0).standard_normal(len(matrix))
+    try:
+        found = eigs(matrix, k=count + 1, which="LM", v0=start, tol=1e-12, maxiter=200, return_eigenvectors=False)
+    except ArpackNoConvergence:
+        found = np.linalg.eigvals(matrix)
+    return np.sort(np.abs(found))[::-1][:count]
