@@ -41,7 +41,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("name", TITLES)
-@pytest.mark.parametrize("measure", ["filter_response", "theorem1"])
+@pytest.mark.parametrize("measure", ["attention_statistics", "filter_response", "theorem1"])
 def test_measures_of_attention_name_those_that_do_without(
     call: Call, checkpoints: dict[str, Path], name: str, measure: str, tmp_path: Path
 ):

@@ -116,7 +116,7 @@ class AttentionStatistics:
         return pd.DataFrame(columns | constants, index=index).reset_index()
 
     def positions_table(self) -> "DataFrame":
-        """Return one row per position, from 0: the rollout, and pi of each layer and head as `perron_<layer>_<head>`."""
+        """Return one row per position, from 0: the rollout, and pi as `perron_<layer>_<head>`."""
         import pandas as pd
 
         columns = {"position": np.arange(len(self.rollout)), "rollout": self.rollout}
@@ -205,7 +205,7 @@ def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> Sums:
 
 
 def _of_layer(maps: Tensor, residual: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, H, N, N) -> the measures (H, 6, B), the sum of the left Perron vectors (H, N), and what rolls out (B, N, N)."""
+    """(B, H, N, N) -> measures (H, 6, B), the sum of left Perron vectors (H, N), and what rolls out (B, N, N)."""
     n = maps.shape[-1]
     position = torch.arange(n, dtype=torch.float64)
     causal = not bool(maps.triu(1).any())

@@ -39,6 +39,7 @@ def attention_statistics(
             ax.plot(
                 results[name].layers, values, linestyle="", marker=".", markersize=3, alpha=0.6, color=style["color"]
             )
+    ax.set_ylim(bottom=0)
     layer_axis(ax, LABELS[measure])
     ax.legend()
     return ax
