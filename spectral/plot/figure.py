@@ -75,7 +75,7 @@ def save(
         if kind == "csv" and table is None:
             continue
         path = Path(f"{stem}.{kind}")
-        content = table.to_csv(index=False).encode() if kind == "csv" and table is not None else _render(figure, kind)
+        content = table.to_csv(index=False).encode() if kind == "csv" and table is not None else render(figure, kind)
         write_atomically(path, content)
         paths.append(path)
     return paths
@@ -90,7 +90,8 @@ def check_formats(formats: Iterable[str]) -> None:
         raise ConfigError(f"unknown format {given}; choose from {', '.join(FORMATS)}, separated by commas")
 
 
-def _render(figure: Figure | SubFigure, kind: str) -> bytes:
+def render(figure: Figure | SubFigure, kind: str) -> bytes:
+    """Return a figure as the bytes of a png or pdf file."""
     buffer = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     with style():

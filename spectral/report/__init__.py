@@ -1,0 +1,278 @@
+"""Everything the toolkit measures of one or several checkpoints, side by side on one page.
+
+`python -m spectral.report ckpt.pt [more.pt ...]` writes the page: one HTML file that holds its pictures, opens without
+a network and prints. A measure that a model does not have is named with the reason.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UserError
+from spectral.attention_statistics import AttentionStatistics
+from spectral.block_response import block_response
+from spectral.capture import in_batches
+from spectral.command_line import Subject
+from spectral.cosine_similarity import LayerSimilarity
+from spectral.filter_response import FilterResponse
+from spectral.learned_filters import learned_filters
+from spectral.response import DEFAULT_C
+from spectral.singular_values import LayerSpectra
+from spectral.smoothing import Smoothing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from pandas import DataFrame
+
+JACOBIAN_USERS = 128  # whose layers are differentiated, the slowest measure by far
+RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
+
+Subjects = Mapping[str, Subject]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: In a few words.
+        text: What is shown and how to read it.
+        figures: Pictures by what they show, in a sentence.
+        table: The numbers behind them; None if there are none.
+        missing: Why something is not there, a sentence each.
+    """
+
+    title: str
+    text: str
+    figures: dict[str, "Figure | SubFigure"] = field(default_factory=dict)
+    table: "DataFrame | None" = None
+    missing: list[str] = field(default_factory=list)
+
+
+def named(subjects: Mapping[Path, Subject]) -> dict[str, Subject]:
+    """Return the subjects by what they are called on the page: the model's name, or title and file where two share it."""
+    names = [subject.model.name for subject in subjects.values()]
+    stems = [path.stem for path in subjects]
+    called: dict[str, Subject] = {}
+    for path, subject in subjects.items():
+        file = path.stem if stems.count(path.stem) == 1 else str(path)
+        name = subject.model.name if names.count(subject.model.name) == 1 else f"{subject.model.title}, {file}"
+        called[name] = subject
+    return called
+
+
+def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
+    """Measure all models, by name, and return the parts of the page."""
+    return [
+        _attention_response(subjects, c),
+        _layer_response(subjects, c),
+        _filters(subjects),
+        _attention_statistics(subjects),
+        _singular_values(subjects),
+        _similarity(subjects),
+        _smoothing(subjects, c),
+    ]
+
+
+def overview(subjects: Mapping[Path, Subject]) -> "DataFrame":
+    """Return one row per checkpoint: what it says of itself."""
+    import pandas as pd
+
+    return pd.DataFrame([{"file": path.name} | _described(subject.model) for path, subject in subjects.items()])
+
+
+def _described(model: Any) -> dict[str, Any]:
+    checkpoint = model.checkpoint or {}
+    metrics = checkpoint.get("metrics", {})
+    config = {name: getattr(model.config, name, None) for name in ("num_layers", "num_heads", "alpha", "c", "max_len")}
+    return {
+        "model": model.title,
+        "dataset": checkpoint.get("dataset", {}).get("name", ""),
+        **{name: "" if value is None else value for name, value in config.items()},
+        "loss": checkpoint.get("training", {}).get("loss", ""),
+        "seed": checkpoint.get("training", {}).get("seed", ""),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **{f"test {name}": metrics.get("test", {}).get(name, float("nan")) for name in ("HR@20", "NDCG@20")},
+    }
+
+
+def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
+    """Return the page as HTML."""
+    import base64
+
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from spectral.plot.figure import render
+
+    environment = Environment(
+        loader=PackageLoader("spectral.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["html_table"] = lambda table: table.to_html(
+        index=False, border=0, float_format="{:.4g}".format, na_rep="-", classes="numbers"
+    )
+    environment.filters["data_uri"] = lambda figure: (
+        "data:image/png;base64," + base64.b64encode(render(figure, "png")).decode()
+    )
+    parts = sections(named(subjects), c)
+    users = sorted({f"{subject.dataset}: {len(subject.users()):,} users" for subject in subjects.values()})
+    return environment.get_template("report.html.j2").render(
+        overview=overview(subjects), sections=parts, users="; ".join(users)
+    )
+
+
+def _each(subjects: Subjects, measure: Callable[[Subject], Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a measure gives for each model that has it, and the reasons of the others."""
+    found, missing = {}, []
+    for name, subject in subjects.items():
+        try:
+            found[name] = measure(subject)
+        except UserError as error:
+            missing.append(f"{subject.model.title}: {error}")
+    return found, missing
+
+
+def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
+    import pandas as pd
+
+    if not tables:
+        return None
+    return pd.concat(tables, names=["model"]).reset_index("model").reset_index(drop=True)
+
+
+def _side_by_side(results: Mapping[str, Any], draw: Callable[..., Any]) -> "Figure":
+    from spectral import plot
+
+    figure, axes = plot.panels(len(results))
+    for ax, (name, result) in zip(axes, results.items(), strict=True):
+        draw(result, label=name, ax=ax)
+        ax.label_outer()
+    return figure
+
+
+def _attention_response(subjects: Subjects, c: int) -> Section:
+    from spectral import plot
+
+    def measure(subject: Subject) -> FilterResponse:
+        subject.check_attention()
+        captures = subject.captures(subject.full_windows(), hidden=False)
+        return FilterResponse.from_captures(captures, c, resamples=RESAMPLES)
+
+    found, missing = _each(subjects, measure)
+    text = (
+        "Gain of each layer's attention against frequency, over users whose window is full; thin lines are heads, "
+        "shaded the 95% bootstrap interval over users. A curve that falls is a low-pass filter. Residual connections "
+        "are not in it."
+    )
+    figures = {"Gain of attention in dB": _side_by_side(found, plot.frequency_response)} if found else {}
+    tables = {name: _records(response.summary()) for name, response in found.items()}
+    return Section("What attention does to frequencies", text, figures, _tables(tables), missing)
+
+
+def _layer_response(subjects: Subjects, c: int) -> Section:
+    from spectral import plot
+
+    def measure(subject: Subject) -> Any:
+        windows = subject.full_windows()[:JACOBIAN_USERS]
+        return block_response(subject.model, in_batches(windows, subject.batch_size, subject.model.name), c)
+
+    found, missing = _each(subjects, measure)
+    text = (
+        "The same of whole layers, residual connections, LayerNorm and feed-forward networks included, relative to a "
+        f"constant signal: from the derivatives at the hidden states of up to {JACOBIAN_USERS} users with full windows."
+    )
+    figures = {"Gain of whole layers relative to DC in dB": _side_by_side(found, plot.block_response)} if found else {}
+    tables = {name: _records(response.summary()) for name, response in found.items()}
+    return Section("What whole layers do to frequencies", text, figures, _tables(tables), missing)
+
+
+def _filters(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
+    figures = {}
+    if found:
+        figure, axes = plot.panels(len(found))
+        for ax, filters in zip(axes, found.values(), strict=True):
+            plot.filter_gains(filters, ax=ax)
+            ax.label_outer()
+        figures = {f"Gain of the learned filters of {', '.join(found)}": figure}
+    text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
+    tables = {name: _records(filters.summary()) for name, filters in found.items()}
+    return Section("Learned filters", text, figures, _tables(tables), missing)
+
+
+def _attention_statistics(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    def measure(subject: Subject) -> AttentionStatistics:
+        subject.check_attention()
+        return AttentionStatistics.from_captures(subject.captures(subject.full_windows(), hidden=False))
+
+    found, missing = _each(subjects, measure)
+    text = (
+        "Entropy of rows relative to uniform ones, mean distance of what is attended to, |lambda_2|, the rate of Theorem "
+        "1, and the most that one application can scale what is not constant. Below, how much of each position reaches "
+        "the last output through attention and residuals alone (rollout)."
+    )
+    figures: dict[str, Any] = {}
+    if found:
+        figures = {"Statistics of attention maps over layers": plot.attention_statistics_panels(found)}
+        figures["Rollout of attention over all layers"] = plot.rollout(found).figure
+    tables = {name: _records(statistics.summary()) for name, statistics in found.items()}
+    return Section("Attention maps", text, figures, _tables(tables), missing)
+
+
+def _singular_values(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: LayerSpectra.from_captures(s.captures(s.users(), attention=False)))
+    last = {name: spectra.layers[max(spectra.layers)] for name, spectra in found.items()}
+    text = (
+        "Singular values of the matrix of all users' last outputs, divided by the largest; in brackets the effective "
+        "rank. Steeper is smoother: users lie in fewer directions."
+    )
+    figures = {"Normalised singular values": plot.singular_values(last, effective_rank=True).figure} if last else {}
+    tables = {name: _records(spectra.summary()).drop(columns="singular_values") for name, spectra in found.items()}
+    return Section("Directions that users take up", text, figures, _tables(tables), missing)
+
+
+def _similarity(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(
+        subjects, lambda s: LayerSimilarity.from_captures(s.captures(s.users(at_least=2), attention=False))
+    )
+    text = "Mean cosine after each layer of all pairs of users (left) and of the real positions of one user (right)."
+    figures: dict[str, Any] = {}
+    if found:
+        figure, (left, right) = plot.panels(2)
+        plot.cosine_similarity(found, kind="between_users", ax=left)
+        plot.cosine_similarity(found, kind="within_sequence", ax=right)
+        figures = {"Mean cosine similarity over layers": figure}
+    tables = {name: similarity.table() for name, similarity in found.items()}
+    return Section("How alike users and positions become", text, figures, _tables(tables), missing)
+
+
+def _smoothing(subjects: Subjects, c: int) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: Smoothing.from_captures(s.captures(s.users(), attention=False), c))
+    text = (
+        "Along the real positions of each user, after each layer: mean distance of directions (MAD), Dirichlet energy "
+        f"relative to all energy, ranks, the share of the constant part, and energy above {c} modes over that below; "
+        "bars are two standard errors."
+    )
+    figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
+    tables = {name: _records(smoothing.summary()) for name, smoothing in found.items()}
+    return Section("How smooth sequences become", text, figures, _tables(tables), missing)
+
+
+def _records(records: list[dict[str, Any]]) -> "DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(records)

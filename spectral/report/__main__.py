@@ -1,0 +1,60 @@
+"""Put everything about some checkpoints on one page: `python -m spectral.report ckpt.pt [more.pt ...]`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.command_line import inform, run
+from models.errors import ConfigError
+from models.files import write_atomically
+from spectral import command_line as options
+from spectral.command_line import Subject
+from spectral.report import page
+from spectral.response import DEFAULT_C
+
+
+def main(
+    checkpoints: Annotated[list[Path], typer.Argument(help="One or several checkpoints.", metavar="CHECKPOINT...")],
+    data: options.DataOption = None,
+    split: options.SplitOption = "test",
+    max_users: options.MaxUsersOption = None,
+    c: options.COption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write (default: report.html beside the first one).")
+    ] = None,
+    device: options.DeviceOption = "cpu",
+    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
+    data_dir: options.DataDirOption = None,
+    settings: options.ModelSettings = options.NO_SETTINGS,
+) -> None:
+    """Measure everything of one or several checkpoints, side by side, and write it as one HTML file.
+
+    The file holds its pictures and tables, opens without a network, and prints. What a model does not have is named
+    with the reason. Options for files of other people's code apply to every checkpoint.
+    """
+    target = checkpoints[0].parent / "report.html" if out is None else out
+    if target.is_dir():
+        raise ConfigError(f"--out {target} is a folder; name the file to write, as in --out {target}/report.html")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subjects = {
+        checkpoint: Subject.load(
+            checkpoint,
+            data=data,
+            split=split,
+            max_users=max_users,
+            device=device,
+            batch_size=batch_size,
+            data_dir=data_dir,
+            settings=settings,
+            c=c,
+        )
+        for checkpoint in checkpoints
+    }
+    html = page(subjects, DEFAULT_C if c is None else c)
+    write_atomically(target, html.encode())
+    inform(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    run(main)
