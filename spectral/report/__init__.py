@@ -40,18 +40,18 @@ class Section:
         text: What is shown and how to read it.
         figures: Pictures by what they show, in a sentence.
         table: The numbers behind them; None if there are none.
-        missing: Why something is not there, a sentence each.
+        missing: Why something is not there, by the model's name, a sentence each.
     """
 
     title: str
     text: str
-    figures: dict[str, "Figure | SubFigure"] = field(default_factory=dict)
+    figures: Mapping[str, "Figure | SubFigure"] = field(default_factory=dict)
     table: "DataFrame | None" = None
     missing: list[str] = field(default_factory=list)
 
 
 def named(subjects: Mapping[Path, Subject]) -> dict[str, Subject]:
-    """Return the subjects by what they are called on the page: the model's name, or title and file where two share it."""
+    """Return the subjects by the model's name, or by its title and the file where two have one name."""
     names = [subject.model.name for subject in subjects.values()]
     stems = [path.stem for path in subjects]
     called: dict[str, Subject] = {}
@@ -132,7 +132,7 @@ def _each(subjects: Subjects, measure: Callable[[Subject], Any]) -> tuple[dict[s
         try:
             found[name] = measure(subject)
         except UserError as error:
-            missing.append(f"{subject.model.title}: {error}")
+            missing.append(f"{name}: {error}")
     return found, missing
 
 
@@ -215,9 +215,9 @@ def _attention_statistics(subjects: Subjects) -> Section:
 
     found, missing = _each(subjects, measure)
     text = (
-        "Entropy of rows relative to uniform ones, mean distance of what is attended to, |lambda_2|, the rate of Theorem "
-        "1, and the most that one application can scale what is not constant. Below, how much of each position reaches "
-        "the last output through attention and residuals alone (rollout)."
+        "Entropy of rows relative to uniform ones, mean distance of what is attended to, |lambda_2|, the rate of "
+        "Theorem 1, and the most that one application can scale what is not constant. Below, how much of each position "
+        "reaches the last output through attention and residuals alone (rollout)."
     )
     figures: dict[str, Any] = {}
     if found:

@@ -9,7 +9,7 @@ from models.command_line import inform, run
 from models.errors import ConfigError
 from models.files import write_atomically
 from spectral import command_line as options
-from spectral.command_line import Subject
+from spectral.command_line import Subject, check_modes
 from spectral.report import page
 from spectral.response import DEFAULT_C
 
@@ -51,7 +51,9 @@ def main(
         )
         for checkpoint in checkpoints
     }
-    html = page(subjects, DEFAULT_C if c is None else c)
+    c = DEFAULT_C if c is None else c
+    check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))
+    html = page(subjects, c)
     write_atomically(target, html.encode())
     inform(f"wrote {target}")
 
