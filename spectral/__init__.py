@@ -23,6 +23,7 @@ from spectral.signals import UserSignal, extreme_signals, low_frequency_share, u
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, hfc_lfc, smoothing
 from spectral.theorem1 import Theorem1, decay, theorem1
+from spectral.user_frequency import by_group, user_frequency
 
 if TYPE_CHECKING:
     from spectral import plot as plot
@@ -52,6 +53,7 @@ __all__ = [
     "WithinSequenceSimilarityMetric",
     "attention_statistics",
     "block_response",
+    "by_group",
     "capture",
     "cosine_similarity",
     "dc_share",
@@ -71,6 +73,7 @@ __all__ = [
     "smoothing",
     "split",
     "theorem1",
+    "user_frequency",
     "user_signal",
     "within_sequence_similarity",
 ]

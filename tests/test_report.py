@@ -13,8 +13,7 @@ import pytest
 import models
 from models.train import train
 from spectral import LayerSpectra, capture
-from spectral.command_line import Subject
-from spectral.report import named
+from spectral.report import names_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = 7
@@ -99,8 +98,8 @@ def test_the_numbers_are_those_of_the_measures(report, checkpoint):
 def test_two_checkpoints_of_one_model_are_told_apart(checkpoint, tmp_path):
     other = shutil.copy(checkpoint, tmp_path / "other.pt")
     again = shutil.copy(checkpoint, tmp_path / checkpoint.name)
-    subjects = {path: Subject.load(path, data=None, split="test") for path in (checkpoint, Path(other), Path(again))}
-    assert list(named(subjects)) == [f"BSARec, {checkpoint}", "BSARec, other", f"BSARec, {again}"]
+    loaded = {path: models.load(path) for path in (checkpoint, Path(other), Path(again))}
+    assert names_of(loaded) == [f"BSARec, {checkpoint}", "BSARec, other", f"BSARec, {again}"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from spectral.plot.oversmoothing import cosine_similarity, similarities_of, sing
 from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
 from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
 from spectral.plot.smoothing import smoothing, smoothing_panels
+from spectral.plot.user_frequency import user_groups
 
 __all__ = [
     "BANDS",
@@ -47,6 +48,7 @@ __all__ = [
     "sorted_gains",
     "style",
     "theorem1",
+    "user_groups",
     "user_signal",
     "user_spectrum",
 ]

@@ -50,16 +50,16 @@ class Section:
     missing: list[str] = field(default_factory=list)
 
 
-def named(subjects: Mapping[Path, Subject]) -> dict[str, Subject]:
-    """Return the subjects by the model's name, or by its title and the file where two have one name."""
-    names = [subject.model.name for subject in subjects.values()]
-    stems = [path.stem for path in subjects]
-    called: dict[str, Subject] = {}
-    for path, subject in subjects.items():
-        file = path.stem if stems.count(path.stem) == 1 else str(path)
-        name = subject.model.name if names.count(subject.model.name) == 1 else f"{subject.model.title}, {file}"
-        called[name] = subject
-    return called
+def names_of(loaded: Mapping[Path, Any]) -> list[str]:
+    """Return what each model is called: its name, or its title and file where two have one name."""
+    names = [model.name for model in loaded.values()]
+    stems = [path.stem for path in loaded]
+    return [
+        model.name
+        if names.count(model.name) == 1
+        else f"{model.title}, {path.stem if stems.count(path.stem) == 1 else path}"
+        for path, model in loaded.items()
+    ]
 
 
 def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
@@ -118,7 +118,8 @@ def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
     environment.filters["data_uri"] = lambda figure: (
         "data:image/png;base64," + base64.b64encode(render(figure, "png")).decode()
     )
-    parts = sections(named(subjects), c)
+    names = names_of({path: subject.model for path, subject in subjects.items()})
+    parts = sections(dict(zip(names, subjects.values(), strict=True)), c)
     users = sorted({f"{subject.dataset}: {len(subject.users()):,} users" for subject in subjects.values()})
     return environment.get_template("report.html.j2").render(
         overview=overview(subjects), sections=parts, users="; ".join(users)
