@@ -6,7 +6,6 @@ and those it does not converge on are decomposed in full as well. Both are exact
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from torch import Tensor
 
 from spectral.theorem1.spectrum import left_perron_vector
@@ -68,6 +67,8 @@ def _second_modulus(matrix: np.ndarray) -> float:
 
 def _largest(matrix: np.ndarray, count: int) -> np.ndarray:
     """Return the largest moduli of eigenvalues in descending order, from a fixed start so that runs agree."""
+    from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
+
     start = np.random.default_rng(0).standard_normal(len(matrix))
     try:
         found = eigs(matrix, k=count + 1, which="LM", v0=start, tol=1e-12, maxiter=200, return_eigenvectors=False)

@@ -148,10 +148,12 @@ def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
 def _side_by_side(results: Mapping[str, Any], draw: Callable[..., Any]) -> "Figure":
     from spectral import plot
 
-    figure, axes = plot.panels(len(results))
-    for ax, (name, result) in zip(axes, results.items(), strict=True):
+    figure, rows = plot.grid([plot.HEIGHT] * -(-len(results) // 2), min(len(results), 2), share_y=True)
+    axes = [ax for row in rows for ax in row]
+    for ax, (name, result) in zip(axes, results.items(), strict=False):
         draw(result, label=name, ax=ax)
-        ax.label_outer()
+    for ax in axes[len(results) :]:
+        ax.remove()
     return figure
 
 
