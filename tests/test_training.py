@@ -282,9 +282,10 @@ def test_evaluating_data_beyond_the_item_table_is_refused(command, checkpoint):
 
 
 def test_ctrl_c_ends_with_code_130(tmp_path):
+    command = [sys.executable, "-m", "models.train", "--model", "sasrec", "--dataset", DATA]
+    endless = ["--epochs", "100000", "--patience", "100000"]  # it must not end before the signal comes
     process = subprocess.Popen(
-        [sys.executable, "-m", "models.train", "--model", "sasrec", "--dataset", DATA, "--out", tmp_path / "m.pt"]
-        + ["--epochs", "100000", "--patience", "100000"],  # it must not end before the signal comes
+        [*command, "--out", tmp_path / "m.pt", *endless],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
