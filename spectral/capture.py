@@ -1,7 +1,7 @@
 """Attention maps and hidden states of a model, batch by batch, and the users they are taken from."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.errors import ConfigError, DataError
+from spectral.sources import Computed, called, hooked, traced
 
 BATCH_SIZE = 256
 
@@ -47,27 +48,33 @@ class Capture:
 
 def capture(
     model: Any,
-    batches: Tensor | Iterable[Tensor],
-    attention: bool = True,
-    hidden: bool = True,
+    batches: Any,
+    attention: bool | Sequence[str] = True,
+    hidden: bool | Sequence[str] = True,
     causal: bool = True,
     layers: Collection[int] | None = None,
 ) -> Iterator[Capture]:
-    """Yield what the model computes on each batch, in evaluation mode, without keeping any of it.
+    """Yield what a model computes on each batch, in evaluation mode, without keeping any of it.
 
-    model: anything with `.trace(input_ids)` as of `models.recommender.Recommender`. batches: int tensors (B, N) with
-    padding 0, or one such tensor, which is cut into batches of 256. `attention` and `hidden` say which to
-    yield, `layers` for which layers (0 is the embedding output), all if None. `causal=False` drops the causal
-    mask.
+    model: anything with `.trace(input_ids)` as of `models.recommender.Recommender`; a Hugging Face model, or anything
+    that returns `hidden_states` and `attentions`; or any nn.Module, when `hidden` and `attention` name modules of it
+    (`hidden=["embeddings", "layers.*"]`): the first one of `hidden` is layer 0. batches: int tensors (B, N), with
+    padding 0 on the left for a `trace`, or one such tensor, which is cut into batches of 256; or mappings as tokenizers
+    return them, or one, whose `attention_mask` says which positions are real: those are moved to the end of their row.
 
-    The tensors stay on the model's device. The model's training mode is put back after every batch.
+    `attention` and `hidden` say which to yield, `layers` for which layers (0 is the embedding output), all if None.
+    `causal=False` drops the causal mask of a model with a `trace`.
+
+    The tensors stay on the model's device. The model's training mode is put back after every batch. Raises ConfigError
+    for a model or names that give nothing.
     """
-    for batch in in_batches(batches) if isinstance(batches, Tensor) else batches:
-        trace = _trace(model, batch, causal)
+    in_turn = [batches] if isinstance(batches, Mapping) else batches
+    for batch in in_batches(in_turn) if isinstance(in_turn, Tensor) else in_turn:
+        computed = _compute(model, batch, attention, hidden, causal)
         yield Capture(
-            hidden=_chosen(trace.hidden, 0, layers if hidden else ()),
-            attention=_chosen(trace.attention or (), 1, layers if attention else ()),
-            mask=trace.mask,
+            hidden=_chosen(computed.hidden, 0, layers if hidden else ()),
+            attention=_chosen(computed.attention, 1, layers if attention else ()),
+            mask=computed.mask,
         )
 
 
@@ -125,15 +132,21 @@ def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
     )
 
 
-def _trace(model: Any, batch: Tensor, causal: bool) -> Any:
-    """Trace one batch in evaluation mode; inference mode must not span a `yield` into the caller."""
-    options = {} if causal else {"causal": False}
+def _compute(
+    model: Any, batch: Any, attention: bool | Sequence[str], hidden: bool | Sequence[str], causal: bool
+) -> Computed:
+    """Run one batch in evaluation mode; inference mode must not span a `yield` into the caller."""
+    device = _device(model)
+    moved = {k: v.to(device) for k, v in batch.items()} if isinstance(batch, Mapping) else batch.to(device)
     training = getattr(model, "training", False)
     if training:
         model.eval()
     try:
         with torch.inference_mode():
-            return model.trace(batch.to(_device(model)), **options)
+            if not (isinstance(attention, bool) and isinstance(hidden, bool)):
+                names = [() if isinstance(given, bool) else given for given in (hidden, attention)]
+                return hooked(model, moved, *names)
+            return traced(model, moved, causal) if hasattr(model, "trace") else called(model, moved)
     finally:
         if training:
             model.train()

@@ -1,0 +1,190 @@
+"""What a model computes on a batch, whoever wrote it: with a `trace`, as Hugging Face does it, or by hooks.
+
+All of them give hidden states (B, N, D) layer by layer, attention maps (B, H, N, N), and which positions are real, with
+the real positions of every sequence last, as the measures expect them.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ConfigError
+
+
+class Computed(NamedTuple):
+    """Hidden states and attention of a batch, in order of the layers, and the mask (B, N) of real positions."""
+
+    hidden: tuple[Tensor | None, ...]
+    attention: tuple[Tensor | None, ...]
+    mask: Tensor
+
+
+def traced(model: Any, batch: Any, causal: bool) -> Computed:
+    """Return what `model.trace(batch)` gives; the batch has padding 0 on the left."""
+    trace = model.trace(batch, **({} if causal else {"causal": False}))
+    return Computed(tuple(trace.hidden), tuple(trace.attention or ()), trace.mask)
+
+
+def called(model: Callable[..., Any], batch: Any) -> Computed:
+    """Return what a model gives as `hidden_states` and `attentions`, attributes or keys of what it returns.
+
+    A Hugging Face model is asked for both. Raises ConfigError if it returns neither, or attention that it was asked for
+    is not there.
+    """
+    asked = {}
+    if hasattr(getattr(model, "config", None), "output_hidden_states"):
+        asked = {"output_hidden_states": True, "output_attentions": True}
+    returned = _call(model, batch, asked)
+    hidden, attention = (_field(returned, name) for name in ("hidden_states", "attentions"))
+    if asked and (attention is None or any(a is None for a in attention)):
+        raise ConfigError(
+            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', for faster "
+            "implementations never have the attention map"
+        )
+    if hidden is None and attention is None:
+        raise ConfigError(
+            f"{type(model).__name__} has no `trace`, and what it returns, {type(returned).__name__}, has neither "
+            "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
+        )
+    return _real_last(tuple(hidden or ()), tuple(attention or ()), _mask_of(batch))
+
+
+def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Collection[str]) -> Computed:
+    """Return what modules of a model, named or matched by patterns like `layers.*`, put out while it runs.
+
+    hidden: modules whose output, or the first tensor in it, is (B, N, D); the first one is layer 0. attention: modules
+    that put out maps (B, H, N, N) or (B, N, N); an nn.MultiheadAttention is told to.
+
+    Raises ConfigError for a name that matches nothing, a module that did not run, or one with other output.
+    """
+    outputs: dict[str, Any] = {}
+    states, maps = (modules_named(model, names) for names in (hidden, attention))
+    with _recording(model, {**states, **maps}, list(maps), outputs):
+        _call(model, batch, {})
+    if idle := [name for name in {**states, **maps} if name not in outputs]:
+        raise ConfigError(f"{', '.join(idle)} did not run, so there is nothing to capture of it")
+    return _real_last(
+        tuple(_state(name, outputs[name]) for name in states),
+        tuple(_map(name, outputs[name]) for name in maps),
+        _mask_of(batch),
+    )
+
+
+def modules_named(model: nn.Module, patterns: Collection[str]) -> dict[str, nn.Module]:
+    """Return the modules of a model by name, in the order of the patterns and, within one, of the model.
+
+    A `*` stands for one part of a name, without dots. Raises ConfigError for a pattern that matches nothing; it names
+    the most similar modules.
+    """
+    known = dict(model.named_modules())
+    found: dict[str, nn.Module] = {}
+    for pattern in patterns:
+        parts = pattern.split(".")
+        matching = [
+            name
+            for name in known
+            if len(split := name.split(".")) == len(parts) and all(map(fnmatchcase, split, parts))
+        ]
+        if not matching:
+            similar = ", ".join(get_close_matches(pattern, known, n=5, cutoff=0.3)) or "none"
+            raise ConfigError(f"{type(model).__name__} has no module {pattern!r}; similar ones: {similar}")
+        found |= {name: known[name] for name in matching}
+    return found
+
+
+@contextmanager
+def _recording(
+    model: nn.Module, modules: Mapping[str, nn.Module], maps: Collection[str], outputs: dict[str, Any]
+) -> Iterator[None]:
+    """Keep the output of some modules while the block runs; no hook stays behind."""
+    handles = []
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # which runs none of the modules inside
+        for name, module in modules.items():
+            if name in maps and isinstance(module, nn.MultiheadAttention):
+                handles.append(module.register_forward_pre_hook(_ask_for_weights, with_kwargs=True))
+            handles.append(module.register_forward_hook(_keep(outputs, name)))
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for handle in handles:
+            handle.remove()
+
+
+def _ask_for_weights(module: nn.Module, inputs: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return inputs, options | {"need_weights": True, "average_attn_weights": False}
+
+
+def _keep(outputs: dict[str, Any], name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        outputs[name] = output
+
+    return keep
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, list | tuple) else [output]
+    return [part for part in parts if isinstance(part, Tensor)]
+
+
+def _state(name: str, output: Any) -> Tensor:
+    for tensor in _tensors(output)[:1]:
+        if tensor.ndim == 3:
+            return tensor
+    raise ConfigError(f"{name} should put out hidden states (B, N, D), it puts out {_shapes(output)}")
+
+
+def _map(name: str, output: Any) -> Tensor:
+    for tensor in _tensors(output):
+        square = tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2]
+        sums = tensor.sum(-1) if square and tensor.is_floating_point() else None
+        if sums is not None and torch.allclose(sums, torch.ones_like(sums), atol=1e-3) and bool((tensor >= 0).all()):
+            return tensor if tensor.ndim == 4 else tensor[:, None]
+    raise ConfigError(
+        f"{name} should put out attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, it puts out "
+        f"{_shapes(output)}"
+    )
+
+
+def _shapes(output: Any) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(output)) or type(output).__name__
+
+
+def _call(model: Callable[..., Any], batch: Any, options: Mapping[str, Any]) -> Any:
+    return model(**batch, **options) if isinstance(batch, Mapping) else model(batch, **options)
+
+
+def _field(returned: Any, name: str) -> Any:
+    return returned.get(name) if isinstance(returned, Mapping) else getattr(returned, name, None)
+
+
+def _mask_of(batch: Any) -> Tensor | None:
+    return batch["attention_mask"].bool() if isinstance(batch, Mapping) and "attention_mask" in batch else None
+
+
+def _real_last(hidden: tuple[Tensor, ...], attention: tuple[Tensor, ...], mask: Tensor | None) -> Computed:
+    """Put the real positions of each sequence last, in their order; without a mask all are real."""
+    shape = hidden[0].shape[:2] if hidden else (len(attention[0]), attention[0].shape[-1])
+    device = (hidden or attention)[0].device
+    if mask is None:
+        return Computed(hidden, attention, torch.ones(shape, dtype=torch.bool, device=device))
+    if mask.shape != shape:
+        raise ConfigError(f"attention_mask should be (B, N) = {tuple(shape)}, got {tuple(mask.shape)}")
+    order = mask.to(device).int().argsort(dim=1, stable=True)  # (B, N)
+    rows = torch.arange(len(order), device=device)[:, None]
+    moved = [
+        a[
+            rows[..., None, None],
+            torch.arange(a.shape[1], device=device)[:, None, None],
+            order[:, None, :, None],
+            order[:, None, None, :],
+        ]
+        for a in attention
+    ]
+    return Computed(tuple(x[rows, order] for x in hidden), tuple(moved), mask.to(device)[rows, order])
