@@ -146,7 +146,7 @@ def _compute(
             if not (isinstance(attention, bool) and isinstance(hidden, bool)):
                 names = [() if isinstance(given, bool) else given for given in (hidden, attention)]
                 return hooked(model, moved, *names)
-            return traced(model, moved, causal) if hasattr(model, "trace") else called(model, moved)
+            return traced(model, moved, causal) if hasattr(model, "trace") else called(model, moved, attention)
     finally:
         if training:
             model.train()

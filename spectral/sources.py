@@ -30,28 +30,28 @@ def traced(model: Any, batch: Any, causal: bool) -> Computed:
     return Computed(tuple(trace.hidden), tuple(trace.attention or ()), trace.mask)
 
 
-def called(model: Callable[..., Any], batch: Any) -> Computed:
+def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Computed:
     """Return what a model gives as `hidden_states` and `attentions`, attributes or keys of what it returns.
 
-    A Hugging Face model is asked for both. Raises ConfigError if it returns neither, or attention that it was asked for
-    is not there.
+    A Hugging Face model is asked for them, for attention only if it is wanted. Raises ConfigError if it returns
+    neither, or not the attention that it was asked for.
     """
     asked = {}
     if hasattr(getattr(model, "config", None), "output_hidden_states"):
-        asked = {"output_hidden_states": True, "output_attentions": True}
+        asked = {"output_hidden_states": True, "output_attentions": attention}
     returned = _call(model, batch, asked)
-    hidden, attention = (_field(returned, name) for name in ("hidden_states", "attentions"))
-    if asked and (attention is None or any(a is None for a in attention)):
+    hidden, maps = (_field(returned, name) for name in ("hidden_states", "attentions"))
+    if asked and attention and (not maps or any(a is None for a in maps)):
         raise ConfigError(
             f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', for faster "
             "implementations never have the attention map"
         )
-    if hidden is None and attention is None:
+    if hidden is None and maps is None:
         raise ConfigError(
             f"{type(model).__name__} has no `trace`, and what it returns, {type(returned).__name__}, has neither "
             "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
         )
-    return _real_last(tuple(hidden or ()), tuple(attention or ()), _mask_of(batch))
+    return _real_last(tuple(hidden or ()), tuple(maps or ()), _mask_of(batch))
 
 
 def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Collection[str]) -> Computed:

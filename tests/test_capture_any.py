@@ -162,3 +162,5 @@ def test_a_hugging_face_model_gives_what_it_returns_when_called():
     model.set_attn_implementation("sdpa")
     with pytest.raises(ConfigError, match="attn_implementation='eager'"):
         list(capture(model, {"input_ids": ids}))
+    [captured] = capture(model, {"input_ids": ids}, attention=False)
+    assert len(captured.hidden) == 4 and captured.attention == ()
