@@ -289,6 +289,8 @@ def test_ctrl_c_ends_with_code_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
+        # Where the tests run in the background of a shell, it has told them to ignore Ctrl-C.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:
