@@ -2,7 +2,7 @@
 
     snakemake --cores all --config profile=quick            # what `make figures` runs; a laptop's cores
     snakemake --cores all --config profile=paper dataset=beauty
-    snakemake --jobs 20 --executor slurm --config profile=paper    # any executor plugin runs the same targets
+    snakemake --profile config/slurm --config profile=paper    # a cluster; any executor plugin runs the same targets
 
     snakemake tables --cores all --config profile=paper dataset=lastfm    # every model, every seed: days, resumable
     snakemake figures/beauty/fig5.pdf --cores all --config profile=paper   # one figure, with all that it needs

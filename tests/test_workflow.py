@@ -105,6 +105,18 @@ def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(f
     assert (finished / "figures/index.html").stat().st_size > 0
 
 
+def test_the_slurm_profile_plans_the_same_jobs(tmp_path: Path):
+    profile = ROOT / "config/slurm"
+    planned = []
+    for options in ([], ["--profile", str(profile)]):
+        done = subprocess.run(command(tmp_path, "--dry-run", *options), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        planned.append(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert planned[0] == planned[1] and planned[0][-1] == ("total", "11")
+    assert "runtime=30, cpus_per_task=1" in done.stdout and "mem_mb=4000" in done.stdout
+    assert yaml.safe_load((profile / "config.yaml").read_text())["set-resources"].keys() <= dict(planned[0]).keys()
+
+
 def test_a_second_run_does_nothing(finished: Path):
     before = written(finished)
     assert "Nothing to be done" in run(finished)
