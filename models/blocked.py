@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.layout import CACHED_ROWS, Group
+from models.products import linear, outer
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ class _FeedForward(torch.autograd.Function):
         output = torch.empty_like(x)
         ctx.kept = []  # for each block of rows, what the backward pass needs
         for rows in _blocks(x):
-            inner = torch.addmm(b1, x[rows], w1.T)
+            inner = linear(x[rows], w1, b1)
             activated = functional.gelu(inner)
-            y = torch.addmm(b2, activated, w2.T)
+            y = linear(activated, w2, b2)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
             ctx.kept.append((inner, activated, finished))
         ctx.save_for_backward(x, w1, w2, weight, bias, dropout_mask)
@@ -144,12 +145,12 @@ class _FeedForward(torch.autograd.Function):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
             grad_weight += grads[0]
             grad_bias += grads[1]
-            grad_w2.addmm_(grad_y.T, activated)
+            grad_w2 += outer(grad_y, activated)
             grad_b2 += grad_y.sum(0)
-            grad_inner = torch.ops.aten.gelu_backward(grad_y @ w2, inner)
-            grad_w1.addmm_(grad_inner.T, x[rows])
+            grad_inner = torch.ops.aten.gelu_backward(linear(grad_y, w2.T), inner)
+            grad_w1 += outer(grad_inner, x[rows])
             grad_b1 += grad_inner.sum(0)
-            torch.addmm(grad_total, grad_inner, w1, out=grad_x[rows])  # through the residual and through the layer
+            grad_x[rows] = linear(grad_inner, w1.T, add=grad_total)  # through the layer and through the residual
         return grad_x, *sums, None, None
 
 
@@ -170,12 +171,12 @@ class _SingleHead(torch.autograd.Function):
         scale: float,
         probabilities: list[Tensor],
     ) -> Tensor:
-        projected, output = x.new_empty(len(x), len(w)), torch.empty_like(x)
-        ctx.finished = []
+        output = torch.empty_like(x)
+        ctx.kept = []  # for each group, what the backward pass needs
         for index, group in enumerate(groups):
             rows = group.rows
-            torch.addmm(b, x[rows], w.T, out=projected[rows])
-            query, value = group.to_grid(projected[rows]).chunk(2, dim=-1)
+            projected = linear(x[rows], w, b)
+            query, value = group.to_grid(projected).chunk(2, dim=-1)
             mask = group.mask.to(x.dtype).squeeze(1)
             scores = torch.baddbmm(mask, query, group.to_grid(x[rows]).mT, alpha=scale)
             probability = scores.softmax(dim=-1)  # (b, T, T), rows are queries, each sums to 1
@@ -184,24 +185,24 @@ class _SingleHead(torch.autograd.Function):
                 probability = probability * dropout_masks[index].squeeze(1)
             y = group.to_rows(probability @ value).add_(b_out)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
-            ctx.finished.append(finished)
+            ctx.kept.append((projected, finished))
         ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
-        ctx.save_for_backward(x, w, weight, bias, dropout_mask, projected)
+        ctx.save_for_backward(x, w, weight, bias, dropout_mask)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, weight, bias, dropout_mask, projected = ctx.saved_tensors
+        x, w, weight, bias, dropout_mask = ctx.saved_tensors
         grad_x = torch.empty_like(x)
         grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = _zeros(w, w[:, 0], bias, weight, bias)
-        for index, group in enumerate(ctx.groups):
+        for index, (group, (projected, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
             rows = group.rows
-            grad_total, grad_y, *grads = _unfinish(grad, ctx.finished[index], weight, bias, dropout_mask, rows)
+            grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
             grad_weight += grads[0]
             grad_bias += grads[1]
             grad_b_out += grad_y.sum(0)
-            query, value = group.to_grid(projected[rows]).chunk(2, dim=-1)
+            query, value = group.to_grid(projected).chunk(2, dim=-1)
             grad_y = group.to_grid(grad_y)
             probability = dropped = ctx.probabilities[index].squeeze(1)
             if ctx.dropout_masks is not None:
@@ -210,10 +211,10 @@ class _SingleHead(torch.autograd.Function):
             grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
             grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ grad_y
             grad_projected = group.to_rows(torch.cat([grad_query, grad_value], dim=-1))
-            grad_w.addmm_(grad_projected.T, x[rows])
+            grad_w += outer(grad_projected, x[rows])
             grad_b += grad_projected.sum(0)
             grad_total += group.to_rows(grad_scores.mT @ query)  # as keys, beside the residual
-            torch.addmm(grad_total, grad_projected, w, out=grad_x[rows])
+            grad_x[rows] = linear(grad_projected, w.T, add=grad_total)
         return grad_x, *sums, *[None] * 6
 
 

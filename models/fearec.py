@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.circulant import circulant, wrapped_diagonal_sums
 from models.contrastive import info_nce
@@ -14,9 +13,10 @@ from models.dropout import Dropout, MaskSource
 from models.duorec import ContrastiveConfig
 from models.encoder import Block, Encoder
 from models.errors import ConfigError
-from models.layers import AddNorm, Mixer
+from models.layers import AddNorm, Mixer, real_fourier_matrices
 from models.layout import Layout, all_positions
 from models.losses import Loss
+from models.products import project
 from models.recommender import Trace
 from models.sampling import Batch
 
@@ -101,7 +101,7 @@ class BandAttention(Mixer):
         """Return Q K^T (B, H, N, N) within the band and the weight (B, N) of each delay, 0 for those not kept."""
         # The band of a projection is the projection of the band; a bias is a constant signal, of DC alone.
         bias = self.query_key.bias * self.band_has_dc
-        projected = functional.linear(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
+        projected = project(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
         query, key = (self._split(part) for part in projected.chunk(2, dim=-1))
         scores = query @ key.mT
         # The correlation at delay t, averaged over all D dimensions: sum over s of q[s + t] . k[s].
@@ -127,7 +127,9 @@ class BandAttention(Mixer):
         # Attention sums up the band of the values, auto-correlation the values themselves: A P V and C V.
         attended = dropped @ self.band_pass.to(x.dtype).to(x.device)
         mixing = torch.lerp(delayed[:, None], attended, self.spatial_ratio)
-        return self.output((mixing @ self._split(self.value(x))).transpose(1, 2).flatten(2)), attention
+        values = self._split(project(x, self.value.weight, self.value.bias))
+        mixed = (mixing @ values).transpose(1, 2).flatten(2)
+        return project(mixed, self.output.weight, self.output.bias), attention
 
 
 class FEARec(Encoder):
@@ -146,6 +148,8 @@ class FEARec(Encoder):
     def __init__(self, config: FEARecConfig) -> None:
         layers = iter(range(config.num_layers))
         super().__init__(config, lambda masks: BandAttention(config, next(layers), masks))
+        # In float64 and on the CPU, as the layers' band_pass; for windows a product is cheaper than FFTs.
+        self.transform, _ = real_fourier_matrices(config.max_len)
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; also the weights of the delays."""
@@ -168,7 +172,8 @@ class FEARec(Encoder):
         own, other = self._last_layer(batch.inputs), self._last_layer(batch.same_target)
         predicted = loss.function(output, self.candidates, batch.targets, batch.negatives)
         contrast = info_nce(own[:, -1], other[:, -1], self.config.temperature)
-        spectrum = torch.fft.rfft(own - other, dim=1, norm="ortho").abs().mean()
+        real, imaginary = (self.transform.to(own.dtype).to(own.device) @ (own - other)).chunk(2, dim=1)
+        spectrum = torch.complex(real, imaginary).abs().mean()
         return predicted + self.config.contrastive_weight * contrast + self.config.frequency_weight * spectrum
 
     def _last_layer(self, input_ids: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.products import linear, outer
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -49,7 +51,7 @@ class _FullSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
-        scores = output @ items.T
+        scores = linear(output, items)
         best, target_score = scores.amax(dim=-1), scores.gather(1, target[:, None])[:, 0]
         probability = torch.softmax(scores, dim=-1, out=scores)
         log_total = best - probability.amax(dim=-1).log()  # log sum exp, by the best item: its probability is not tiny
@@ -62,9 +64,9 @@ class _FullSoftmax(torch.autograd.Function):
         probability, output, items, target = ctx.saved_tensors
         # The derivative by the scores is (probability - one-hot target) / B.
         scale = grad / len(target)
-        grad_output = (probability @ items - items[target]) * scale
+        grad_output = (linear(probability, items.T) - items[target]) * scale
         output = output * scale
-        grad_items = (probability.T @ output).index_add_(0, target, output, alpha=-1)
+        grad_items = outer(probability, output).index_add_(0, target, output, alpha=-1)
         return grad_output, grad_items, None
 
 
