@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spectral.attention_statistics import MEASURES, AttentionStatistics
 from spectral.palette import styles_of
-from spectral.plot.figure import grid, layer_axis, marked, styled
+from spectral.plot.figure import grid, layer_axis, marked, shared_legend, styled
 
 LABELS = {
     "entropy": "entropy (nats)",
@@ -46,14 +46,13 @@ def attention_statistics(
 
 
 def attention_statistics_panels(results: Mapping[str, AttentionStatistics]) -> Figure:
-    """Draw the four measures of `OVERVIEW` on a figure of two columns' width, with one legend."""
+    """Draw the four measures of `OVERVIEW` on a figure of two columns' width, with one legend below."""
     figure, rows = grid([1.7, 1.7], 2)
     for measure, ax in zip(OVERVIEW, [*rows[0], *rows[1]], strict=True):
         attention_statistics(results, measure, ax=ax)
-        if measure != OVERVIEW[0]:
-            ax.legend().remove()
         if measure not in OVERVIEW[2:]:
             ax.set_xlabel("")
+    shared_legend(figure)
     return figure
 
 

@@ -57,6 +57,17 @@ def grid(
         return figure, [list(row) for row in axes]
 
 
+def shared_legend(figure: Figure) -> None:
+    """Put one legend of all lines below the panels, where it covers none of them, in place of their own."""
+    entries: dict[str, Any] = {}
+    for ax in figure.axes:
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        if legend := ax.get_legend():
+            legend.remove()
+    with style():
+        figure.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4))
+
+
 def save(
     figure: Figure | SubFigure,
     stem: str | Path,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral.palette import LINE_STYLES, MODEL_NAMES, MODEL_STYLES
-from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, style, styled
+from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, shared_legend, style, styled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -74,16 +74,13 @@ def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", wid
     if not curves:
         raise ValueError("expected the curve of at least one dataset, got none")
     figure, rows = grid([1.5] * len(METRICS), len(curves), min(width / len(curves), COLUMN_WIDTH))
-    entries: dict[str, Any] = {}
     with style():
         for metric, axes in zip(METRICS, rows, strict=True):
             for (dataset, curve), ax in zip(curves.items(), axes, strict=True):
                 sensitivity(curve, metric=metric, band=band, ax=ax)
-                ax.legend().remove()
-                entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
                 if ax in rows[0]:
                     ax.set(xlabel="", title=dataset)
                 if ax is not axes[0]:
                     ax.set_ylabel("")
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4))
+        shared_legend(figure)
     return figure
