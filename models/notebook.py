@@ -3,6 +3,7 @@
 import ast
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def prepare(cells: Sequence[str] | None = None) -> None:
         raise ConfigError(f"unknown parameter {', '.join(unknown)}; this notebook has {', '.join(known)}")
     if Path.cwd().name == "notebooks":
         os.chdir("..")
+
+
+def packages(*names: str, extra: str) -> list[Path]:
+    """Return the folders of packages that an optional extra of this project installs; none is imported.
+
+    Raises ConfigError for packages that are not installed; it says how to install them.
+    """
+    found = [find_spec(name) for name in names]
+    if missing := [name for name, spec in zip(names, found, strict=True) if spec is None]:
+        raise ConfigError(f'this notebook needs {", ".join(missing)}; install it with: pip install -e ".[{extra}]"')
+    return [Path(spec.submodule_search_locations[0]) for spec in found if spec and spec.submodule_search_locations]
 
 
 def unknown_parameters(cells: Sequence[str]) -> tuple[list[str], list[str]]:

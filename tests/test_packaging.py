@@ -22,7 +22,12 @@ def project() -> dict:
 
 
 def requirements() -> dict[str, str]:
-    return dict(map(normal, [*project()["dependencies"], *project()["optional-dependencies"]["test"]]))
+    """What the tests need; the project itself, with its extra `transformers`, stands among it."""
+    extras = project()["optional-dependencies"]
+    own = f"{project()['name']}[transformers]"
+    assert own in extras["test"]
+    needed = [*project()["dependencies"], *extras["test"], *extras["transformers"]]
+    return dict(normal(requirement) for requirement in needed if requirement != own)
 
 
 def pins() -> dict[str, str]:
@@ -32,7 +37,9 @@ def pins() -> dict[str, str]:
 
 def test_conda_environment_lists_the_same_dependencies_as_the_project():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    conda = dict(normal(entry) for entry in entries if isinstance(entry, str))
+    [pip] = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    from_pip = [entry for entry in pip if not entry.startswith("-e")]
+    conda = dict(normal(entry) for entry in [*entries, *from_pip] if isinstance(entry, str))
     expected = {CONDA_NAMES.get(name, name): specifier for name, specifier in requirements().items()}
     assert {name: conda[name] for name in conda if name not in CONDA_ONLY} == expected
     assert conda["python"] == project()["requires-python"]
