@@ -22,6 +22,7 @@ from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
+from spectral.pooling import Pooling, pooled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,9 +35,9 @@ class LayerSimilarity:
     """Mean cosine similarities after each layer; layer 0 is the embedding output.
 
     Attributes:
-        layers: (L + 1,), the layer numbers. between_users: (L + 1,) over pairs of users, of their hidden
-        states at the last position. within_sequence: (L + 1,) over pairs of real positions of one sequence,
-        then over sequences with at least
+        layers: (L + 1,), the layer numbers.
+        between_users: (L + 1,) over pairs of users, of their pooled hidden states; see `spectral.pooling`.
+        within_sequence: (L + 1,) over pairs of real positions of one sequence, then over sequences with at least
             two; NaN if there is none.
         users: Number of users.
         sequences: Number of sequences with at least two real items.
@@ -51,17 +52,23 @@ class LayerSimilarity:
     convention: Convention = "pairs"
 
     @classmethod
-    def from_captures(cls, captures: Iterable[Capture], convention: Convention = "pairs") -> "LayerSimilarity":
+    def from_captures(
+        cls, captures: Iterable[Capture], convention: Convention = "pairs", pooling: Pooling = "last"
+    ) -> "LayerSimilarity":
         """Measure the hidden states of all users of the captures, layer by layer.
 
-        Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0.
+        pooling: what users are compared by: their state at the last or first real position, or the mean over real ones.
+
+        Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0;
+        ConfigError for an unknown convention or pooling.
         """
         between: dict[int, Directions] = {}
         within: dict[int, SequenceSimilarities] = {}
         for captured in captures:
             for layer, hidden in enumerate(captured.hidden):
                 if hidden is not None:
-                    users, positions = directions(hidden[:, -1]), sequence_similarities(hidden, captured.mask)
+                    users = directions(pooled(hidden, captured.mask, pooling))
+                    positions = sequence_similarities(hidden, captured.mask)
                     between[layer] = between[layer] + users if layer in between else users
                     within[layer] = within[layer] + positions if layer in within else positions
         if not between:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture
+from spectral.pooling import Pooling, pooled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,16 +76,20 @@ class LayerSpectra:
     layers: dict[int, SingularValues]
 
     @classmethod
-    def from_captures(cls, captures: Iterable[Capture], center: bool = False) -> "LayerSpectra":
-        """Measure the hidden states at the last position, (n, D), of all captured users, layer by layer.
+    def from_captures(
+        cls, captures: Iterable[Capture], center: bool = False, pooling: Pooling = "last"
+    ) -> "LayerSpectra":
+        """Measure the pooled hidden states, (n, D), of all captured users, layer by layer.
 
-        Raises ValueError if the captures hold no users or no hidden states.
+        pooling: the state at the last or first real position, or the mean over real ones; see `spectral.pooling`.
+
+        Raises ValueError if the captures hold no users or no hidden states, ConfigError for an unknown pooling.
         """
         sums: dict[int, Gram] = {}
         for captured in captures:
             for layer, hidden in enumerate(captured.hidden):
                 if hidden is not None:
-                    batch = gram(hidden[:, -1])
+                    batch = gram(pooled(hidden, captured.mask, pooling))
                     sums[layer] = sums[layer] + batch if layer in sums else batch
         if not sums:
             raise ValueError("there are no hidden states to measure")

@@ -1,0 +1,40 @@
+"""One vector for each sequence: what users, or sentences, are compared by.
+
+Recommenders and causal language models score with the state at the last position; sentence encoders take the mean over
+tokens, as Sentence-BERT does by default (Reimers and Gurevych, EMNLP 2019), or the first token, BERT's [CLS].
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from models.errors import ConfigError
+from spectral.arrays import as_float64
+from spectral.blocks import real_mask
+
+Pooling = Literal["last", "mean", "first"]
+
+
+def pooled(hidden: Tensor, mask: Any = None, pooling: Pooling = "last") -> Tensor:
+    """Return the hidden state of each sequence, (B, D): at its last or its first real position, or their mean.
+
+    hidden: (B, N, D); mask: (B, N), True for real positions, which are the last ones of their row; all if None. The
+    mean is computed in float64.
+
+    Raises ConfigError for an unknown pooling; ValueError for a mask of another shape, or for the mean or the first
+    position of a sequence that has no real one.
+    """
+    if pooling not in get_args(Pooling):
+        raise ConfigError(f"unknown pooling {pooling!r}; choose one of {', '.join(get_args(Pooling))}")
+    if pooling == "last":
+        return hidden[:, -1]
+    real = real_mask(mask, hidden.shape[:2])
+    lengths = real.sum(1)
+    if bool((lengths == 0).any()):
+        count = int((lengths == 0).sum())
+        raise ValueError(f"{count} of {len(lengths)} sequences have no real position to pool; leave them out")
+    if pooling == "mean":
+        return as_float64(hidden).masked_fill(~real[..., None], 0).sum(1) / lengths[:, None]
+    first = real.int().argmax(1).to(hidden.device)
+    return hidden[torch.arange(len(first), device=hidden.device), first]
