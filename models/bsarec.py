@@ -60,6 +60,10 @@ class BSARecMixer(Mixer):
         """See Mixer."""
         return self.attention.last(x, at, mask, 1 - self.alpha) + self.frequency.last(x, at, self.alpha)
 
+    def value_output(self) -> Tensor:
+        """See Mixer; of the attention branch."""
+        return self.attention.value_output()
+
 
 class BSARec(Encoder):
     """Blocks of BSARecMixer; padding takes part in the frequency branch and so reaches the real positions."""

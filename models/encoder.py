@@ -116,6 +116,11 @@ class Encoder(Recommender):
         layout = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, layout) for block in cast(list[Block], self.blocks)]
 
+    def value_output(self) -> list[Tensor]:
+        """See Recommender."""
+        found = [block.mixer.value_output() for block in cast(list[Block], self.blocks)]
+        return [matrices for matrices in found if matrices is not None] or super().value_output()
+
     def embed(self, layout: Layout) -> Tensor:
         """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
         return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))

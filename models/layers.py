@@ -44,6 +44,17 @@ def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
     return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
 
 
+def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
+    """Return W_v^h W_o^h of each head, (H, D, D), from the weights (D, D) of the value and the output projection.
+
+    Attention A_h of the heads on x (N, D) puts out sum_h A_h x W_v^h W_o^h, plus biases that are the same at every
+    position.
+    """
+    values = w_value.unflatten(0, (heads, -1))  # (H, D / H, D)
+    outputs = w_output.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, D, D / H)
+    return (outputs @ values).mT
+
+
 class AddNorm(nn.Module):
     """LayerNorm(dropout(y) + x), the end of every layer."""
 
@@ -84,6 +95,10 @@ class Mixer(nn.Module):
         x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores of attention.
         """
 
+    def value_output(self) -> Tensor | None:
+        """Return W_v^h W_o^h (H, D, D) if the layer adds attention sum_h A_h x W_v^h W_o^h to x; see `value_output`."""
+        return None
+
 
 class SelfAttention(Mixer):
     """Multi-head scaled dot-product attention with its output projection, residual and LayerNorm."""
@@ -106,6 +121,10 @@ class SelfAttention(Mixer):
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
         return blocked.single_head(x, *weights, end, layout.groups, dropout_masks, self.scale)
+
+    def value_output(self) -> Tensor:
+        """See Mixer."""
+        return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
 
     def _attend(
         self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None

@@ -162,6 +162,17 @@ class Recommender(nn.Module):
             f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
         )
 
+    def value_output(self) -> list[Tensor]:
+        """Return for each of the L layers W_v^h W_o^h of its heads, (H, D, D): what attention multiplies positions by.
+
+        The layers add sum_h A_h x W_v^h W_o^h to their input x, before any LayerNorm; in BSARec one of two branches
+        does. Raises ConfigError if the layers are of another kind.
+        """
+        raise ConfigError(
+            f"{self.title} has no layers that add multi-head attention to what it reads, x + sum_h A_h x W_v^h W_o^h, "
+            "so there are no bounds with projections and residual for them"
+        )
+
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, with its graph."""
         output = self.encode(batch.inputs, batch.users)

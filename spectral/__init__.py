@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from spectral.attention_statistics import AttentionStatistics, attention_statistics
+from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
@@ -41,6 +42,7 @@ __all__ = [
     "CosineSimilarityMetric",
     "FilterResponse",
     "FrequencyResponseMetric",
+    "LayerBounds",
     "LayerSimilarity",
     "LayerSpectra",
     "LearnedFilters",
@@ -64,6 +66,7 @@ __all__ = [
     "frequency_response",
     "full_windows",
     "hfc_lfc",
+    "layer_bounds",
     "learned_filters",
     "low_frequency",
     "low_frequency_share",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.layers import value_output
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,  # the exact one, with erf
     "relu": functional.relu,
@@ -49,6 +51,12 @@ class Attention(nn.Module):
         attention = scores.softmax(dim=-1).nan_to_num(nan=0.0)
         return self.output((attention @ value).transpose(1, 2).flatten(2)), attention
 
+    def value_output(self) -> Tensor:
+        """Return W_v^h W_o^h of each head, (H, D, D); see `models.layers.value_output`."""
+        size = self.value.in_features
+        weight = self.output.weight if isinstance(self.output, nn.Linear) else torch.eye(size)
+        return value_output(self.value.weight, weight.to(self.value.weight), self.heads)
+
 
 class FeedForward(nn.Module):
     """The position-wise network D -> inner -> D, without residual and norm."""
@@ -81,6 +89,10 @@ class PostNormBlock(nn.Module):
         """Return x (B, M, D) with its positions mixed, and the attention that did it."""
         output, attention = self.attention(x, x, mask)
         return self.attention_norm(x + output), attention
+
+    def value_output(self) -> Tensor | None:
+        """Return W_v^h W_o^h (H, D, D) if attention is added to what it reads; None if a LayerNorm is between."""
+        return self.attention.value_output()
 
 
 class BSARecBlock(PostNormBlock):
@@ -130,6 +142,9 @@ class PreNormBlock(PostNormBlock):
         x = x + output
         return x + self.feed_forward(self.feed_forward_norm(x)), attention
 
+    def value_output(self) -> None:
+        """See PostNormBlock."""
+
 
 class QueryNormBlock(PostNormBlock):
     """As the first SASRec in TensorFlow: queries are normed, keys and values are not, and the residual is the query."""
@@ -140,3 +155,6 @@ class QueryNormBlock(PostNormBlock):
         output, attention = self.attention(query, x, mask)
         x = self.feed_forward_norm(query + output)
         return x + self.feed_forward(x), attention
+
+    def value_output(self) -> None:
+        """See PostNormBlock."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.encoder import AttentionConfig
 from models.errors import ConfigError
 from models.foreign.arrangement import RightPadded
-from models.foreign.blocks import ACTIVATIONS
+from models.foreign.blocks import ACTIVATIONS, PostNormBlock
 from models.recommender import Recommender, RecommenderConfig, Trace
 
 
@@ -93,6 +93,12 @@ class ForeignEncoder(ForeignModel):
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
         """Return what the items are compared with, (B, M, D), from the output of the last block."""
         return x
+
+    def value_output(self) -> list[Tensor]:
+        """See Recommender."""
+        blocks = [block for block in self.blocks if isinstance(block, PostNormBlock)]
+        found = [block.value_output() for block in blocks]
+        return [matrices for matrices in found if matrices is not None] or super().value_output()
 
     def run(self, items: Tensor, lengths: Tensor, causal: bool) -> tuple[list[Tensor], list[Tensor]]:
         """See ForeignModel."""

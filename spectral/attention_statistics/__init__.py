@@ -17,8 +17,8 @@ and standard error over sequences:
 Beside them, averaged over sequences: `perron`, the left Perron vector pi of each map, which says where A^t x goes,
 (pi^T x) 1 (all of it on the first position if no position sees a later one); and of the rollout, the product over
 layers of r I + (1 - r) (mean of A over heads), its last row: how much of each input position reaches the last output,
-and its |lambda_2|. Values, output projections, LayerNorm and feed-forward networks are outside of all of this; what
-whole layers do is measured by `spectral.block_response`.
+and its |lambda_2|. Values, output projections, LayerNorm and feed-forward networks are outside of all of this; with
+projections and residual it is `spectral.attention_statistics.bounds`, and whole layers `spectral.block_response`.
 
 Sources: distance: Dosovitskiy et al., ICLR 2021 (in an image; here along the sequence). lambda_2 and pi: Shin et al.,
 AAAI 2024, Theorem 1. The factor of what is not DC: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision

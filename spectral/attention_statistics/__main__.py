@@ -3,10 +3,13 @@
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
-from models.command_line import print_json, run
+from models.command_line import inform, print_json, run
+from models.errors import ConfigError
 from spectral import command_line as options
 from spectral.attention_statistics import MEASURES, RESIDUAL, AttentionStatistics
+from spectral.attention_statistics.bounds import LayerBounds
 from spectral.command_line import FORMATS, Output, Subject, print_table
 
 
@@ -31,7 +34,9 @@ def main(
 
     Entropy of rows (nats; and relative to uniform rows), distance in positions, |lambda_2|, the rate of Theorem 1, and
     the most that one application can scale what is not constant, alone and with a residual connection of weight r.
-    Prints them; writes attention_statistics.png, .pdf and .csv with standard errors.
+    Below, for every layer with its projections and its own residual (without LayerNorm), between which bounds it scales
+    what is not constant, and what it does. Prints them; writes attention_statistics.png, .pdf and .csv with standard
+    errors.
     """
     output = Output.prepare("attention_statistics", checkpoint, out, format)
     subject = Subject.load(
@@ -48,15 +53,35 @@ def main(
     windows = subject.full_windows(length)
     subject.describe(len(windows), "users with a full window" if length is None else f"users with {length} items")
     statistics = AttentionStatistics.from_captures(subject.captures(windows, hidden=False), length, residual)
+    bounds = _bounds(subject, statistics, windows, length)
     if json:
         rollout = {"lambda2": statistics.rollout_lambda2, "last_row": statistics.rollout.tolist()}
         found = {"sequences": statistics.sequences, "residual": residual, "maps": statistics.summary()}
-        print_json(found | {"rollout": rollout})
+        print_json(found | {"rollout": rollout, "bounds": bounds.summary() if bounds else []})
     else:
         print_table(statistics.summary(), dict.fromkeys(MEASURES, 3))
+        if bounds:
+            print()
+            print_table(bounds.summary(), dict.fromkeys(("lower", "measured", "upper"), 3))
     from spectral import plot
 
-    output.write(plot.attention_statistics_panels({subject.model.name: statistics}), statistics.table())
+    table = statistics.table()
+    output.write(
+        plot.attention_statistics_panels({subject.model.name: statistics}),
+        table.merge(bounds.table(), on=["layer", "head"]) if bounds else table,
+    )
+
+
+def _bounds(
+    subject: Subject, statistics: AttentionStatistics, windows: Tensor, length: int | None
+) -> LayerBounds | None:
+    """Return the bounds of the layers, or None, and say so, if they are of a kind that has none."""
+    try:
+        value_output = subject.model.value_output()
+    except ConfigError as error:
+        inform(f"note: {error}")
+        return None
+    return LayerBounds.of(statistics, value_output, subject.captures(windows), length)
 
 
 if __name__ == "__main__":
