@@ -7,21 +7,25 @@ a network and prints. A measure that a model does not have is named with the rea
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.errors import UserError
 from spectral.attention_statistics import AttentionStatistics
+from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import block_response
 from spectral.capture import in_batches
 from spectral.command_line import Subject
 from spectral.cosine_similarity import LayerSimilarity
 from spectral.filter_response import FilterResponse
 from spectral.learned_filters import learned_filters
+from spectral.palette import MODEL_NAMES
 from spectral.response import DEFAULT_C
 from spectral.singular_values import LayerSpectra
 from spectral.smoothing import Smoothing
+from spectral.theorem1 import Theorem1, theorem1, trained_attentions
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
 
@@ -29,6 +33,7 @@ JACOBIAN_USERS = 128  # whose layers are differentiated, the slowest measure by 
 RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
 
 Subjects = Mapping[str, Subject]
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,8 @@ def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
         _attention_response(subjects, c),
         _layer_response(subjects, c),
         _filters(subjects),
-        _attention_statistics(subjects),
+        *_attention_maps(subjects),
+        _theorem1(subjects),
         _singular_values(subjects),
         _similarity(subjects),
         _smoothing(subjects, c),
@@ -126,7 +132,7 @@ def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
     )
 
 
-def _each(subjects: Subjects, measure: Callable[[Subject], Any]) -> tuple[dict[str, Any], list[str]]:
+def _each(subjects: Mapping[str, Given], measure: Callable[[Given], Any]) -> tuple[dict[str, Any], list[str]]:
     """Return what a measure gives for each model that has it, and the reasons of the others."""
     found, missing = {}, []
     for name, subject in subjects.items():
@@ -209,7 +215,7 @@ def _filters(subjects: Subjects) -> Section:
     return Section("Learned filters", text, figures, _tables(tables), missing)
 
 
-def _attention_statistics(subjects: Subjects) -> Section:
+def _attention_maps(subjects: Subjects) -> list[Section]:
     from spectral import plot
 
     def measure(subject: Subject) -> AttentionStatistics:
@@ -227,7 +233,45 @@ def _attention_statistics(subjects: Subjects) -> Section:
         figures = {"Statistics of attention maps over layers": plot.attention_statistics_panels(found)}
         figures["Rollout of attention over all layers"] = plot.rollout(found).figure
     tables = {name: _records(statistics.summary()) for name, statistics in found.items()}
-    return Section("Attention maps", text, figures, _tables(tables), missing)
+    maps = Section("Attention maps", text, figures, _tables(tables), missing)
+    return [maps, _bounds({name: subjects[name] for name in found}, found)]
+
+
+def _bounds(subjects: Subjects, statistics: Mapping[str, AttentionStatistics]) -> Section:
+    def measure(name: str) -> LayerBounds:
+        subject = subjects[name]
+        captures = subject.captures(subject.full_windows())
+        return LayerBounds.of(statistics[name], subject.model.value_output(), captures)
+
+    found, missing = _each({name: name for name in subjects}, measure)
+    text = (
+        "Attention with its value and output projections and its residual, without LayerNorm and feed-forward network: "
+        "the factor that it scales what is not constant by, measured, and between which bounds it must lie for any "
+        "input (Wang et al., ICLR 2022). A lower bound of 0 allows complete smoothing; a factor of 1 is none."
+    )
+    tables = {name: _records(bounds.summary()) for name, bounds in found.items()}
+    return Section("Bounds of attention with its residual", text, {}, _tables(tables), missing)
+
+
+def _theorem1(subjects: Subjects) -> Section:
+    def measure(subject: Subject) -> Theorem1:
+        subject.check_attention()
+        return theorem1(trained_attentions(subject.model, subject.full_windows()[0]))
+
+    found, missing = _each(subjects, measure)
+    text = (
+        "HFC over LFC of A^t x against t for the attention of one user with a full window, as it is and without its "
+        "causal mask; dotted, the rate |lambda_2|^t of the theorem. Thin dashes: an x for which the limit is not DC."
+    )
+    figures = {"Decay of high frequencies under repeated attention": _side_by_side(found, _decay)} if found else {}
+    tables = {name: _records(checked.summary()) for name, checked in found.items()}
+    return Section("Theorem 1", text, figures, _tables(tables), missing)
+
+
+def _decay(checked: Theorem1, label: str, ax: "Axes") -> None:
+    from spectral import plot
+
+    plot.theorem1(checked, ax=ax).set_title(MODEL_NAMES.get(label, label))
 
 
 def _singular_values(subjects: Subjects) -> Section:
