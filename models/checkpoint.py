@@ -3,6 +3,7 @@
 import io
 import logging
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -190,14 +191,26 @@ def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path
             )
 
 
+def check_made(path: str | Path) -> Path:
+    """Return the path of a checkpoint if it is there.
+
+    Raises CheckpointError saying how to make one; of a run of the workflow, which has the path
+    <runs>/<profile>/<dataset>/<system>-seed<seed>.pt, the command that makes it.
+    """
+    path = Path(path)
+    if not path.exists():
+        command = "python -m models.train --out FILE"
+        if len(path.parts) > 2 and re.fullmatch(r".+-seed\d+\.pt", path.name):
+            command = f"make figures PROFILE={path.parts[-3]} DATASET={path.parts[-2]}"
+        raise CheckpointError(f"{path} is missing; make it with: {command}")
+    return path
+
+
 def load_runs(
     runs: str | Path, profile: str, dataset: str, models: Iterable[str], seed: int, device: str = "cpu"
 ) -> dict[str, Recommender]:
     """Return the models that the workflow trained, by name; raises CheckpointError saying how to make a missing one."""
-    paths = {model: Path(runs, profile, dataset, f"{model}-seed{seed}.pt") for model in models}
-    for path in paths.values():
-        if not path.exists():
-            raise CheckpointError(f"{path} is missing; make it with: make figures PROFILE={profile} DATASET={dataset}")
+    paths = {model: check_made(Path(runs, profile, dataset, f"{model}-seed{seed}.pt")) for model in models}
     return {model: load(path, device) for model, path in paths.items()}
 
 

@@ -57,6 +57,8 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         arguments = set(inspect.signature(train).parameters) - {"show_progress"}
         settings = {field.name for model in MODELS.values() for field in fields(model.config_type)}
         assert arguments <= parameters <= arguments | settings
+    elif path.stem == "explore":  # looks at any file
+        assert parameters == {"checkpoint", "settings", "dataset", "data_dir", "max_users", "c"}
     elif path.stem == "table_datasets":  # looks at no run
         assert {"dataset", "datasets", "figures"} <= parameters
     elif path == EXPLORE:  # its models were trained elsewhere, or not at all
@@ -73,7 +75,8 @@ def test_parameters_have_the_names_of_the_library(path: Path):
 def test_names_the_command_that_makes_a_missing_checkpoint(path: Path, tmp_path: Path):
     if path.stem in ("train", "table_datasets") or path == EXPLORE:
         pytest.skip("needs no checkpoint")
-    parameters = {"runs": str(tmp_path / "none"), "figures": str(tmp_path)}
+    checkpoint = tmp_path / "none/quick/ml-100k/bsarec-seed42.pt"
+    parameters = {"runs": str(tmp_path / "none"), "figures": str(tmp_path), "checkpoint": str(checkpoint)}
     parameters = {name: value for name, value in parameters.items() if name in papermill.inspect_notebook(path)}
     with pytest.raises(papermill.PapermillExecutionError, match=r"make (figures|tables|sensitivity) PROFILE="):
         execute(path, tmp_path, **parameters)
