@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from itertools import combinations
 
 import matplotlib as mpl
@@ -10,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from drawn import ON_AXES, Size
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from test_sensitivity import curve
 
 from models.errors import ConfigError
 from spectral import (
@@ -24,7 +25,6 @@ from spectral import (
     plot,
     singular_values,
     theorem1,
-    user_signal,
 )
 from spectral.theorem1 import Attention, random_attentions
 
@@ -45,18 +45,7 @@ def similarity(layers: int = 3):
     return LayerSimilarity(np.arange(layers), np.linspace(0.1, 0.5, layers), np.linspace(0.2, 0.9, layers), 30, 20)
 
 
-FIGURES = {
-    "ring_graph": lambda **options: plot.ring_graph(8, (0, 1), **options),
-    "frequency_response": lambda **options: plot.frequency_response(response(1), **options),
-    "singular_values": lambda **options: plot.singular_values(spectra(["sasrec"]), **options),
-    "cosine_similarity": lambda **options: plot.cosine_similarity({"sasrec": similarity()}, **options),
-    "similarities_of": lambda **options: plot.similarities_of("sasrec", similarity(), **options),
-    "sensitivity": lambda **options: plot.sensitivity(curve(), **options),
-    "user_signal": lambda **options: plot.user_signal(user_signal(np.eye(6)), **options),
-    "user_spectrum": lambda **options: plot.user_spectrum(user_signal(np.eye(6)), **options),
-    "theorem1": lambda **options: plot.theorem1(theorem1(random_attentions([5])[:1]), **options),
-}
-each_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+each_figure = pytest.mark.parametrize("draw", [partial(draw, Size()) for draw in ON_AXES.values()], ids=ON_AXES)
 
 
 def data_of(ax: Axes) -> dict[str, np.ndarray]:
@@ -66,7 +55,7 @@ def data_of(ax: Axes) -> dict[str, np.ndarray]:
 @each_figure
 def test_axes_that_are_given_are_drawn_on_and_returned(draw):
     ax = Figure().add_subplot()
-    assert draw(ax=ax) is ax and ax.get_lines()
+    assert draw(ax=ax) is ax and ax.has_data()
 
 
 @each_figure

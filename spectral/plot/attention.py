@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spectral.attention_statistics import MEASURES, AttentionStatistics
 from spectral.palette import styles_of
-from spectral.plot.figure import grid, layer_axis, marked, shared_legend, styled
+from spectral.plot.figure import from_zero, grid, layer_axis, legend, marked, shared_legend, styled
 
 LABELS = {
     "entropy": "entropy (nats)",
@@ -39,9 +39,9 @@ def attention_statistics(
             ax.plot(
                 results[name].layers, values, linestyle="", marker=".", markersize=3, alpha=0.6, color=style["color"]
             )
-    ax.set_ylim(bottom=0)
+    from_zero(ax)
     layer_axis(ax, LABELS[measure])
-    ax.legend()
+    legend(ax)
     return ax
 
 
@@ -68,5 +68,5 @@ def rollout(results: Mapping[str, AttentionStatistics], *, ax: Axes | None = Non
     ax.set_yscale("log")
     ax.set_xlabel("positions ago")
     ax.set_ylabel("share of the rollout")
-    ax.legend()
+    legend(ax)
     return ax

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
 FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
+MOST_INSIDE = 4  # names in a legend that stands within the axes; more would hide what is drawn
 
 P = ParamSpec("P")
 
@@ -155,6 +156,19 @@ def angular_axis(ax: Axes) -> None:
     ax.set_xticks(np.linspace(0, np.pi, 5), ["0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$"])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("angular frequency (rad/position)")
+
+
+def from_zero(ax: Axes) -> None:
+    """Let the y axis begin at 0, and leave some room above what is drawn, also if that hardly varies."""
+    ax.set_ylim(0, max(ax.get_ylim()[1], 1.03 * ax.dataLim.y1))
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """Name what is drawn: within the axes, where there is room, or above them if there is much to name."""
+    if len(ax.get_legend_handles_labels()[1]) > MOST_INSIDE:
+        options |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "handlelength": 1.8}
+        options |= {"columnspacing": 0.8, "handletextpad": 0.5}
+    ax.legend(**options)
 
 
 def layer_axis(ax: Axes, label: str) -> None:

@@ -7,22 +7,26 @@ from matplotlib.axes import Axes
 
 from spectral.learned_filters import LearnedFilters
 from spectral.palette import layer_styles
-from spectral.plot.figure import angular_axis, drawable, styled
+from spectral.plot.figure import MOST_INSIDE, angular_axis, drawable, from_zero, legend, styled
 
 
 @styled()
 def filter_gains(filters: LearnedFilters, *, ax: Axes | None = None) -> Axes:
-    """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%."""
+    """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%.
+
+    Of more than four layers only the medians: bands would cover each other.
+    """
     assert ax is not None
     layers = layer_styles(filters.layers)
     for row, layer in enumerate(filters.layers):
         low, median, high = np.quantile(filters.gain[row], [0.1, 0.5, 0.9], axis=-1)
-        ax.fill_between(filters.angular_frequency, low, high, color=layers[layer]["color"], alpha=0.2, linewidth=0)
+        if len(layers) <= MOST_INSIDE:
+            ax.fill_between(filters.angular_frequency, low, high, color=layers[layer]["color"], alpha=0.2, linewidth=0)
         ax.plot(filters.angular_frequency, median, **layers[layer] | {"marker": ""}, linewidth=1.6)
     angular_axis(ax)
-    ax.set_ylim(bottom=0)
+    from_zero(ax)
     ax.set_ylabel("gain")
-    ax.legend()
+    legend(ax)
     return ax
 
 
@@ -42,10 +46,10 @@ def sorted_gains(
         gain = np.sort(filters.gain[row, -1])
         ax.plot(share, gain, **layers[layer], markersize=2.5, markevery=max(1, size // 12))
     ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
+    from_zero(ax)
     ax.set_xlabel("share of dimensions, ascending")
     ax.set_ylabel(label)
-    ax.legend()
+    legend(ax)
     return ax
 
 

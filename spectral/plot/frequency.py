@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from spectral.block_response import BlockResponse
 from spectral.filter_response import FilterResponse
 from spectral.palette import MODEL_NAMES, MODEL_STYLES, layer_styles
-from spectral.plot.figure import angular_axis, drawable, styled
+from spectral.plot.figure import angular_axis, drawable, legend, styled
 from spectral.response import CUTOFF_DB, Array, Response, decibels
 
 LOWEST_DB = -60.0  # axes do not go on below, where only rounding is left to see
@@ -86,7 +86,7 @@ def frequency_response(
             ax.fill_between(response.angular_frequency, low[row, 0], high[row, 0], **shade)
     _layer_lines(ax, response, mean.gain_db[:, 0])
     _gain_axis(ax, response.gain_db, floor, "gain (dB)")
-    ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
     return ax
 
 
@@ -110,7 +110,7 @@ def block_response(
     gain_db = response.relative_db if at == "all" else response.last_relative_db
     _layer_lines(ax, response, gain_db)
     _gain_axis(ax, gain_db, floor, "gain relative to DC (dB)")
-    ax.legend(title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
     return ax
 
 

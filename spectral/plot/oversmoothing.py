@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spectral.cosine_similarity import LayerSimilarity
 from spectral.palette import styles_of
-from spectral.plot.figure import drawable, layer_axis, marked, styled
+from spectral.plot.figure import drawable, layer_axis, legend, marked, styled
 from spectral.singular_values import SingularValues
 
 
@@ -42,7 +42,7 @@ def singular_values(
     ax.set_xlabel("index of the singular value")
     ax.set_ylabel("singular value / largest" if normalised else "singular value")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend()
+    legend(ax)
     return ax
 
 
@@ -65,7 +65,7 @@ def cosine_similarity(
     for name, similarity in similarities.items():
         ax.plot(similarity.layers, getattr(similarity, kind), **styles[name])
     layer_axis(ax, labels[kind])
-    ax.legend()
+    legend(ax)
     return ax
 
 
@@ -85,5 +85,5 @@ def similarities_of(name: str, similarity: LayerSimilarity, *, ax: Axes | None =
         label="within a sequence",
     )
     layer_axis(ax, "mean cosine similarity")
-    ax.legend()
+    legend(ax)
     return ax

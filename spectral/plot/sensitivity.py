@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral.palette import LINE_STYLES, MODEL_NAMES, MODEL_STYLES
-from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, shared_legend, style, styled
+from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, legend, shared_legend, style, styled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,7 +44,7 @@ def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "s
     ax.set_xlabel(_SYMBOLS.get(curve.setting, curve.setting))
     ax.set_ylabel(metric)
     ax.margins(y=0.12)
-    ax.legend()
+    legend(ax)
     return ax
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral.palette import styles_of
-from spectral.plot.figure import drawable, grid, layer_axis, shared_legend, styled
+from spectral.plot.figure import drawable, grid, layer_axis, legend, shared_legend, styled
 from spectral.smoothing import MEASURES, Smoothing
 
 LABELS = {
@@ -37,7 +37,7 @@ def smoothing(results: Mapping[str, Smoothing], measure: str = "mad", *, ax: Axe
         error = 2 * result.standard_error[measure]
         ax.errorbar(result.layers, drawable(getattr(result, measure)), yerr=error, elinewidth=0.8, **style)
     layer_axis(ax, LABELS[measure])
-    ax.legend()
+    legend(ax)
     return ax
 
 

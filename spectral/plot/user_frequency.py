@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from spectral.palette import styles_of
-from spectral.plot.figure import styled
+from spectral.plot.figure import from_zero, legend, styled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,6 +33,6 @@ def user_groups(
     ax.set_xticks(first["group"], [f"{row['from']:.2f}-{row['to']:.2f}" for _, row in first.iterrows()])
     ax.set_xlabel(f"{measure.replace('_', ' ')} of users, quantile groups")
     ax.set_ylabel(metric)
-    ax.set_ylim(bottom=0)
-    ax.legend(loc="upper left")  # the corner of users that are the hardest to rank for
+    from_zero(ax)
+    legend(ax, loc="upper left")  # the corner of users that are the hardest to rank for
     return ax
