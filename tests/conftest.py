@@ -4,6 +4,8 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests run on one worker a core
 
+import fcntl
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +40,37 @@ def train_small(folder: Path, model: str, **settings: object) -> Path:
 
     settings = {"num_heads": 2, "hidden_size": 16, "max_len": 20, "epochs": 2, **settings}
     return train(model, "synthetic:users=120,items=60", out=folder / "model.pt", seed=1, **settings).path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything the smoke profile makes, through a cluster executor whose cluster is bash.
+
+    It is made once for all workers; only test_workflow may change it.
+    """
+    from workflow import run
+
+    folder = shared(tmp_path_factory) / "workflow"
+    folder.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.with_name("as_made").exists():
+            submit = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash", "--jobs", "2"]
+            run(folder, *submit, "--seconds-between-status-checks", "1", "--latency-wait", "30")
+            shutil.copytree(folder, folder.with_name("as_made"), ignore=shutil.ignore_patterns(".snakemake"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def as_made(finished: Path) -> Path:
+    """A copy of the runs and figures in `finished`, which no test changes."""
+    return finished.with_name("as_made")
+
+
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture

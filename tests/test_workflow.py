@@ -17,11 +17,11 @@ import papermill
 import pytest
 import torch
 import yaml
+from workflow import ROOT, command, run
 
 from models.checkpoint import load, sequences_of
 from models.registry import configure
 
-ROOT = Path(__file__).parent.parent
 FIGURES = [
     f"{name}.{kind}"
     for name in [
@@ -44,40 +44,10 @@ FIGURES = [
 pytestmark = pytest.mark.timeout(600)  # several notebooks, each with a kernel to start
 
 
-def command(folder: Path, *arguments: str, profile: str = "smoke") -> list[str]:
-    config = [f"profile={profile}", f"runs={folder}/runs", f"figures={folder}/figures"]
-    snakemake = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(folder),
-    ]
-    return [*snakemake, "--cores", "2", "--nolock", "--rerun-incomplete", *arguments, "--config", *config]
-
-
-def run(folder: Path, *arguments: str) -> str:
-    """Run the smoke profile with all its output in a folder, and return what Snakemake said."""
-    done = subprocess.run(command(folder, *arguments), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 def written(folder: Path) -> dict[str, int]:
     """When each result was written."""
     kinds = {".pt", ".ipynb", ".png", ".pdf", ".csv", ".json"}
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.suffix in kinds}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything the smoke profile makes, through a cluster executor whose cluster is bash."""
-    folder = tmp_path_factory.mktemp("workflow")
-    submit = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash", "--jobs", "2"]
-    run(folder, *submit, "--seconds-between-status-checks", "1", "--latency-wait", "30")
-    return folder
 
 
 def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(finished: Path):
@@ -259,23 +229,6 @@ def test_the_table_of_datasets_is_made(tmp_path: Path):
     lines = (tmp_path / "x/table_datasets.md").read_text().splitlines()
     assert len(lines) == 4 and "| 30 |" in lines[2]
     assert len((tmp_path / "x/table_datasets.csv").read_text().splitlines()) == 3
-
-
-def test_figure_1_is_that_of_the_checkpoint(finished: Path):
-    table = pd.read_csv(finished / "figures/synthetic/fig1.csv")
-    content = torch.load(finished / "runs/smoke/synthetic/sasrec-seed42.pt", weights_only=True)
-    embeddings = content["state_dict"]["items.weight"].double().numpy()
-    sequences = sequences_of(load(finished / "runs/smoke/synthetic/sasrec-seed42.pt"))
-    inputs = sequences.windows("test", 12).inputs
-    full = inputs[(inputs > 0).all(1)]
-    spectra = np.abs(np.fft.fft(embeddings[full], axis=1)) ** 2  # all N modes, and c = 3 of them low: 0, 1 and N - 1
-    shares = spectra[:, [0, 1, -1]].sum((1, 2)) / spectra.sum((1, 2))
-    assert table.low_share.drop_duplicates().tolist() == pytest.approx([shares.max(), shares.min()])
-    most = table[table.user == table.user[0]]
-    assert most[most.part == "signal"].item.tolist() == full[shares.argmax()].tolist()
-    energy = spectra[shares.argmax()].sum(1)
-    folded = [energy[0], *(energy[1:6] + energy[:6:-1]), energy[6]]
-    assert most[most.part == "energy"].value.to_numpy() == pytest.approx(np.array(folded) / energy.sum())
 
 
 def test_a_figure_named_by_its_file_is_made_with_all_it_needs_and_is_that_of_the_checkpoints(tmp_path: Path):
