@@ -8,16 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from models.checkpoint import load
+from models.checkpoint import load, sequences_of
 from models.datasets import Attributes, find_attributes
 from models.errors import DataError
+from models.train import train
 from spectral import extreme_signals, low_frequency_share, plot, user_signal
+
+ROOT = Path(__file__).parent.parent
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -197,3 +201,33 @@ def test_command_shows_the_extreme_users_of_a_checkpoint(command: Command, check
 def test_command_names_mistakes(command: Command, checkpoint: Path, options: list[str], message: str):
     done = command("spectral.signals", checkpoint, *options)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    history = np.random.default_rng(0).integers(1, 41, (30, 20))
+    lines = [" ".join(map(str, [user, *items])) for user, items in enumerate(history.tolist(), start=1)]
+    (tmp_path / "lastfm.txt").write_text("\n".join(lines) + "\n")  # a dataset of a name that has attributes
+    run = tmp_path / "runs/smoke/lastfm/sasrec-seed42.pt"
+    train("sasrec", str(tmp_path / "lastfm.txt"), out=run, epochs=1, max_len=12, hidden_size=8, show_progress=False)
+    monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
+    given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke", "data_dir": str(tmp_path)}
+    folders = {"runs": str(tmp_path / "runs"), "figures": str(tmp_path / "figures")}
+    done = papermill.execute_notebook(
+        ROOT / "notebooks/fig1_signals.ipynb",
+        tmp_path / "executed.ipynb",
+        given | folders,
+        kernel_name="python3",
+        cwd=ROOT,
+        progress_bar=False,
+    )
+    said = [output.text for cell in done.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
+    assert "LastFM_item2attributes.json" in "".join(said)
+    model = load(run)
+    sequences = sequences_of(model)
+    chosen = extreme_signals(model, torch.from_numpy(sequences.windows("test", 12).inputs), sequences.users)
+    expected = plot.signals(chosen, None, "what the items are is left out: their file was not found")
+    (picture,) = plot.save(expected, tmp_path / "expected", formats=["png"])
+    assert (tmp_path / "figures/lastfm/fig1.png").read_bytes() == picture.read_bytes()
