@@ -17,6 +17,7 @@ SIZES = {
     "one of everything": Size(models=1, layers=1, heads=1, resamples=0, seeds=1),
     "no bands": Size(resamples=0, seeds=1),
     "eight models": Size(models=8),
+    "eight layers": Size(layers=8),
     "sixteen layers": Size(layers=16, heads=4),
     "many of both": Size(models=8, layers=16),
 }
@@ -87,6 +88,14 @@ def test_panels_of_the_same_models_name_them_once(name: str, models: int):
     assert [ax for ax in figure.axes if ax.get_legend() is not None] == []
     (legend,) = figure.legends
     assert len(legend.get_texts()) == models + (name == "sensitivities")  # whose star is named as well
+
+
+@pytest.mark.parametrize("layers", [1, 8, 16])
+def test_the_matrices_of_theorem_1_are_named_under_the_axis_and_its_label(layers: int):
+    ax = ON_AXES["theorem1"](Size(layers=layers))
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().y1 <= ax.xaxis.label.get_window_extent().y0
+    assert ax.yaxis.label.get_window_extent().y1 <= ax.figure.bbox.y1
 
 
 @pytest.mark.parametrize("layers", [1, 4, 5, 16])

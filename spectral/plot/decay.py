@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
+from matplotlib.transforms import ScaledTranslation
 
 from spectral.palette import MODEL_STYLES, MOST_LABELS
 from spectral.plot.figure import drawable, styled
@@ -60,7 +61,8 @@ def theorem1(
     ax.yaxis.set_major_locator(MultipleLocator(4))
     ax.set_xlabel("$t$")
     ax.set_ylabel(r"$\log_{10}\,\|\mathrm{HFC}[A^tx]\|/\|\mathrm{LFC}[A^tx]\|$")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncols=2)
+    below = ax.transAxes + ScaledTranslation(0, -0.36, ax.figure.dpi_scale_trans)  # in inches: under the axis' label
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, 0), bbox_transform=below, ncols=2)
     return ax
 
 
