@@ -212,6 +212,7 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     run = tmp_path / "runs/smoke/lastfm/sasrec-seed42.pt"
     train("sasrec", str(tmp_path / "lastfm.txt"), out=run, epochs=1, max_len=12, hidden_size=8, show_progress=False)
     monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("SPECTRAL_DATA_DIR", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
     given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke", "data_dir": str(tmp_path)}
     folders = {"runs": str(tmp_path / "runs"), "figures": str(tmp_path / "figures")}
