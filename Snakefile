@@ -117,6 +117,9 @@ VARIED = {
 }
 SYSTEMS = {name: {"model": name} for name in SETTINGS["model_settings"]} | VARIED | SETTINGS["variants"]
 DRAWN = ["fig1", *(f"fig2{part}" for part in "abcd"), "fig3a", "fig3b", "fig4", *(f"fig7{part}" for part in "abc"), "theorem1"]
+# Of results of runs, with the setting that they vary; they are drawn with the others once these results are there.
+SENSITIVITY = {"fig5": "alpha", "fig6": "c"}
+SENSITIVITY_DATASETS = {"fig8": "alpha", "fig9": "c"}
 GALLERY = [f"{SETTINGS['figures']}/{page}" for page in ("README.md", "index.html")]
 SENSITIVITY_SEEDS = SETTINGS["seeds"].get("sensitivity", SETTINGS["seeds"]["default"])
 
@@ -163,16 +166,26 @@ def figure_parameters(figure, **more):
     """Return what gives the parameters that all figure notebooks share, and more."""
 
     def parameters(wildcards):
-        shared = ("profile", "seed", "runs", "figures", "data_dir")
-        own = {"dataset": wildcards.dataset, "models": models_of(figure)} | more
+        shared = ("profile", "seed", "runs", "data_dir")
+        own = {"dataset": wildcards.dataset, "models": models_of(figure), "out": SETTINGS["figures"]} | more
         return json.dumps({key: SETTINGS[key] for key in shared if key in SETTINGS} | own)
 
     return parameters
 
 
+def of_results():
+    """Return the parameters that all notebooks share that are made of results of runs."""
+    return {"profile": SETTINGS["profile"], "results": SETTINGS["figures"], "out": SETTINGS["figures"]}
+
+
 def pictures(*names):
     """Return the files of some figures of any dataset: the picture twice, the table behind it, and its note."""
     return expand(f"{FIGURES}/{{name}}.{{format}}", name=names, format=FORMATS, allow_missing=True)
+
+
+def across(*names):
+    """Return the files of some figures over several datasets, which lie beside the datasets' folders."""
+    return expand(f"{SETTINGS['figures']}/{{name}}.{{format}}", name=names, format=FORMATS)
 
 
 def of_configured(*files):
@@ -190,14 +203,24 @@ def varied_results(setting, folder):
     return expand(RESULT, system=systems, seed=SENSITIVITY_SEEDS, dataset=folder)
 
 
-def varied_datasets(setting):
-    """Return the datasets of a sensitivity figure over several: those that are asked for, or whose runs are all there.
+def datasets_with(setting):
+    """Return the datasets that have all results of a sensitivity figure."""
+    return [name for name in DATASETS if all(map(os.path.exists, varied_results(setting, name)))]
 
-    Where there are no such runs, it is the configured dataset.
+
+def varied_datasets(setting):
+    """Return the datasets of a sensitivity figure over several: those that are asked for, or whose results are there.
+
+    Where there are no such results, it is the configured dataset.
     """
-    asked = SETTINGS["sensitivity"]["datasets"]
-    there = [name for name in DATASETS if all(map(os.path.exists, varied_results(setting, name)))]
-    return asked or there or [DATASET_FOLDER]
+    return SETTINGS["sensitivity"]["datasets"] or datasets_with(setting) or [DATASET_FOLDER]
+
+
+def drawn():
+    """Return the files of all figures of the configured dataset, and of those over several that have their results."""
+    of_dataset = [name for name, setting in SENSITIVITY.items() if DATASET_FOLDER in datasets_with(setting)]
+    of_several = [name for name, setting in SENSITIVITY_DATASETS.items() if len(datasets_with(setting)) > 1]
+    return of_configured(*pictures(*DRAWN, *of_dataset)) + across(*of_several)
 
 
 def sensitivity_parameters(setting, **of_figure):
@@ -207,7 +230,7 @@ def sensitivity_parameters(setting, **of_figure):
         "values": SETTINGS["sensitivity"][setting],
         "seeds": SENSITIVITY_SEEDS,
     }
-    return json.dumps({key: SETTINGS[key] for key in ("profile", "figures")} | varied | of_figure)
+    return json.dumps(of_results() | varied | of_figure)
 
 
 # Papermill runs a notebook and keeps it, with its outputs, as the log of the job: also where it failed. At this level
@@ -227,11 +250,8 @@ wildcard_constraints:
 
 rule all:
     input:
-        of_configured(
-            *CHECKPOINTS,
-            *pictures(*DRAWN),
-            f"{FIGURES}/theorem1_decay.csv",
-        ),
+        of_configured(*CHECKPOINTS, f"{FIGURES}/theorem1_decay.csv"),
+        drawn(),
         GALLERY,
 
 
@@ -239,7 +259,7 @@ rule gallery:
     message:
         "Writing the gallery's pages"
     input:
-        of_configured(*pictures(*DRAWN)),
+        drawn(),
     output:
         GALLERY,
     params:
@@ -369,7 +389,7 @@ rule table_datasets:
         f"{RUNS}/notebooks/table_datasets.ipynb",
     params:
         parameters=lambda wildcards: json.dumps(
-            {key: SETTINGS.get(key) for key in ("figures", "data_dir")} | {"dataset": wildcards.dataset}
+            {"dataset": wildcards.dataset, "out": SETTINGS["figures"], "data_dir": SETTINGS.get("data_dir")}
         ),
     shell:
         PAPERMILL
@@ -378,7 +398,7 @@ rule table_datasets:
 def table_parameters(wildcards):
     """Return the parameters of a table's notebook."""
     given = {"table": wildcards.table, "models": SETTINGS["tables"][wildcards.table], "dataset": wildcards.dataset}
-    return json.dumps({key: SETTINGS[key] for key in ("profile", "figures")} | given)
+    return json.dumps(of_results() | given)
 
 
 # A table of its own name has its own notebook; others are more main tables, of other systems.
@@ -406,7 +426,7 @@ rule table:
 
 rule sensitivity:
     input:
-        of_configured(*pictures("fig5", "fig6")),
+        of_configured(*pictures(*SENSITIVITY)),
 
 
 rule fig5_alpha:
@@ -437,7 +457,6 @@ use rule fig5_alpha as fig6_c with:
         parameters=lambda wildcards: sensitivity_parameters("c", dataset=wildcards.dataset),
 
 
-# Over several datasets, so their pictures lie beside the datasets' folders.
 rule fig8_alpha_datasets:
     message:
         "Running {rule}.ipynb on {params.datasets}"
@@ -445,7 +464,7 @@ rule fig8_alpha_datasets:
         f"{NOTEBOOKS}/fig8_alpha_datasets.ipynb",
         [varied_results("alpha", dataset) for dataset in varied_datasets("alpha")],
     output:
-        expand(f"{SETTINGS['figures']}/fig8.{{format}}", format=FORMATS),
+        across("fig8"),
     log:
         f"{SETTINGS['runs']}/{SETTINGS['profile']}/notebooks/fig8_alpha_datasets.ipynb",
     params:
@@ -460,7 +479,7 @@ use rule fig8_alpha_datasets as fig9_c_datasets with:
         f"{NOTEBOOKS}/fig9_c_datasets.ipynb",
         [varied_results("c", dataset) for dataset in varied_datasets("c")],
     output:
-        expand(f"{SETTINGS['figures']}/fig9.{{format}}", format=FORMATS),
+        across("fig9"),
     log:
         f"{SETTINGS['runs']}/{SETTINGS['profile']}/notebooks/fig9_c_datasets.ipynb",
     params:

@@ -245,6 +245,18 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     return sequences
 
 
+def windows_of(models: Mapping[str, Recommender], data_dir: str | Path | None = None) -> dict[str, Tensor]:
+    """Return each model's test windows (P, N) of all users of the dataset that the first one was trained on, by name.
+
+    Raises DataError as `sequences_of` does.
+    """
+    sequences = sequences_of(next(iter(models.values())), data_dir=data_dir)
+    return {
+        name: torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
+        for name, model in models.items()
+    }
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """Return the checked content of a checkpoint of this toolkit, never running code; raises as `load` does."""
     content = read_tensors(path)

@@ -12,12 +12,15 @@ from typing import Any
 import pandas as pd
 
 from models import grid
-from models.comparison import compare, settings_of, systems_of
+from models.comparison import TESTED, compare, settings_of, systems_of
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
 from models.results import Result, of_systems
 
 logger = logging.getLogger("models")
+
+PUBLISHED = ("beauty", "sports", "toys", "yelp", "lastfm", "ml-1m")  # the datasets that the paper searched settings for
+SIGNIFICANT = 0.05
 
 _COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "p_value", "p_holm", "sources")
 
@@ -30,7 +33,8 @@ class Sensitivity:
         dataset: Its name.
         model: Name of the model.
         setting: Name of the setting.
-        best: The value of the model's own settings on the dataset: the published best ones.
+        best: The value of the model's own settings on the dataset: the published best ones where there are any.
+        epochs: The most that a run of the model took.
         values: One row per value and metric: value, then metric, mean, std (n - 1 in the denominator), low and high
             ends of the 95% interval of the mean over seeds (NaN for one seed), n, seeds, p_value and p_holm of the
             test over users against the best value (see `models.comparison.compare`), sources.
@@ -41,8 +45,32 @@ class Sensitivity:
     model: str
     setting: str
     best: float
+    epochs: int
     values: pd.DataFrame
     baselines: pd.DataFrame
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the paper has searched settings for the dataset, so that the best value is its."""
+        return self.dataset in PUBLISHED
+
+    @property
+    def best_name(self) -> str:
+        """What the best value is called: the published best one, or on a dataset that the paper lacks the default."""
+        return "published best" if self.is_published else "default setting"
+
+    def sentence(self) -> str:
+        """Return in words which value is the best and the worst by NDCG@20, and which are told from the marked one."""
+        rows = self.values[self.values.metric == TESTED].sort_values("mean")
+        worst, best = rows.iloc[0], rows.iloc[-1]
+        marked = rows[rows.value == self.best].iloc[0]
+        told_apart = sorted(rows[rows.p_holm < SIGNIFICANT].value)
+        return (
+            f"By {TESTED} the best {self.setting} is {best.value:g} ({_spread(best)}), the worst {worst.value:g} "
+            f"({_spread(worst)}); the {self.best_name}, {marked.value:g}, has {_spread(marked)}. Over users "
+            f"{', '.join(f'{value:g}' for value in told_apart) or 'none of the others'} can be told from it "
+            f"(p < {SIGNIFICANT:g} after Holm)."
+        )
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table: one row per value and metric, then one per baseline and metric without a value."""
@@ -52,6 +80,11 @@ class Sensitivity:
         table = pd.concat([varied, self.baselines.assign(best=False)] if len(self.baselines) else [varied])
         table = table.assign(dataset=self.dataset, setting=self.setting)
         return table[["dataset", "system", "model", "setting", "value", "best", *_COLUMNS]].reset_index(drop=True)
+
+
+def _spread(row: Any) -> str:
+    """Return a mean in words, with the standard deviation over seeds if there are several."""
+    return f"{row['mean']:.4f}" + (f" ± {row['std']:.4f}" if row["n"] > 1 else "")
 
 
 def sensitivity(runs: Iterable[Result], setting: str, best: float, baselines: Iterable[Result] = ()) -> Sensitivity:
@@ -72,6 +105,7 @@ def sensitivity(runs: Iterable[Result], setting: str, best: float, baselines: It
         runs[0].model,
         setting,
         best,
+        max(run.epochs for run in runs),
         table[of_model].assign(value=table.system.map(value_of))[["value", *_COLUMNS]].reset_index(drop=True),
         table[~of_model][["system", "model", *_COLUMNS]].reset_index(drop=True),
     )

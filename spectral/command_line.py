@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from torch import Tensor
 
 import models
@@ -110,6 +112,7 @@ class Subject:
         model: In evaluation mode, on the chosen device.
         dataset: Name of what the users are taken from.
         windows: (P, N) int, padded with 0 on the left.
+        names: (P,) what the dataset calls these users.
         uniform: (P,) bool, False for users that a checkpoint holds only because their window is full; measures of
             all kinds of users must leave them out.
         max_users: Use at most so many, the first ones; None for all.
@@ -119,6 +122,7 @@ class Subject:
     model: Any
     dataset: str
     windows: Tensor
+    names: NDArray[np.int64]
     uniform: Tensor
     max_users: int | None
     batch_size: int
@@ -147,16 +151,18 @@ class Subject:
         model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
         if data is None and split == "test" and len(model.probe.input_ids):
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
+            names = model.probe.users.numpy()
         else:
             sequences = sequences_of(model, data, data_dir)
             windows = torch.from_numpy(sequences.windows(split, model.config.max_len, model.config.padding).inputs)
             uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
+            names = sequences.users
         if model.config.padding != "zero":
             inform(
                 f"note: {model.config.padding} padding fills shorter histories up with their own items: every window "
                 "counts as full, and what is measured includes the repetition"
             )
-        return cls(model, name, windows, uniform, max_users, batch_size)
+        return cls(model, name, windows, names, uniform, max_users, batch_size)
 
     def check_attention(self) -> None:
         """Raise ConfigError if the model has no attention; it says what can be measured instead."""

@@ -123,10 +123,11 @@ def sensitivity(baselines: int = 1, seeds: int = 3, values: int = 3) -> Sensitiv
     titles = {"system": [MODELS[name].title for name in names], "model": names}
     scales = {"HR@20": 2.0, "NDCG@20": 1.0}
     return Sensitivity(
-        "somewhere",
+        "lastfm",
         "bsarec",
         "alpha",
         float(alpha[-1]),
+        9,
         pd.concat(
             [rows(metric, list(s * (0.1 - (alpha - 0.6) ** 2 / 5)), value=alpha) for metric, s in scales.items()]
         ),

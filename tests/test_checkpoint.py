@@ -11,6 +11,7 @@ import models
 from models import checkpoint as checkpoints
 from models.datasets import load
 from models.errors import CheckpointError, DataError
+from models.train import train
 
 
 @pytest.fixture
@@ -171,6 +172,20 @@ def test_the_runs_of_the_workflow_are_loaded_by_name_and_a_missing_one_says_how_
     assert loaded["bsarec"].name == "bsarec"
     with pytest.raises(CheckpointError, match="make it with: make figures PROFILE=quick DATASET=mine"):
         checkpoints.load_runs(tmp_path / "runs", "quick", "mine", ["bsarec", "sasrec"], seed=1)
+
+
+def test_windows_of_several_models_are_those_of_all_users_each_as_its_model_fills_them_up(tmp_path):
+    lengths = {"zero": 12, "cyclic": 8}
+    networks = {}
+    for padding, length in lengths.items():
+        path = tmp_path / f"{padding}.pt"
+        settings = {"padding": padding, "max_len": length, "hidden_size": 8, "epochs": 1, "show_progress": False}
+        networks[padding] = models.load(train("sasrec", "synthetic:users=40,items=30", out=path, **settings).path)
+    windows = checkpoints.windows_of(networks)
+    sequences = load("synthetic:users=40,items=30")
+    for padding, length in lengths.items():
+        expected = sequences.windows("test", length, padding).inputs
+        assert windows[padding].tolist() == expected.tolist() and expected.shape == (40, length)
 
 
 def test_the_dataset_of_a_model_is_found_and_another_one_must_fit(checkpoint, caplog):

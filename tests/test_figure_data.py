@@ -216,12 +216,12 @@ def test_figures_6_and_9_are_means_over_the_ranks_of_users(notebook: str, tmp_pa
     papermill.execute_notebook(
         ROOT / f"notebooks/{notebook}.ipynb",
         tmp_path / "executed.ipynb",
-        given | {"profile": "smoke", "figures": str(tmp_path)},
+        given | {"profile": "smoke", "results": str(tmp_path), "out": str(tmp_path / "made")},
         kernel_name="python3",
         cwd=ROOT,
         progress_bar=False,
     )
-    figure = tmp_path / ("somewhere/fig6.csv" if notebook == "fig6_c" else "fig9.csv")
+    figure = tmp_path / "made" / ("somewhere/fig6.csv" if notebook == "fig6_c" else "fig9.csv")
     table = pd.read_csv(figure).set_index(["metric", "value"])
     for c in (1, 3, 5):
         ranks = [np.array(stored[c, seed].test_ranks) for seed in (1, 2)]

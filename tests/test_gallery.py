@@ -7,13 +7,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import drawn
+import numpy as np
 import pandas as pd
 import pytest
 
 import models
 from models.errors import DataError
 from spectral import plot
-from spectral.gallery import Gallery, collect, configuration_of, write_pages
+from spectral.gallery import Gallery, collect, configuration_of, listing, write_pages
+from spectral.tables import stacked
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +26,12 @@ def run(checkpoint):
 
 @pytest.fixture
 def folder(tmp_path, run) -> Path:
-    gallery = Gallery(tmp_path / "ml-100k", "ml-100k", {"bsarec": run})
+    gallery = Gallery(tmp_path, "ml-100k", {"bsarec": run})
     figure = plot.ring_graph(8, (0, 1)).figure
     gallery.save(figure, "fig2a", pd.DataFrame({"k": [1]}), caption="A ring\n   of <8> nodes.", see="Waves & dots.")
     (tmp_path / "ml-100k" / "table_main.md").write_text("| a |\n")
     gallery.note("table_main", caption="Means.", see="Which is best.")
-    Gallery(tmp_path / "lastfm", "lastfm").save(
-        figure, "fig4", pd.DataFrame({"k": [1]}), caption="Parts.", see="Two branches."
-    )
+    Gallery(tmp_path, "lastfm").save(figure, "fig4", pd.DataFrame({"k": [1]}), caption="Parts.", see="Two branches.")
     return tmp_path
 
 
@@ -42,6 +43,39 @@ def test_a_note_says_what_its_runs_were(folder, run):
     assert note.configuration == digest[:12]
     assert note.caption == "A ring of <8> nodes."
     assert note.seconds >= 0 and re.fullmatch(r"\d{4}-\d\d-\d\d", note.date)
+
+
+def test_results_by_model_are_one_table_and_more_tables_lie_beside_the_figure(folder):
+    gallery = Gallery(folder, "lastfm")
+    spectra = {"sasrec": drawn.singular_values(0), "bsarec": drawn.singular_values(1)}
+    gallery.save(plot.singular_values(spectra).figure, "fig3a", spectra, caption="Spectra.", see="Which falls.")
+    table = pd.read_csv(folder / "lastfm/fig3a.csv")
+    assert table.columns[0] == "model" and table.model.drop_duplicates().tolist() == list(spectra)
+    for model, rows in table.groupby("model"):
+        expected = spectra[model].table()
+        pd.testing.assert_frame_equal(rows.drop(columns="model").reset_index(drop=True), expected)
+    gallery.add_table("fig3a_more", table.head(2))
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "lastfm/fig3a_more.csv"), table.head(2))
+    with pytest.raises(ValueError):
+        stacked({})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "options", "expected"),
+    [
+        ({"sasrec": [-15.71, -13.8]}, {"unit": " dB"}, "SASRec -15.7, -13.8 dB"),
+        ({"sasrec": [1.0, 2.0], "bsarec": [3.0]}, {}, "SASRec 1.0, 2.0; BSARec 3.0"),
+        ({"sasrec": 1.0, "random ViT": 2.0}, {"form": ".2f"}, "SASRec 1.00, random ViT 2.00"),
+        (
+            {"a": np.array([0.1, 0.25]), "b": [0, 1]},
+            {"form": ".2f", "between": " to "},
+            "a 0.10 to 0.25, b 0.00 to 1.00",
+        ),
+        ({}, {}, ""),
+    ],
+)
+def test_numbers_of_models_are_put_into_words(numbers, options, expected):
+    assert listing(numbers, **options) == expected
 
 
 def test_the_configuration_changes_with_any_setting_and_not_with_the_order(run, tmp_path):

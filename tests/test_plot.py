@@ -162,6 +162,20 @@ def test_ring_shows_the_eigenvectors_of_the_ring():
         plot.ring_graph(8, (5,))
 
 
+@pytest.mark.parametrize(("columns", "shape"), [(None, (1, 3)), (2, (2, 2)), (5, (1, 3))])
+def test_results_are_drawn_side_by_side_with_one_y_axis_a_row(columns: int | None, shape: tuple[int, int]):
+    results = {"sasrec": response(), "bsarec": response(), "of others": response()}
+    figure = plot.side_by_side(results, plot.frequency_response, height=2.0, columns=columns)
+    rows, across = shape
+    assert figure.get_size_inches() == pytest.approx([across * plot.COLUMN_WIDTH, rows * 2.0])
+    assert [ax.get_legend().get_title().get_text() for ax in figure.axes] == ["SASRec", "BSARec", "of others"]
+    assert [bool(ax.get_ylabel()) for ax in figure.axes] == [place % across == 0 for place in range(3)]
+    assert figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
+    assert all(ax.get_xlabel() for ax in figure.axes)
+    with pytest.raises(ValueError, match="at least one result"):
+        plot.side_by_side({}, plot.frequency_response)
+
+
 def test_decay_is_drawn_with_its_prediction_over_it():
     checked = theorem1(random_attentions([6], causal_length=5))
     ax = plot.theorem1(checked, steps=40)

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from spectral import plot
 
-NO_PICTURE = {"check_formats", "grid", "panels", "save", "style"}
+NO_PICTURE = {"check_formats", "grid", "panels", "save", "side_by_side", "style"}
 BASELINE = Path(__file__).parent / "baseline"
 DPI, TOLERANCE = 60, 2
 

@@ -15,9 +15,11 @@ import models
 from models.train import train
 from spectral import LayerSpectra, capture, full_windows, layer_bounds
 from spectral.report import names_of
+from spectral.signals import extreme_signals
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = 9
+SECTIONS = 11
+PICTURES = 14  # of architectures there are two, of histories three, of attention maps two, of bounds none
 
 
 class Page(HTMLParser):
@@ -69,7 +71,7 @@ def report(checkpoint, sasrec_checkpoint, gru4rec, tmp_path_factory) -> Path:
 
 def test_the_page_holds_all_its_pictures_and_asks_nothing_of_a_network(report):
     page = Page(report.read_text())
-    assert len(page.images) == SECTIONS  # of attention maps there are two, of the bounds none
+    assert len(page.images) == PICTURES
     for image in page.images:
         kind, content = image["src"].split(",", 1)
         assert kind == "data:image/png;base64" and base64.b64decode(content)[:4] == b"\x89PNG"
@@ -82,6 +84,7 @@ def test_what_a_model_does_not_have_is_named_with_the_reason(report):
     text = report.read_text()
     assert text.count("gru4rec: GRU4Rec has no attention to measure") == 3
     assert "sasrec: SASRec has no learned filters" in text
+    assert "gru4rec: GRU4Rec is not made of blocks" in text
 
 
 def test_the_numbers_are_those_of_the_measures(report, checkpoint):
@@ -90,14 +93,18 @@ def test_the_numbers_are_those_of_the_measures(report, checkpoint):
     assert list(tables[0]["model"]) == ["BSARec", "SASRec", "GRU4Rec"]
     model = models.load(checkpoint)
     windows = model.probe.input_ids[model.probe.uniform]
+    counted = tables[1].query("model == 'bsarec'")["parameters"].astype(int).sum()
+    assert counted == sum(parameter.numel() for parameter in model.parameters())
+    users = [signal.user for signal in extreme_signals(model, model.probe.input_ids, model.probe.users, 3)]
+    assert list(tables[2].query("model == 'bsarec'")["user"].astype(int)) == users
     spectra = LayerSpectra.from_captures(capture(model, windows, attention=False))
-    shown = tables[7].query("model == 'bsarec'")
+    shown = tables[9].query("model == 'bsarec'")
     expected = [spectrum.effective_rank for spectrum in spectra.layers.values()]
     assert list(shown["effective_rank"].astype(float)) == pytest.approx(expected, rel=1e-3)
     full = list(capture(model, full_windows(model.probe.input_ids)))
     attention, hidden = (torch.cat([getattr(c, kind)[0] for c in full]) for kind in ("attention", "hidden"))
     bounds = layer_bounds(attention, model.value_output()[0], hidden).summary()[0]
-    first = tables[5].query("model == 'bsarec'").iloc[0]
+    first = tables[7].query("model == 'bsarec'").iloc[0]
     assert first[list(bounds)].astype(float).to_dict() == pytest.approx(bounds, rel=1e-3)
 
 
@@ -132,7 +139,7 @@ def test_a_browser_shows_every_picture_without_an_error(report, tmp_path):
       document.querySelectorAll("details").forEach((part) => { part.open = true; });
       const images = [...document.images];
       const seen = images.filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().height > 50).length;
-      const table = document.querySelectorAll("table")[7];
+      const table = document.querySelectorAll("table")[9];
       table.querySelectorAll("th button")[2].click();
       const column = [...table.tBodies[0].rows].map((row) => Number(row.cells[2].textContent));
       const sorted = column.every((value, i) => i === 0 || column[i - 1] <= value);
@@ -146,4 +153,4 @@ def test_a_browser_shows_every_picture_without_an_error(report, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     title = re.search("<title>(.*?)</title>", done.stdout, re.DOTALL)
     assert title is not None, done.stderr[-2000:]
-    assert title[1].strip() == f"faults 0 images {SECTIONS}/{SECTIONS} sorted true"
+    assert title[1].strip() == f"faults 0 images {PICTURES}/{PICTURES} sorted true"

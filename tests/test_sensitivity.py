@@ -74,6 +74,33 @@ def test_a_baseline_may_be_a_variant_of_the_model():
     assert len(set(found.baselines.system)) == 1 and "scalar" in found.baselines.system.iloc[0]
 
 
+def test_the_sentence_has_the_best_the_worst_and_what_the_test_tells_apart():
+    found = curve()
+    rows = found.values.query("metric == 'NDCG@20'").set_index("value")
+    text = found.sentence()
+    best, worst = rows["mean"].idxmax(), rows["mean"].idxmin()
+    assert f"best alpha is {best:g} ({rows['mean'][best]:.4f} ± {rows['std'][best]:.4f}), the worst {worst:g} (" in text
+    assert f"the default setting, 0.9, has {rows['mean'][0.9]:.4f} ± " in text
+    assert set(rows.index[rows.p_holm < 0.05]) == {0.1, 0.5} and "Over users 0.1, 0.5 can be told from it" in text
+    alike = [replace(run, config=run.config | {"alpha": alpha}) for run in RUNS[:1] for alpha in (0.1, 0.9)]
+    text = sensitivity(alike, "alpha", 0.9).sentence()
+    assert "±" not in text and "none of the others can be told from it" in text
+
+
+def test_only_the_papers_datasets_have_a_published_best():
+    assert curve().best_name == "default setting"
+    assert replace(curve(), dataset="lastfm").best_name == "published best"
+    labels = [text.get_text() for text in plot.sensitivity(curve()).get_legend().get_texts()]
+    assert labels == ["BSARec", "default setting", "SASRec"]
+    stars = [plot.sensitivity(replace(curve(), dataset=name)).get_lines()[1] for name in ("lastfm", "somewhere")]
+    assert [star.get_markerfacecolor() for star in stars] == [stars[0].get_markerfacecolor(), "white"]
+    assert stars[0].get_markerfacecolor() != "white"
+
+
+def test_the_budget_is_the_most_epochs_that_a_run_took():
+    assert sensitivity([replace(RUNS[0], epochs=12), *RUNS[1:]], "alpha", 0.9).epochs == 12
+
+
 def test_runs_that_differ_in_something_else_are_refused():
     with pytest.raises(DataError, match="differ in more than alpha: c 3 and 5; take runs of one profile"):
         sensitivity([*RUNS, result("bsarec", 1, 8, alpha=0.7, c=5)], "alpha", 0.9)

@@ -215,7 +215,7 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     monkeypatch.delenv("SPECTRAL_DATA_DIR", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
     given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke", "data_dir": str(tmp_path)}
-    folders = {"runs": str(tmp_path / "runs"), "figures": str(tmp_path / "figures")}
+    folders = {"runs": str(tmp_path / "runs"), "out": str(tmp_path / "figures")}
     done = papermill.execute_notebook(
         ROOT / "notebooks/fig1_signals.ipynb",
         tmp_path / "executed.ipynb",

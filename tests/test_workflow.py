@@ -126,7 +126,7 @@ def test_a_notebook_runs_from_its_own_folder_with_paths_relative_to_the_reposito
         "profile": "smoke",
         "dataset": "synthetic",
         "runs": os.path.relpath(finished / "runs", ROOT),
-        "figures": str(tmp_path / "figures"),
+        "out": str(tmp_path / "figures"),
     }
     papermill.execute_notebook(
         ROOT / "notebooks/fig2_filter.ipynb",
@@ -221,7 +221,7 @@ def test_tables_are_made_of_results_and_again_without_checkpoints(tmp_path: Path
 
 
 def test_the_table_of_datasets_is_made(tmp_path: Path):
-    given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "figures": str(tmp_path), "dataset": "x"}
+    given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "out": str(tmp_path), "dataset": "x"}
     notebook = ROOT / "notebooks/table_datasets.ipynb"
     papermill.execute_notebook(
         notebook, tmp_path / "executed.ipynb", given, kernel_name="python3", cwd=ROOT, progress_bar=False
@@ -272,6 +272,29 @@ def run_with(folder: Path, config: list[str], *arguments: str) -> str:
     done = subprocess.run([*command(folder, *arguments), *config], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_figures_of_results_are_drawn_with_the_others_once_their_results_are_there(tmp_path: Path):
+    def planned(*config: str) -> set[str]:
+        arguments = [*command(tmp_path, "--dry-run", profile="paper"), "dataset=lastfm", *config]
+        done = subprocess.run(arguments, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return set(re.findall(r"^(fig[5689]\w+) +1$", done.stdout, re.MULTILINE))
+
+    def results(dataset: str, *systems: str) -> None:
+        for system in systems:
+            path = tmp_path / f"figures/{dataset}/runs/{system}-seed1.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    config = ("seeds={default: [1], sensitivity: [1]}", "sensitivity={alpha: [0.1], c: [1]}")
+    assert planned(*config) == set()
+    results("lastfm", "bsarec", "sasrec", "bsarec-alpha0.1")
+    assert planned(*config) == {"fig5_alpha"}
+    results("ml-100k", "bsarec", "sasrec", "bsarec-alpha0.1", "bsarec-c1")
+    assert planned(*config) == {"fig5_alpha", "fig8_alpha_datasets"}
+    results("lastfm", "bsarec-c1")
+    assert planned(*config) == {"fig5_alpha", "fig6_c", "fig8_alpha_datasets", "fig9_c_datasets"}
 
 
 def test_best_settings_of_a_dataset_are_not_trained_twice(tmp_path: Path):

@@ -109,12 +109,11 @@ def _draw(subject: Subject, responses: dict[str, FilterResponse]) -> Any:
     """One panel, or two that share their axes: real positions and whole windows."""
     from spectral import palette, plot  # matplotlib, only when there is something to draw
 
-    figure, axes = plot.panels(len(responses))
-    for ax, (window, response) in zip(axes, responses.items(), strict=True):
-        name = palette.MODEL_NAMES.get(subject.model.name, subject.model.name)
-        plot.frequency_response(response, label=name if window == "real" else f"{name}, with padding", ax=ax)
-        ax.label_outer()
-    return figure
+    name = palette.MODEL_NAMES.get(subject.model.name, subject.model.name)
+    names = {"real": name, "padded": f"{name}, with padding"}
+    return plot.side_by_side(
+        {names[window]: response for window, response in responses.items()}, plot.frequency_response
+    )
 
 
 if __name__ == "__main__":

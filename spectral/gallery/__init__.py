@@ -18,10 +18,14 @@ from models.errors import DataError
 from models.files import write_atomically
 from models.recommender import Recommender
 from models.results import Result, read
+from spectral.gallery.sentences import listing
+from spectral.tables import stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
+
+__all__ = ["Gallery", "Note", "collect", "configuration_of", "listing", "results_behind", "seed_of", "write_pages"]
 
 FORMAT = "spectral-gallery-note"
 
@@ -58,12 +62,12 @@ class Gallery:
 
     The time that a figure took counts from the figure before it, or from when the gallery was opened.
 
-    folder: of the dataset's figures. runs: loaded models, or results of runs, by the name of their system; several
-    runs of one system are a list.
+    out: the gallery, whose folder of the dataset takes them. dataset: its name, "" for several. runs: loaded models, or
+    results of runs, by the name of their system; several runs of one system are a list.
     """
 
-    def __init__(self, folder: str | Path, dataset: str, runs: Mapping[str, Any] | None = None) -> None:
-        self.folder, self.dataset = Path(folder), dataset
+    def __init__(self, out: str | Path, dataset: str, runs: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.dataset = Path(out, dataset), dataset
         self._runs = runs or {}
         self._since = time.perf_counter()
 
@@ -71,7 +75,7 @@ class Gallery:
         self,
         figure: "Figure | SubFigure",
         name: str,
-        table: "DataFrame",
+        table: "DataFrame | Mapping[str, Any]",
         *,
         caption: str,
         see: str,
@@ -79,15 +83,22 @@ class Gallery:
     ) -> "Figure | SubFigure":
         """Write a figure as PNG and PDF, the table behind it as CSV, and its note; returns the figure.
 
-        runs: those that it shows, if not all of the gallery.
+        table: the table, or results by model, whose tables go one below the other. runs: those that the figure shows,
+        if not all of the gallery.
 
         Raises OSError if the folder cannot be written.
         """
         from spectral import plot
 
+        if isinstance(table, Mapping):
+            table = stacked({model: result.table() for model, result in table.items()})
         plot.save(figure, self.folder / name, table)
         self.note(name, caption=caption, see=see, runs=runs)
         return figure
+
+    def add_table(self, name: str, table: "DataFrame") -> None:
+        """Write more numbers behind a figure, as <name>.csv beside it; raises OSError as `save` does."""
+        write_atomically(self.folder / f"{name}.csv", table.to_csv(index=False).encode())
 
     def note(self, name: str, *, caption: str, see: str, runs: Mapping[str, Any] | None = None) -> None:
         """Write the note of a figure or table whose files are in the folder; runs: as of `save`."""
@@ -146,9 +157,12 @@ def configuration_of(runs: Iterable[Recommender | Result]) -> str:
 
 
 def collect(folder: str | Path) -> list[Note]:
-    """Return the notes in the folders of a gallery, by dataset and name; raises DataError for a broken one."""
+    """Return the notes of a gallery, by dataset and name, those over several datasets last.
+
+    Raises DataError for a broken one.
+    """
     notes = []
-    for path in [*sorted(Path(folder).glob("*.json")), *sorted(Path(folder).glob("*/*.json"))]:
+    for path in [*sorted(Path(folder).glob("*/*.json")), *sorted(Path(folder).glob("*.json"))]:
         try:
             content = json.loads(path.read_text())
         except ValueError as error:

@@ -8,7 +8,7 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 from spectral.plot.architecture import architecture
 from spectral.plot.attention import attention_statistics, attention_statistics_panels, rollout
 from spectral.plot.decay import theorem1
-from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, style
+from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
 from spectral.plot.filters import filter_gains, filter_map, sorted_gains
 from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
 from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
@@ -40,6 +40,7 @@ __all__ = [
     "save",
     "sensitivities",
     "sensitivity",
+    "side_by_side",
     "signals",
     "similarities_of",
     "singular_values",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 
-from spectral.palette import MODEL_STYLES, MOST_LABELS
+from spectral.palette import MODEL_NAMES, MODEL_STYLES, MOST_LABELS
 from spectral.plot.figure import drawable, styled
 from spectral.theorem1 import EXCEPTIONAL, Case, Theorem1
 
@@ -28,6 +28,7 @@ PREDICTED: dict[str, Any] = {
 def theorem1(
     result: Theorem1 | Iterable[Case],
     *,
+    label: str | None = None,
     steps: int | None = None,
     ax: Axes | None = None,
     floor: float = LOWEST_LOG10,
@@ -36,7 +37,7 @@ def theorem1(
 
     One colour and marker per matrix, thin and dashed for its exceptional x, which stays where it is; more
     than eight matrices are told apart as causal or not only. Up to `steps`, by default until the slowest
-    decay reaches 1e`floor`.
+    decay reaches 1e`floor`. `label`: whose matrices they are, written above (for panels side by side).
     """
     assert ax is not None
     cases = list(result.cases if isinstance(result, Theorem1) else result)
@@ -62,6 +63,8 @@ def theorem1(
     ax.set_xlabel("$t$")
     ax.set_ylabel(r"$\log_{10}\,\|\mathrm{HFC}[A^tx]\|/\|\mathrm{LFC}[A^tx]\|$")
     below = ax.transAxes + ScaledTranslation(0, -0.36, ax.figure.dpi_scale_trans)  # in inches: under the axis' label
+    if label:
+        ax.set_title(MODEL_NAMES.get(label, label), fontsize=9)
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, 0), bbox_transform=below, ncols=2)
     return ax
 

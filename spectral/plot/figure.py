@@ -1,7 +1,7 @@
 """What every figure shares: the style, panels, files, and axes of frequencies and layers."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -56,6 +56,28 @@ def grid(
         ratios = {"height_ratios": list(heights)}
         axes = figure.subplots(len(heights), columns, sharey=sharing, squeeze=False, gridspec_kw=ratios)
         return figure, [list(row) for row in axes]
+
+
+def side_by_side(
+    results: Mapping[str, Any], draw: Callable[..., Any], height: float = HEIGHT, columns: int | None = None
+) -> Figure:
+    """Return a figure with a panel for each result, drawn by `draw(result, label=name, ax=ax)`.
+
+    Panels are `height` inches high, in rows of `columns` (None: all in one), and those of a row have one y axis. Raises
+    ValueError if there are no results.
+    """
+    if not results:
+        raise ValueError("expected at least one result to draw, got none")
+    columns = min(columns or len(results), len(results))
+    figure, rows = grid([height] * -(-len(results) // columns), columns, share_y=True)
+    axes = [ax for row in rows for ax in row]
+    for place, (name, result) in enumerate(results.items()):
+        draw(result, label=name, ax=axes[place])
+        if place % columns:
+            axes[place].set_ylabel("")
+    for ax in axes[len(results) :]:
+        ax.remove()
+    return figure
 
 
 def shared_legend(figure: Figure) -> None:

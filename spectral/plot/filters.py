@@ -6,15 +6,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from spectral.learned_filters import LearnedFilters
-from spectral.palette import layer_styles
+from spectral.palette import MODEL_NAMES, layer_styles
 from spectral.plot.figure import MOST_INSIDE, angular_axis, drawable, from_zero, legend, styled
 
 
 @styled()
-def filter_gains(filters: LearnedFilters, *, ax: Axes | None = None) -> Axes:
+def filter_gains(filters: LearnedFilters, *, label: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%.
 
-    Of more than four layers only the medians: bands would cover each other.
+    Of more than four layers only the medians: bands would cover each other. `label` is written into the axes (a model's
+    name, for panels side by side).
     """
     assert ax is not None
     layers = layer_styles(filters.layers)
@@ -26,7 +27,7 @@ def filter_gains(filters: LearnedFilters, *, ax: Axes | None = None) -> Axes:
     angular_axis(ax)
     from_zero(ax)
     ax.set_ylabel("gain")
-    legend(ax)
+    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
     return ax
 
 

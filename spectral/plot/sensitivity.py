@@ -26,8 +26,11 @@ _STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markeredgecolor": "bl
 def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "std", ax: Axes | None = None) -> Axes:
     """Draw a metric against the setting: the mean over seeds, a band around it, and the baselines across.
 
-    A star marks the model's own settings, the published best ones. The band is a standard deviation over seeds on
-    either side (`std`), or the 95% interval of the mean (`interval`); of a single seed there is neither, and no band.
+    A star marks the model's own settings: filled the published best ones, empty the default where the paper lacks the
+    dataset.
+    The band is a standard deviation over seeds on either side (`std`), or the 95% interval of the mean (`interval`);
+    of a single seed there is neither, and no band.
+
     Raises ValueError for another band, or a metric that was not measured.
     """
     assert ax is not None
@@ -38,7 +41,8 @@ def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "s
     ax.fill_between(values.value, *_ends(values, band), color=line["color"], **_BAND)
     ax.plot(values.value, values["mean"], **line, label=MODEL_NAMES[curve.model])
     best = values[values.value == curve.best]
-    ax.plot(best.value, best["mean"], **_STAR, color=line["color"], linestyle="", zorder=4, label="published best")
+    face = line["color"] if curve.is_published else "white"
+    ax.plot(best.value, best["mean"], **_STAR, markerfacecolor=face, linestyle="", zorder=4, label=curve.best_name)
     _baselines(ax, curve.baselines[curve.baselines.metric == metric], band)
     ax.set_xticks(values.value, [f"{value:g}" for value in values.value])
     ax.set_xlabel(_SYMBOLS.get(curve.setting, curve.setting))

@@ -4,12 +4,13 @@
 a network and prints. A measure that a model does not have is named with the reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.errors import UserError
+from models.structure import structure_of
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import block_response
@@ -18,14 +19,14 @@ from spectral.command_line import Subject
 from spectral.cosine_similarity import LayerSimilarity
 from spectral.filter_response import FilterResponse
 from spectral.learned_filters import learned_filters
-from spectral.palette import MODEL_NAMES
 from spectral.response import DEFAULT_C
+from spectral.signals import UserSignal, extreme_signals
 from spectral.singular_values import LayerSpectra
 from spectral.smoothing import Smoothing
+from spectral.tables import stacked
 from spectral.theorem1 import Theorem1, theorem1, trained_attentions
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
 
@@ -71,6 +72,8 @@ def names_of(loaded: Mapping[Path, Any]) -> list[str]:
 def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
     """Measure all models, by name, and return the parts of the page."""
     return [
+        _architecture(subjects),
+        _signals(subjects, c),
         _attention_response(subjects, c),
         _layer_response(subjects, c),
         _filters(subjects),
@@ -145,23 +148,47 @@ def _each(subjects: Mapping[str, Given], measure: Callable[[Given], Any]) -> tup
 
 
 def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
-    import pandas as pd
-
-    if not tables:
-        return None
-    return pd.concat(tables, names=["model"]).reset_index("model").reset_index(drop=True)
+    return stacked(tables) if tables else None
 
 
-def _side_by_side(results: Mapping[str, Any], draw: Callable[..., Any], height: float | None = None) -> "Figure":
+def _panels(
+    caption: str, found: Mapping[str, Any], draw: Callable[..., Any], height: float | None = None
+) -> "dict[str, Figure]":
     from spectral import plot
 
-    figure, rows = plot.grid([height or plot.HEIGHT] * -(-len(results) // 2), min(len(results), 2), share_y=True)
-    axes = [ax for row in rows for ax in row]
-    for ax, (name, result) in zip(axes, results.items(), strict=False):
-        draw(result, label=name, ax=ax)
-    for ax in axes[len(results) :]:
-        ax.remove()
-    return figure
+    return {caption: plot.side_by_side(found, draw, height or plot.HEIGHT, columns=2)} if found else {}
+
+
+def _architecture(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda subject: structure_of(subject.model))
+    text = (
+        "From the items (below) to the scores (above), read from the model itself; the frame is one block, which is "
+        "there as often as it says. The table counts the numbers that each step trains."
+    )
+    figures = {f"Architecture of {name}": plot.architecture(structure).figure for name, structure in found.items()}
+    return Section("Of what it is made", text, figures, _tables({n: s.table() for n, s in found.items()}), missing)
+
+
+def _signals(subjects: Subjects, c: int) -> Section:
+    import pandas as pd
+
+    from spectral import plot
+
+    def measure(subject: Subject) -> Sequence[UserSignal]:
+        most = subject.max_users
+        return extreme_signals(subject.model, subject.windows[:most], subject.names[:most], c, subject.batch_size)
+
+    found, missing = _each(subjects, measure)
+    text = (
+        "Item embeddings along the windows of two users: of all whose window is full, those with the most and the "
+        f"least energy in the {c} lowest modes. Above, the signal with its low and its high frequencies, along the "
+        "direction that holds most of it; below, the spectrum. White noise has equal shares of all modes."
+    )
+    figures = {f"Two histories in the item embeddings of {name}": plot.signals(pair) for name, pair in found.items()}
+    tables = {name: pd.DataFrame([signal.summary() for signal in pair]) for name, pair in found.items()}
+    return Section("Histories as signals", text, figures, _tables(tables), missing)
 
 
 def _attention_response(subjects: Subjects, c: int) -> Section:
@@ -178,7 +205,7 @@ def _attention_response(subjects: Subjects, c: int) -> Section:
         "shaded the 95% bootstrap interval over users. A curve that falls is a low-pass filter. Residual connections "
         "are not in it."
     )
-    figures = {"Gain of attention in dB": _side_by_side(found, plot.frequency_response)} if found else {}
+    figures = _panels("Gain of attention in dB", found, plot.frequency_response)
     tables = {name: _records(response.summary()) for name, response in found.items()}
     return Section("What attention does to frequencies", text, figures, _tables(tables), missing)
 
@@ -195,7 +222,7 @@ def _layer_response(subjects: Subjects, c: int) -> Section:
         "The same of whole layers, residual connections, LayerNorm and feed-forward networks included, relative to a "
         f"constant signal: from the derivatives at the hidden states of up to {JACOBIAN_USERS} users with full windows."
     )
-    figures = {"Gain of whole layers relative to DC in dB": _side_by_side(found, plot.block_response)} if found else {}
+    figures = _panels("Gain of whole layers relative to DC in dB", found, plot.block_response)
     tables = {name: _records(response.summary()) for name, response in found.items()}
     return Section("What whole layers do to frequencies", text, figures, _tables(tables), missing)
 
@@ -204,13 +231,7 @@ def _filters(subjects: Subjects) -> Section:
     from spectral import plot
 
     found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
-    figures = {}
-    if found:
-        figure, axes = plot.panels(len(found))
-        for ax, filters in zip(axes, found.values(), strict=True):
-            plot.filter_gains(filters, ax=ax)
-            ax.label_outer()
-        figures = {f"Gain of the learned filters of {', '.join(found)}": figure}
+    figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.filter_gains)
     text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
     tables = {name: _records(filters.summary()) for name, filters in found.items()}
     return Section("Learned filters", text, figures, _tables(tables), missing)
@@ -255,6 +276,8 @@ def _bounds(subjects: Subjects, statistics: Mapping[str, AttentionStatistics]) -
 
 
 def _theorem1(subjects: Subjects) -> Section:
+    from spectral import plot
+
     def measure(subject: Subject) -> Theorem1:
         subject.check_attention()
         return theorem1(trained_attentions(subject.model, subject.full_windows()[0]))
@@ -264,19 +287,9 @@ def _theorem1(subjects: Subjects) -> Section:
         "HFC over LFC of A^t x against t for the attention of one user with a full window, as it is and without its "
         "causal mask; dotted, the rate |lambda_2|^t of the theorem. Thin dashes: an x for which the limit is not DC."
     )
-    figures = (
-        {"Decay of high frequencies under repeated attention": _side_by_side(found, _decay, DECAY_HEIGHT)}
-        if found
-        else {}
-    )
+    figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, DECAY_HEIGHT)
     tables = {name: _records(checked.summary()) for name, checked in found.items()}
     return Section("Theorem 1", text, figures, _tables(tables), missing)
-
-
-def _decay(checked: Theorem1, label: str, ax: "Axes") -> None:
-    from spectral import plot
-
-    plot.theorem1(checked, ax=ax).set_title(MODEL_NAMES.get(label, label))
 
 
 def _singular_values(subjects: Subjects) -> Section:

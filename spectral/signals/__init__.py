@@ -63,6 +63,10 @@ class UserSignal:
         vector = np.linalg.svd(self.signal, full_matrices=False)[2][0]
         return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
+    def summary(self) -> dict[str, Any]:
+        """Return user, low_share and what white noise would have in its place, expected_of_noise."""
+        return {"user": self.user, "low_share": self.low_share, "expected_of_noise": self.c / len(self.signal)}
+
     def table(self) -> "DataFrame":
         """Return the tidy table: signal, LFC and HFC along `direction` by position, share of energy by frequency.
 

@@ -10,7 +10,7 @@ from models.checkpoint import sequences_of
 from models.command_line import check_device, inform, print_json, run
 from spectral import command_line as options
 from spectral.command_line import FORMATS, Output, check_modes, print_table
-from spectral.signals import UserSignal, extreme_signals, own_c
+from spectral.signals import extreme_signals, own_c
 
 
 def main(
@@ -44,18 +44,14 @@ def main(
     chosen = extreme_signals(model, windows, users, modes, batch_size)
     inform(f"{model.name} on {name}: {int((windows > 0).all(1).sum()):,} of {len(windows):,} users have a full window")
     if json:
-        print_json({"c": modes, "users": [_row(signal) for signal in chosen]})
+        print_json({"c": modes, "users": [signal.summary() for signal in chosen]})
     else:
-        print_table([_row(signal) for signal in chosen], {"low_share": 3, "expected_of_noise": 3})
+        print_table([signal.summary() for signal in chosen], {"low_share": 3, "expected_of_noise": 3})
     import pandas as pd
 
     from spectral import plot
 
     output.write(plot.signals(chosen), pd.concat([signal.table() for signal in chosen]))
-
-
-def _row(signal: UserSignal) -> dict[str, object]:
-    return {"user": signal.user, "low_share": signal.low_share, "expected_of_noise": signal.c / len(signal.signal)}
 
 
 if __name__ == "__main__":
