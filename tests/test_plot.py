@@ -172,6 +172,8 @@ def test_results_are_drawn_side_by_side_with_one_y_axis_a_row(columns: int | Non
     assert [bool(ax.get_ylabel()) for ax in figure.axes] == [place % across == 0 for place in range(3)]
     assert figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
     assert all(ax.get_xlabel() for ax in figure.axes)
+    apart = plot.side_by_side(results, plot.frequency_response, columns=columns, share_y=False).axes
+    assert not apart[0].get_shared_y_axes().joined(*apart[:2]) and all(ax.get_ylabel() for ax in apart)
     with pytest.raises(ValueError, match="at least one result"):
         plot.side_by_side({}, plot.frequency_response)
 

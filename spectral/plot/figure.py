@@ -59,21 +59,25 @@ def grid(
 
 
 def side_by_side(
-    results: Mapping[str, Any], draw: Callable[..., Any], height: float = HEIGHT, columns: int | None = None
+    results: Mapping[str, Any],
+    draw: Callable[..., Any],
+    height: float = HEIGHT,
+    columns: int | None = None,
+    share_y: bool = True,
 ) -> Figure:
     """Return a figure with a panel for each result, drawn by `draw(result, label=name, ax=ax)`.
 
-    Panels are `height` inches high, in rows of `columns` (None: all in one), and those of a row have one y axis. Raises
-    ValueError if there are no results.
+    Panels are `height` inches high, in rows of `columns` (None: all in one); `share_y`: those of a row have one y axis.
+    Raises ValueError if there are no results.
     """
     if not results:
         raise ValueError("expected at least one result to draw, got none")
     columns = min(columns or len(results), len(results))
-    figure, rows = grid([height] * -(-len(results) // columns), columns, share_y=True)
+    figure, rows = grid([height] * -(-len(results) // columns), columns, share_y=share_y)
     axes = [ax for row in rows for ax in row]
     for place, (name, result) in enumerate(results.items()):
         draw(result, label=name, ax=axes[place])
-        if place % columns:
+        if share_y and place % columns:
             axes[place].set_ylabel("")
     for ax in axes[len(results) :]:
         ax.remove()

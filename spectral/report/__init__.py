@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
 
+CSS_PIXELS_PER_INCH = 120  # two figures of one column fit side by side
 JACOBIAN_USERS = 128  # whose layers are differentiated, the slowest measure by far
 DECAY_HEIGHT = 3.4  # inches, for there is a matrix of every head to name
 RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
@@ -128,6 +129,9 @@ def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
     environment.filters["data_uri"] = lambda figure: (
         "data:image/png;base64," + base64.b64encode(render(figure, "png")).decode()
     )
+    environment.filters["css_width"] = lambda figure: round(
+        CSS_PIXELS_PER_INCH * figure.get_figure(root=True).get_figwidth()
+    )
     names = names_of({path: subject.model for path, subject in subjects.items()})
     parts = sections(dict(zip(names, subjects.values(), strict=True)), c)
     users = sorted({f"{subject.dataset}: {len(subject.users()):,} users" for subject in subjects.values()})
@@ -151,12 +155,10 @@ def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
     return stacked(tables) if tables else None
 
 
-def _panels(
-    caption: str, found: Mapping[str, Any], draw: Callable[..., Any], height: float | None = None
-) -> "dict[str, Figure]":
+def _panels(caption: str, found: Mapping[str, Any], draw: Callable[..., Any], **options: Any) -> "dict[str, Figure]":
     from spectral import plot
 
-    return {caption: plot.side_by_side(found, draw, height or plot.HEIGHT, columns=2)} if found else {}
+    return {caption: plot.side_by_side(found, draw, columns=2, **options)} if found else {}
 
 
 def _architecture(subjects: Subjects) -> Section:
@@ -231,7 +233,7 @@ def _filters(subjects: Subjects) -> Section:
     from spectral import plot
 
     found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
-    figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.filter_gains)
+    figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.filter_gains, share_y=False)
     text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
     tables = {name: _records(filters.summary()) for name, filters in found.items()}
     return Section("Learned filters", text, figures, _tables(tables), missing)
@@ -287,7 +289,7 @@ def _theorem1(subjects: Subjects) -> Section:
         "HFC over LFC of A^t x against t for the attention of one user with a full window, as it is and without its "
         "causal mask; dotted, the rate |lambda_2|^t of the theorem. Thin dashes: an x for which the limit is not DC."
     )
-    figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, DECAY_HEIGHT)
+    figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
     tables = {name: _records(checked.summary()) for name, checked in found.items()}
     return Section("Theorem 1", text, figures, _tables(tables), missing)
 
