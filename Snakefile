@@ -380,17 +380,15 @@ rule tables:
 
 rule table_datasets:
     message:
-        "Making {rule} for {wildcards.dataset}"
+        "Running {rule}.ipynb"
     input:
         f"{NOTEBOOKS}/table_datasets.ipynb",
     output:
-        expand(f"{FIGURES}/table_datasets.{{format}}", format=["csv", "md"], allow_missing=True),
+        expand(f"{SETTINGS['figures']}/table_datasets.{{format}}", format=["csv", "md", "json"]),
     log:
-        f"{RUNS}/notebooks/table_datasets.ipynb",
+        f"{SETTINGS['runs']}/{SETTINGS['profile']}/notebooks/table_datasets.ipynb",
     params:
-        parameters=lambda wildcards: json.dumps(
-            {"dataset": wildcards.dataset, "out": SETTINGS["figures"], "data_dir": SETTINGS.get("data_dir")}
-        ),
+        parameters=json.dumps({"out": SETTINGS["figures"], "data_dir": SETTINGS.get("data_dir")}),
     shell:
         PAPERMILL
 

@@ -21,6 +21,7 @@ from workflow import ROOT, command, run
 
 from models.checkpoint import load, sequences_of
 from models.registry import configure
+from spectral.gallery import collect
 
 FIGURES = [
     f"{name}.{kind}"
@@ -221,14 +222,20 @@ def test_tables_are_made_of_results_and_again_without_checkpoints(tmp_path: Path
 
 
 def test_the_table_of_datasets_is_made(tmp_path: Path):
-    given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "out": str(tmp_path), "dataset": "x"}
+    given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "out": str(tmp_path)}
     notebook = ROOT / "notebooks/table_datasets.ipynb"
     papermill.execute_notebook(
         notebook, tmp_path / "executed.ipynb", given, kernel_name="python3", cwd=ROOT, progress_bar=False
     )
-    lines = (tmp_path / "x/table_datasets.md").read_text().splitlines()
+    lines = (tmp_path / "table_datasets.md").read_text().splitlines()
     assert len(lines) == 4 and "| 30 |" in lines[2]
-    assert len((tmp_path / "x/table_datasets.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "table_datasets.csv").read_text().splitlines()) == 3
+    (note,) = collect(tmp_path)
+    assert (note.name, note.dataset, note.systems) == (
+        "table_datasets",
+        "",
+        [],
+    ) and "Full windows: synthetic" in note.see
 
 
 def test_a_figure_named_by_its_file_is_made_with_all_it_needs_and_is_that_of_the_checkpoints(tmp_path: Path):
