@@ -185,6 +185,8 @@ def test_datasets_are_drawn_side_by_side_with_one_legend():
     assert isinstance(figure, Figure) and len(figure.axes) == 4 and len(figure.legends) == 1
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
     assert all(ax.get_legend() is None for ax in figure.axes)
+    alone = plot.sensitivities({"a": curve()})
+    assert [ax.get_title() for ax in alone.axes] == ["", ""] and len(alone.legends) == 1
 
 
 def test_wrong_requests_to_the_picture_are_refused():

@@ -73,7 +73,8 @@ def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
 def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH) -> Figure:
     """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend; at most `width` inches.
 
-    Datasets differ in scale, so every panel has its own. Raises ValueError if there is no dataset.
+    Datasets differ in scale, so every panel has its own; several have their names above them. Raises ValueError if
+    there is no dataset.
     """
     if not curves:
         raise ValueError("expected the curve of at least one dataset, got none")
@@ -83,7 +84,7 @@ def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", wid
             for (dataset, curve), ax in zip(curves.items(), axes, strict=True):
                 sensitivity(curve, metric=metric, band=band, ax=ax)
                 if ax in rows[0]:
-                    ax.set(xlabel="", title=dataset)
+                    ax.set(xlabel="", title=dataset if len(curves) > 1 else "")
                 if ax is not axes[0]:
                     ax.set_ylabel("")
         shared_legend(figure)
