@@ -104,6 +104,17 @@ def test_only_the_notebook_of_a_deleted_figure_runs_again(finished: Path):
     assert changed == {name for name in FIGURES if name.startswith("fig2")} | {"fig2_filter.ipynb"}
 
 
+def test_redrawing_forces_the_rule_of_every_figure_of_a_dataset(finished: Path):
+    printed = subprocess.run(["make", "-n", "redraw"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    forced = printed.partition("--forcerun")[2].replace("\\", " ").split()
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem.startswith(("fig", "theorem"))}
+    assert set(forced) == notebooks - {"fig8_alpha_datasets", "fig9_c_datasets"}
+    planned = subprocess.run(command(finished, "--dry-run", "--forcerun", *forced), capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    jobs = set(re.findall(r"^(\w+) +\d+$", planned.stdout, re.MULTILINE)) - {"all", "gallery", "total"}
+    assert jobs == set(forced) - {"fig5_alpha", "fig6_c"}  # whose results are not there
+
+
 def test_shell_and_notebook_write_the_same_checkpoint(finished: Path, tmp_path: Path):
     settings = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     options = settings["training"] | settings["model_settings"]["bsarec"] | {"seed": settings["seed"]}
