@@ -66,9 +66,9 @@ class Sensitivity:
         marked = rows[rows.value == self.best].iloc[0]
         told_apart = sorted(rows[rows.p_holm < SIGNIFICANT].value)
         return (
-            f"By {TESTED} the best {self.setting} is {best.value:g} ({_spread(best)}), the worst {worst.value:g} "
-            f"({_spread(worst)}); the {self.best_name}, {marked.value:g}, has {_spread(marked)}. Over users "
-            f"{', '.join(f'{value:g}' for value in told_apart) or 'none of the others'} can be told from it "
+            f"On {self.dataset} the best {self.setting} by {TESTED} is {best.value:g} ({_spread(best)}), the worst "
+            f"{worst.value:g} ({_spread(worst)}); the {self.best_name}, {marked.value:g}, has {_spread(marked)}. Over "
+            f"users {', '.join(f'{value:g}' for value in told_apart) or 'none of the others'} can be told from it "
             f"(p < {SIGNIFICANT:g} after Holm)."
         )
 

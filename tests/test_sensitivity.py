@@ -79,7 +79,8 @@ def test_the_sentence_has_the_best_the_worst_and_what_the_test_tells_apart():
     rows = found.values.query("metric == 'NDCG@20'").set_index("value")
     text = found.sentence()
     best, worst = rows["mean"].idxmax(), rows["mean"].idxmin()
-    assert f"best alpha is {best:g} ({rows['mean'][best]:.4f} ± {rows['std'][best]:.4f}), the worst {worst:g} (" in text
+    spread = f"{rows['mean'][best]:.4f} ± {rows['std'][best]:.4f}"
+    assert text.startswith(f"On somewhere the best alpha by NDCG@20 is {best:g} ({spread}), the worst {worst:g} (")
     assert f"the default setting, 0.9, has {rows['mean'][0.9]:.4f} ± " in text
     assert set(rows.index[rows.p_holm < 0.05]) == {0.1, 0.5} and "Over users 0.1, 0.5 can be told from it" in text
     alike = [replace(run, config=run.config | {"alpha": alpha}) for run in RUNS[:1] for alpha in (0.1, 0.9)]
