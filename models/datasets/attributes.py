@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets import movielens, movielens_1m
+from models.datasets import files, movielens, movielens_1m
 from models.datasets.registry import DATASETS, fetch_published
 from models.errors import DataError
 
@@ -98,6 +98,8 @@ def load_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     if name in FILES:
         return read_attributes(fetch_published(name, *FILES[name], data_dir=data_dir), num_items)
     interactions = DATASETS[name].fetch(data_dir)
+    if interactions.name == movielens_1m.TEXT:
+        return _genres_beside(interactions, num_items)
     if name == movielens.NAME:
         genres = movielens.read_genres(interactions, movielens.fetch(data_dir, movielens.ITEM))
     else:
@@ -107,6 +109,21 @@ def load_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     names = sorted({genre for of_item in genres for genre in of_item})
     number = {genre: place for place, genre in enumerate(names, start=1)}
     return _grouped([[number[genre] for genre in of_item] for of_item in genres], tuple(names))
+
+
+def _genres_beside(interactions: Path, num_items: int) -> Attributes:
+    """Return the genres of MovieLens-1M from the two files beside its text file; raises DataError if one is missing."""
+    paths = []
+    for file_name, sha256 in (movielens_1m.GENRES, movielens_1m.GENRE_NAMES):
+        path = interactions.with_name(file_name)
+        if not path.is_file():
+            raise DataError(
+                f"{path} is missing, which has the genres of the items in {interactions.name} (SHA-256 {sha256}); put "
+                f"it there, or use {movielens_1m.ARCHIVE} instead, which has both"
+            )
+        paths.append(files.verify(path, sha256))
+    numbers = json.loads(paths[1].read_text(encoding="utf-8"))
+    return replace(read_attributes(paths[0], num_items), names=tuple(sorted(numbers, key=numbers.get)))
 
 
 def find_attributes(name: str, num_items: int, data_dir: str | Path | None = None) -> tuple[Attributes | None, str]:

@@ -1,24 +1,32 @@
-"""MovieLens-1M (Harper and Konstan, ACM TiiS 2015), out of GroupLens' archive.
+"""MovieLens-1M (Harper and Konstan, ACM TiiS 2015), out of GroupLens' archive, or as a text file made of it.
 
 Processed as MovieLens-100K is (models.datasets.movielens): 5-core, every rating an interaction, ordered by time, ties
-in the order of the lines of the file, items numbered by their first line.
+in the order of the lines of the file. Items are numbered as in the text file that BSARec's authors and others used: by
+their first place in the sequences, users in the order of the file. GroupLens does not allow the data to be passed on, so
+that file is taken from a local folder alone, and known by its SHA-256.
 """
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.interactions import to_sequences
+from models.datasets.interactions import by_first_appearance, to_sequences
 from models.datasets.sequences import Sequences
+from models.datasets.text import read_sequences
 from models.errors import DataError
 
 NAME = "ml-1m"
 ARCHIVE = "ml-1m.zip"
 ARCHIVE_SHA256 = "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
+TEXT, TEXT_SHA256 = "ML-1M.txt", "c3fa8abcfcdc8824e6b54fe5fdb50c5fac8316e7ef2bc00973f8dd69ba76163d"
+# Beside the text file: the genres of its items, as numbers, and what the numbers are called.
+GENRES = ("ML-1M_item2attributes.json", "6319d787032e2a1806884aeac1ccb2b1dbdd2265eb5a96770eb6e2c645806dd5")
+GENRE_NAMES = ("ML-1M_genres.json", "f154bfaea731fb98b4f5cfb660c0de8a0d1a5084c97ede5667fef215e12f957a")
 RATINGS, MOVIES = "ml-1m/ratings.dat", "ml-1m/movies.dat"  # in the archive, in Latin-1
 FIELDS = ("user", "item", "rating", "second")
 CORE = 5
@@ -28,11 +36,11 @@ _RATINGS = re.compile(rb"(?:" + b"::".join([_NUMBER] * len(FIELDS)) + rb"(?:\r?\
 
 
 def read(path: Path) -> Sequences:
-    """Read the archive's ratings into 5-core sequences in time order.
+    """Read the archive's ratings into 5-core sequences in time order, or the sequences of the text file.
 
     Raises DataError if the archive has no ratings, or a line that is not user::item::rating::second.
     """
-    return _read(path)[0]
+    return read_sequences(path, name=NAME, source=NAME) if path.name == TEXT else _read(path)[0]
 
 
 def read_genres(path: Path) -> list[list[str]]:
@@ -51,7 +59,9 @@ def _read(path: Path) -> tuple[Sequences, NDArray[np.int64]]:
     if not _RATINGS.fullmatch(data):
         raise DataError(f"{path}, {RATINGS}, {_first_fault(data)}")
     user, item, _rating, second = np.fromstring(data.replace(b"::", b" "), dtype=np.int64, sep=" ").reshape(-1, 4).T
-    return to_sequences(user, item, second, CORE, NAME, NAME)
+    sequences, films = to_sequences(user, item, second, CORE, NAME, NAME)
+    order, items = by_first_appearance(sequences.items.astype(np.int64))
+    return replace(sequences, items=(items + 1).astype(np.int32)), films[order - 1]
 
 
 def _member(path: Path, name: str) -> bytes:

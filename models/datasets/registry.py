@@ -79,6 +79,20 @@ def _reason(error: Exception) -> str:
     return str(cause) if isinstance(cause, Exception) else str(error)
 
 
+def _fetch_movielens_1m(data_dir: str | Path | None = None) -> Path:
+    """Return the path of the text file in a local folder, else that of the archive; raises as `fetch_published`."""
+    for folder in files.local_folders(data_dir):
+        if (folder / movielens_1m.TEXT).is_file():
+            return files.verify(folder / movielens_1m.TEXT, movielens_1m.TEXT_SHA256)
+    return fetch_published(
+        movielens_1m.NAME,
+        movielens_1m.ARCHIVE,
+        movielens_1m.ARCHIVE_SHA256,
+        data_dir,
+        base_url=movielens_1m.BASE_URL,
+    )
+
+
 def _published(name: str, file_name: str, sha256: str, description: str) -> Dataset:
     return Dataset(
         description,
@@ -96,15 +110,9 @@ DATASETS = {
         read=movielens.read,
     ),
     movielens_1m.NAME: Dataset(
-        "MovieLens-1M, 5-core (GroupLens' archive)",
-        (movielens_1m.ARCHIVE,),
-        fetch=partial(
-            fetch_published,
-            movielens_1m.NAME,
-            movielens_1m.ARCHIVE,
-            movielens_1m.ARCHIVE_SHA256,
-            base_url=movielens_1m.BASE_URL,
-        ),
+        "MovieLens-1M, 5-core (a local ML-1M.txt, or GroupLens' archive)",
+        (movielens_1m.TEXT, movielens_1m.ARCHIVE),
+        fetch=_fetch_movielens_1m,
         read=movielens_1m.read,
     ),
     "beauty": _published(
