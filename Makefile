@@ -45,6 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
   if command -v flock >/dev/null && ! flock -n 9; then echo "Waiting for another run in this folder to end."; flock 9; fi; \
   $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --quiet host reason --cores $(CORES)
+CONFIG ?=
 
 figures: $(STAMP) ## train models on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))
@@ -59,6 +60,10 @@ redraw: $(STAMP) ## figures, all drawn again: make redraw PROFILE=paper DATASET=
 
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- tables
+
+runs: $(STAMP) ## the run list of config/paper.yaml, in its order: weeks, resumable (CORES=1: one run at a time)
+	@for block in $$($(PY) -c 'import yaml; print(*range(1, 1 + len(yaml.safe_load(open("config/$(or $(filter-out quick,$(PROFILE)),paper).yaml"))["run_list"])))'); do \
+	  $(SNAKEMAKE) --config profile=paper block=$$block $(CONFIG) -- runs || failed=1; done; exit $${failed:-0}
 
 sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity

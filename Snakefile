@@ -11,7 +11,7 @@
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
 notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/, and those over
 several datasets to <figures>/. What a table is made of, the settings, metrics and ranks of each run, goes to
-<figures>/<dataset>/runs/: tables are made again from those files alone. A target named by its file may be of another
+<figures>/<dataset>/runs/<profile>/: tables are made again from those files alone. A target named by its file may be of another
 dataset than the configured one. Relative folders are relative to the folder of this file.
 """
 
@@ -61,7 +61,7 @@ def settings_of(given):
     """Return the profile's settings with the given keys on top, all of them known."""
     profile = chosen(given.get("profile", "quick"), PROFILES, "profile")
     settings = load_configfile(Path(ROOT, "config", f"{profile}.yaml"))
-    known = {*settings, "data_dir", "dataset_settings"}
+    known = {*settings, "data_dir", "dataset_settings", "block"}
     for key in given:
         chosen(key, known, "config key")
     update_config(settings, given)
@@ -70,7 +70,7 @@ def settings_of(given):
     if not isinstance(settings["models"], list):
         raise WorkflowError(f"models must be a list: --config 'models=[{settings['models']}]'")
     for model in {model for shown in [settings["models"], *settings["figure_models"].values()] for model in shown}:
-        chosen(model, settings["model_settings"], "model")
+        chosen(model, {**settings["model_settings"], **settings["variants"]}, "model")
     for table, systems in settings["tables"].items():
         for system in systems:
             chosen(system, {**settings["model_settings"], **settings["variants"]}, f"system of table {table}")
@@ -109,7 +109,8 @@ SEED = SETTINGS["seed"]
 CHECKPOINT = f"{RUNS}/{{system}}-seed{{seed}}.pt"
 CHECKPOINTS = expand(CHECKPOINT, system=SETTINGS["models"], seed=SEED, allow_missing=True)
 DEPTH = SETTINGS["depth"]
-RESULT = f"{FIGURES}/runs/{{system}}-seed{{seed}}.json"
+RESULT = f"{FIGURES}/runs/{SETTINGS['profile']}/{{system}}-seed{{seed}}.json"
+SUMMARY = RESULT.replace(".json", ".spectral.npz")
 VARIED = {
     grid.system(setting, value): {"model": grid.MODEL, setting: value}
     for setting in grid.SETTINGS
@@ -191,6 +192,18 @@ def across(*names):
 def of_configured(*files):
     """Return the files of the configured dataset."""
     return expand(files, dataset=DATASET_FOLDER)
+
+
+def listed_runs(block=None):
+    """Return results and summaries of the run list, of all its blocks or of one, counted from 1."""
+    blocks = SETTINGS["run_list"] if block is None else SETTINGS["run_list"][int(block) - 1 : int(block)]
+    return [
+        path
+        for of_block in blocks
+        for path in expand(
+            [RESULT, SUMMARY], dataset=of_block["datasets"], system=of_block["systems"], seed=of_block["seeds"]
+        )
+    ]
 
 
 def varied_results(setting, folder):
@@ -359,18 +372,26 @@ use rule fig2_filter as theorem1 with:
         parameters=figure_parameters("theorem1"),
 
 
-# From a checkpoint to what tables need of it, once: the checkpoint may be thrown away afterwards.
+# From a checkpoint to what tables and curves need of it, once: the checkpoint may be thrown away afterwards.
 rule result:
     message:
         "Evaluating {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     input:
         ancient(CHECKPOINT),
     output:
-        RESULT,
+        result=RESULT,
+        summary=SUMMARY,
     params:
         data=f"--data-dir {SETTINGS['data_dir']}" if SETTINGS.get("data_dir") else "",
     shell:
-        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output:q} {params.data}"
+        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {params.data}"
+        " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {params.data}"
+
+
+# Block by block (`--config block=1`), so that the list is worked through in its order; all of them without a block.
+rule runs:
+    input:
+        listed_runs(SETTINGS.get("block")),
 
 
 rule tables:

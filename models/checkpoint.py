@@ -30,6 +30,7 @@ logger = logging.getLogger("models")
 FORMAT = "spectral-recommender-checkpoint"
 FORMAT_VERSION = 1
 UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
+RANDOM_STREAMS = "1"  # what a seed draws: weights, order, negatives, dropout; a change of any is a new version
 PROBE_SEED = 0  # not the run's: runs of the same dataset are compared on the same users
 _FIELDS = ("model", "config", "dataset", "training", "metrics", "seed", "versions", "probe", "state_dict")
 
@@ -90,6 +91,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
+        "random_streams": RANDOM_STREAMS,
     }
 
 

@@ -52,7 +52,7 @@ def main(
     if per_user_file is not None:
         write_atomically(per_user_file, _table_bytes(per_user(sequences, split, ranks), per_user_file.suffix))
     if result is not None:
-        result_of(model, ranks, checkpoint).save(result)
+        result_of(model, sequences, ranks, checkpoint).save(result)
     if json:
         print_json(metrics)
         return

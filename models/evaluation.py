@@ -45,6 +45,7 @@ class Protocol:
 
 
 PUBLISHED = Protocol()
+SAMPLED = Protocol(negatives=99)  # many papers' other protocol
 
 
 @dataclass(frozen=True)

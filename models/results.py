@@ -7,6 +7,9 @@ import csv
 import json
 import logging
 import math
+import platform
+import re
+import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.errors import CheckpointError, UserError
-from models.evaluation import summarise
+from models.datasets import Sequences
+from models.errors import CheckpointError, DataError, UserError
+from models.evaluation import SAMPLED, evaluate, summarise
 from models.files import write_atomically
 from models.recommender import Recommender
 from models.registry import configure
@@ -25,15 +29,60 @@ from models.registry import configure
 logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-result"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 lacks `sampled` and `origin`
 _KINDS: dict[str, Any] = {
     "model": str,
     **dict.fromkeys(("config", "training", "dataset", "versions", "valid", "test"), dict),
     **dict.fromkeys(("parameters", "best_epoch", "epochs"), int),
     "seconds_per_epoch": int | float | None,
+    **dict.fromkeys(("sampled", "origin"), dict | None),
     "test_ranks": list,
 }
 _DATASET_KINDS = {"name": str, "fingerprint": str, "num_users": int, "num_items": int}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where and how a run was trained; None for what is not known.
+
+    Attributes:
+        commit: Of the code that finished it, with `+` behind it where files of the code were changed since.
+        threads: Of the processor, that one operation may use.
+        processor: What it is called; of a GPU its name.
+        wall_seconds: Of all epochs, training and validation; the time between interruptions is left out.
+    """
+
+    commit: str | None
+    threads: int | None
+    processor: str | None
+    wall_seconds: float | None
+
+    @classmethod
+    def here(cls, device: torch.device, wall_seconds: float | None) -> "Origin":
+        """Return where this process runs, for a model on a device."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        return cls(_commit(), torch.get_num_threads(), name, wall_seconds)
+
+
+def _processor() -> str | None:
+    """Return what the processor is called, as Linux knows it, or Python."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine() or None
+
+
+def _commit() -> str | None:
+    """Return the commit of this code, or None where it is not in a checkout, or there is no git."""
+    folder = Path(__file__).resolve().parent
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+" if changed else commit
 
 
 @dataclass(frozen=True)
@@ -50,6 +99,9 @@ class Result:
         best_epoch, epochs: The epoch that the metrics are of, from 0, and how many there were.
         seconds_per_epoch: Median over the epochs, on the machine of the run; None if it is not known.
         valid, test: Metrics by name, published protocol.
+        sampled: Of the test split, each target ranked among 99 drawn items (models.evaluation.SAMPLED); None in files
+            of format 1, and where a user does not have so many unseen items.
+        origin: See Origin; None in files of format 1.
         test_ranks: The place of each test user's target, from 1, in the order of the dataset.
         source: The file that it was read from, "" if it was not.
     """
@@ -65,6 +117,8 @@ class Result:
     seconds_per_epoch: float | None
     valid: dict[str, float]
     test: dict[str, float]
+    sampled: dict[str, float] | None
+    origin: Origin | None
     test_ranks: list[int]
     source: str = ""
 
@@ -83,8 +137,13 @@ class Result:
         write_atomically(Path(path), f'{text[:-2]},\n "test_ranks": {ranks}\n}}\n'.encode())
 
 
-def result_of(model: Recommender, test_ranks: Tensor, path: str | Path) -> Result:
+def result_of(
+    model: Recommender, sequences: Sequences, test_ranks: Tensor, path: str | Path, trained_here: bool = False
+) -> Result:
     """Return the result of a run from its loaded checkpoint at `path` and its ranks on the test split.
+
+    sequences: of its training. trained_here: whether this process has trained it; if not, its origin is that of the
+    result which the training left beside the checkpoint, None if there is none of the same ranks.
 
     Raises CheckpointError if the run is not finished, or its log beside the checkpoint cannot be read.
     """
@@ -93,6 +152,11 @@ def result_of(model: Recommender, test_ranks: Tensor, path: str | Path) -> Resul
     metrics = content["metrics"]
     if "test" not in metrics:
         raise CheckpointError(f"{path}: is of an unfinished run; finish it with: python -m models.train ... --resume")
+    seconds = _seconds(Path(path).with_suffix(".log.csv"))
+    if trained_here:
+        origin: Origin | None = Origin.here(model.items.weight.device, round(sum(seconds), 1))
+    else:
+        origin = _origin_beside(Path(path).with_suffix(".json"), test_ranks)
     return Result(
         model=model.name,
         config=asdict(model.config),
@@ -102,19 +166,37 @@ def result_of(model: Recommender, test_ranks: Tensor, path: str | Path) -> Resul
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         best_epoch=metrics["best_epoch"],
         epochs=len(metrics["history"]),
-        seconds_per_epoch=_seconds_per_epoch(Path(path).with_suffix(".log.csv")),
+        seconds_per_epoch=round(median(seconds), 2) if seconds else None,
         valid={name: value for name, value in metrics["valid"].items() if name not in ("epoch", "loss")},
         test=summarise(test_ranks),
+        sampled=_sampled(model, sequences),
+        origin=origin,
         test_ranks=test_ranks.tolist(),
     )
 
 
-def _seconds_per_epoch(log: Path) -> float | None:
-    if not log.exists():
+def _sampled(model: Recommender, sequences: Sequences) -> dict[str, float] | None:
+    """Return the metrics among 99 drawn items, or None where a user does not have so many unseen ones."""
+    try:
+        return evaluate(model, sequences, "test", SAMPLED)
+    except DataError:
         return None
+
+
+def _origin_beside(path: Path, test_ranks: Tensor) -> Origin | None:
+    if not path.exists():
+        return None
+    beside = read(path)
+    return beside.origin if beside.test_ranks == test_ranks.tolist() else None
+
+
+def _seconds(log: Path) -> list[float]:
+    """Return the seconds of every epoch; none if there is no log."""
+    if not log.exists():
+        return []
     try:
         with log.open(newline="") as file:
-            return round(median(float(row["seconds"]) for row in csv.DictReader(file)), 2)
+            return [float(row["seconds"]) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{log}: is not a log with the seconds of every epoch; move it away") from error
 
@@ -135,8 +217,10 @@ def read(path: str | Path) -> Result:
             f"{path}: is not the result of a run; make one with: python -m models.evaluate CHECKPOINT --result {path}"
         )
     found = content.pop("format_version", None)
-    if found != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: has result format version {found}, this toolkit reads {FORMAT_VERSION}")
+    if found == 1:
+        content |= {"sampled": None, "origin": None}
+    elif found != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: has result format version {found}, this toolkit reads up to {FORMAT_VERSION}")
     expected = {field.name for field in fields(Result)} - {"source"}
     if content.keys() != expected:
         wrong = ", ".join(sorted(content.keys() ^ expected))
@@ -147,6 +231,8 @@ def read(path: str | Path) -> Result:
         content["config"] = asdict(configure(content["model"], **content["config"]))
     except (UserError, TypeError) as error:
         raise CheckpointError(f"{path}: its configuration does not describe a model: {error}") from error
+    if content["origin"] is not None:
+        content["origin"] = Origin(**content["origin"])
     return Result(**content, source=str(path))
 
 
@@ -161,6 +247,8 @@ def _damage(content: dict[str, Any]) -> str | None:
     wrong = [name for name, kind in _DATASET_KINDS.items() if not isinstance(dataset.get(name), kind)]
     if wrong:
         return f"dataset lacks, or has of another kind than expected: {', '.join(wrong)}"
+    if content["origin"] is not None and content["origin"].keys() != {field.name for field in fields(Origin)}:
+        return f"origin needs {', '.join(field.name for field in fields(Origin))}, and nothing else"
     last = dataset["num_items"] + 1  # the padding item takes part
     if len(ranks) != dataset["num_users"] or not all(type(rank) is int and 1 <= rank <= last for rank in ranks):
         return f"test_ranks needs one rank in 1..{last} for each of {dataset['num_users']} users"
@@ -202,10 +290,15 @@ def collect(paths: Iterable[str | Path]) -> list[Result]:
     return list(found.values())
 
 
+def runs_folder(results: str | Path, dataset: str, profile: str) -> Path:
+    """Return where the workflow keeps the results of a profile's runs: budgets differ, so profiles lie apart."""
+    return Path(results, dataset, "runs", profile)
+
+
 def of_systems(
-    folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, profile: str, target: str = "tables"
+    folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, target: str = "tables"
 ) -> list[Result]:
-    """Return the results <folder>/<system>-seed<seed>.json that the workflow made, all there are where seeds is None.
+    """Return the results <system>-seed<seed>.json in a `runs_folder`, all there are of the systems if seeds is None.
 
     Raises CheckpointError saying how to make those that are missing, with which target of make.
     """
@@ -217,8 +310,8 @@ def of_systems(
             paths = [Path(folder, f"{system}-seed{seed}.json") for seed in seeds]
         if not paths or not all(path.exists() for path in paths):
             raise CheckpointError(
-                f"{folder} lacks results of {system}; make them with: make {target} PROFILE={profile} "
-                f"DATASET={Path(folder).parent.name}"
+                f"{folder} lacks results of {system}; make them with: make {target} PROFILE={Path(folder).name} "
+                f"DATASET={Path(folder).parent.parent.name}"
             )
         found += [read(path) for path in paths]
     return found

@@ -4,7 +4,7 @@ Source: Shin et al., AAAI 2024, sensitivity to alpha and to c.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from models import grid
 from models.comparison import TESTED, compare, settings_of, systems_of
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
-from models.results import Result, of_systems
+from models.results import Result, of_systems, runs_folder
 
 logger = logging.getLogger("models")
 
@@ -137,17 +137,15 @@ def read_sensitivity(
     models: Sequence[str] = (grid.MODEL, "sasrec"),
     values: Iterable[float] | None = None,
     seeds: Iterable[int] | None = None,
-    profile: str = "quick",
 ) -> Sensitivity:
     """Return the metrics of the runs whose results the workflow keeps in a folder.
 
     Args:
-        folder: <figures>/<dataset>/runs.
+        folder: <figures>/<dataset>/runs/<profile>.
         setting: alpha or c.
         models: The one whose setting is changed; then systems to compare with.
         values: Of the setting, those of the model's own settings always among them; None takes all that there are.
         seeds: None takes all that there are.
-        profile: The workflow's, for the message about what is missing.
 
     Raises CheckpointError, with the command that makes them, for missing results; ConfigError or DataError as
     `sensitivity` does.
@@ -156,7 +154,7 @@ def read_sensitivity(
     model, *baselines = models
 
     def results_of(systems: Iterable[str]) -> list[Result]:
-        return of_systems(folder, systems, seeds, profile, target="sensitivity")
+        return of_systems(folder, systems, seeds, target="sensitivity")
 
     own = results_of([model])
     if setting not in own[0].config:
@@ -171,17 +169,19 @@ def read_sensitivity(
 
 
 def read_sensitivities(
-    figures: str | Path, datasets: Iterable[str], setting: str, profile: str = "quick", **options: Any
+    figures: str | Path, profiles: Mapping[str, str], setting: str, **options: Any
 ) -> dict[str, Sensitivity]:
-    """Return what `read_sensitivity` reads in <figures>/<dataset>/runs for each dataset that has all its results.
+    """Return what `read_sensitivity` reads in <figures>/<dataset>/runs/<profile> for each dataset with all its results.
+
+    profiles: by dataset, the profile of its runs.
 
     The others are left out, with a note of what they lack and the command that makes it. Raises CheckpointError if
     none has its results.
     """
     found, lacking = {}, []
-    for dataset in datasets:
+    for dataset, profile in profiles.items():
         try:
-            found[dataset] = read_sensitivity(Path(figures, dataset, "runs"), setting, profile=profile, **options)
+            found[dataset] = read_sensitivity(runs_folder(figures, dataset, profile), setting, **options)
         except CheckpointError as error:
             lacking.append(f"{dataset}: {error}")
     if not found:

@@ -259,7 +259,7 @@ class Trainer:
         metrics = self._metrics() | {"test": summarise(ranks)}
         content = self._best | {"metrics": metrics, "training": asdict(self.training)}  # epochs may have been raised
         self.model.checkpoint = content
-        result_of(self.model, ranks, self.path).save(self.path.with_suffix(".json"))
+        result_of(self.model, self.sequences, ranks, self.path, trained_here=True).save(self.path.with_suffix(".json"))
         checkpoint.save(content, self.path)
         self.state_path.unlink(missing_ok=True)
         return Run.of(self.path, content)

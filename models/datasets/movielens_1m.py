@@ -2,8 +2,8 @@
 
 Processed as MovieLens-100K is (models.datasets.movielens): 5-core, every rating an interaction, ordered by time, ties
 in the order of the lines of the file. Items are numbered as in the text file that BSARec's authors and others used: by
-their first place in the sequences, users in the order of the file. GroupLens does not allow the data to be passed on, so
-that file is taken from a local folder alone, and known by its SHA-256.
+their first place in the sequences, users in the order of the file. GroupLens does not allow others to pass the data on,
+so that file is taken from a local folder alone, and known by its SHA-256.
 """
 
 import re

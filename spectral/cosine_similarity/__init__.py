@@ -160,10 +160,16 @@ def within_sequence_similarity(hidden: Any, mask: Any = None) -> float:
 
 def directions(x: Any) -> Directions:
     """Return the sum of the directions of rows (n, D), from which their mean cosine similarity follows."""
+    rows = unit_rows(x)
+    return Directions(rows.sum(0), len(rows))
+
+
+def unit_rows(x: Any) -> Tensor:
+    """Return rows (n, D) with length 1, float64; raises ValueError as `cosine_similarity`."""
     rows = as_float64(x)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
-    return Directions(_unit(rows, torch.ones(len(rows), dtype=torch.bool)).sum(0), len(rows))
+    return _unit(rows, torch.ones(len(rows), dtype=torch.bool))
 
 
 def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities:

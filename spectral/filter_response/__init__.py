@@ -234,17 +234,22 @@ def _power_of_layer(attention: Tensor, weights: Tensor) -> tuple[Tensor, Tensor,
 
     weights: (R, B). The last is (R, H, F). All in float64 on the CPU.
     """
+    power, self_power = power_of_each(attention)
+    return power.sum(0), self_power.sum(0), torch.einsum("rb,bhf->rhf", weights, power)
+
+
+def power_of_each(attention: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ||H[:, k]||^2 and |H[k, k]|^2 of maps (B, H, N, N), (B, H, F) each, float64 on the CPU."""
     users, heads, positions, _ = attention.shape
     if users == 0:  # which some Fourier transforms refuse
-        nothing = torch.zeros(heads, positions // 2 + 1, dtype=torch.float64)
-        return nothing, nothing, nothing.expand(len(weights), -1, -1)
+        nothing = torch.zeros(0, heads, positions // 2 + 1, dtype=torch.float64)
+        return nothing, nothing
     waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
     power = (waves.abs().square().sum(-2) / positions).to("cpu", torch.float64)  # (B, H, F)
     k_n = torch.arange(positions)[:, None] * frequencies(positions) % positions
     back = torch.exp(2j * torch.pi * k_n.double() / positions).to(waves.device, waves.dtype)  # (N, F)
     self_power = ((waves * back).sum(-2) / positions).abs().square()  # |f_k^T A conj(f_k)|^2
-    resampled = torch.einsum("rb,bhf->rhf", weights, power)
-    return power.sum(0), self_power.to("cpu", torch.float64).sum(0), resampled
+    return power, self_power.to("cpu", torch.float64)
 
 
 def _root_mean_square(gain: Array) -> Array:
