@@ -26,7 +26,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-from models import grid
+from models.results import profile
 from models.datasets import names
 
 ROOT = str(workflow.basedir)
@@ -83,8 +83,8 @@ def check_sensitivity(settings):
     """Refuse what `sensitivity` cannot be made of: other keys, what is not a grid of numbers, unknown systems."""
     given = settings["sensitivity"]
     for key, value in given.items():
-        chosen(key, {*grid.SETTINGS, "baselines", "datasets"}, "key of sensitivity")
-        if key in grid.SETTINGS and not (isinstance(value, list) and all(type(v) in (int, float) for v in value)):
+        chosen(key, {*profile.SETTINGS, "baselines", "datasets"}, "key of sensitivity")
+        if key in profile.SETTINGS and not (isinstance(value, list) and all(type(v) in (int, float) for v in value)):
             raise WorkflowError(f"sensitivity needs a list of numbers: --config 'sensitivity={{{key}: [1, 3]}}'")
     for system in given["baselines"]:
         chosen(system, {**settings["model_settings"], **settings["variants"]}, "baseline of sensitivity")
@@ -112,8 +112,8 @@ DEPTH = SETTINGS["depth"]
 RESULT = f"{FIGURES}/runs/{SETTINGS['profile']}/{{system}}-seed{{seed}}.json"
 SUMMARY = RESULT.replace(".json", ".spectral.npz")
 VARIED = {
-    grid.system(setting, value): {"model": grid.MODEL, setting: value}
-    for setting in grid.SETTINGS
+    profile.system(setting, value): {"model": profile.MODEL, setting: value}
+    for setting in profile.SETTINGS
     for value in SETTINGS["sensitivity"][setting]
 }
 SYSTEMS = {name: {"model": name} for name in SETTINGS["model_settings"]} | VARIED | SETTINGS["variants"]
@@ -208,10 +208,10 @@ def listed_runs(block=None):
 
 def varied_results(setting, folder):
     """Return the results of a sensitivity figure of one dataset: of each value of the setting, and of the baselines."""
-    own = settings_for(grid.MODEL, folder).get(setting)
+    own = settings_for(profile.MODEL, folder).get(setting)
     if own is None:
-        raise WorkflowError(f"model_settings of the profile lack {grid.MODEL}'s {setting}, on {folder}: add it")
-    systems = grid.systems(setting, SETTINGS["sensitivity"][setting], own).values()
+        raise WorkflowError(f"model_settings of the profile lack {profile.MODEL}'s {setting}, on {folder}: add it")
+    systems = profile.systems(setting, SETTINGS["sensitivity"][setting], own).values()
     systems = [*systems, *SETTINGS["sensitivity"]["baselines"]]
     return expand(RESULT, system=systems, seed=SENSITIVITY_SEEDS, dataset=folder)
 
@@ -239,7 +239,7 @@ def drawn():
 def sensitivity_parameters(setting, **of_figure):
     """Return the parameters of a sensitivity notebook."""
     varied = {
-        "models": [grid.MODEL, *SETTINGS["sensitivity"]["baselines"]],
+        "models": [profile.MODEL, *SETTINGS["sensitivity"]["baselines"]],
         "values": SETTINGS["sensitivity"][setting],
         "seeds": SENSITIVITY_SEEDS,
     }

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import torch
 import typer
-from memory import peak_mb
+from peak_memory import peak_mb
 from tqdm import tqdm
 
 from models.command_line import print_json, run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from memory import peak_mb
+from peak_memory import peak_mb
 
 from models.command_line import print_json, run
 from models.datasets import load

@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from models.command_line import print_json, run
 from models.datasets import Sequences, load
+from models.datasets.sampling import Batch
 from models.evaluation import evaluate
 from models.files import write_atomically
-from models.memory import old_objects_aside
+from models.layers.allocator import old_objects_aside
 from models.registry import MODELS, configure, model_type
-from models.sampling import Batch
 from models.training import Trainer, TrainingConfig
 
 WARM_UP = 3  # steps that are not counted

@@ -70,7 +70,7 @@ def work(side: str, model: str, dataset: str, data_dir: Path | None) -> None:
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    from models.memory import old_objects_aside
+    from models.layers.allocator import old_objects_aside
 
     step = (our_step if side == "ours" else reference_step)(model, dataset, data_dir)
     with old_objects_aside() if side == "ours" else nullcontext():  # as Trainer.fit does

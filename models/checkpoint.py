@@ -19,11 +19,11 @@ from models.datasets import Sequences
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.files import write_atomically
-from models.foreign.opening import open_foreign
-from models.foreign.settings import canonical, option
-from models.reading import read_tensors
 from models.recommender import Recommender
 from models.registry import KNOWN, build, configure
+from models.safe_load import read_tensors
+from models.third_party.opening import open_foreign
+from models.third_party.settings import canonical, option
 
 logger = logging.getLogger("models")
 
@@ -149,15 +149,14 @@ def load(
     """Return the model of a checkpoint, ready for evaluation and analysis.
 
     The model's `checkpoint` holds everything else that the file says (dataset, training, metrics, seed, versions)
-    and its `probe` the probe sequences. Checkpoints of other people's code (models.foreign) have none, and say little
-    else.
+    and its `probe` the probe sequences. Third-party checkpoints (models.third_party) have none, and say little else.
 
     Args:
         path: The file.
         device: Where the model goes.
         fallback: Settings for a file of other people's code that neither it nor a configuration beside it says.
         **settings: The same, but before what a configuration says: model, heads, alpha, c and others (see
-            models.foreign.settings); those of a checkpoint of this toolkit cannot be changed.
+            models.third_party.settings); those of a checkpoint of this toolkit cannot be changed.
 
     Raises:
         CheckpointError: With the reason, if the file is truncated, is not a checkpoint, holds code, was written by a

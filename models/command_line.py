@@ -84,7 +84,7 @@ def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
     added = {name: option for name, option in _MODEL_OPTIONS.items() if name not in signature.parameters}
 
     def command(**arguments: Any) -> None:
-        from models.foreign.settings import NAMES  # only for commands that load models
+        from models.third_party.settings import NAMES  # only for commands that load models
 
         settings = {name: arguments.pop(name) for name in added}
         settings |= parse_assignments(settings.pop("further") or [], NAMES)

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from models.command_line import inform, print_json, run
-from models.comparison import METRICS, TESTED, compare, write_tables
 from models.errors import ConfigError
-from models.results import collect
+from models.results.comparison import METRICS, TESTED, compare, write_tables
+from models.results.runs import collect
 
 
 def main(

@@ -11,7 +11,7 @@ from models.command_line import check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
 from models.files import write_atomically
-from models.results import result_of
+from models.results.runs import result_of
 
 
 def main(

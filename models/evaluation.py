@@ -10,9 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from models.datasets import Sequences
+from models.datasets.sampling import UnseenItems
 from models.errors import ConfigError
 from models.recommender import Recommender
-from models.sampling import UnseenItems
 
 CUTOFFS = (5, 10, 20)
 USERS_AT_ONCE = 256

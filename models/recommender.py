@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.datasets.padding import check_mode, fill_padding
-from models.dropout import MaskSource
+from models.datasets.sampling import Batch
 from models.errors import ConfigError
-from models.losses import Loss
-from models.sampling import Batch
+from models.layers.dropout import MaskSource
+from models.layers.losses import Loss
 
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 

@@ -4,21 +4,21 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from models.bert4rec import BERT4Rec
-from models.bsarec import BSARec
-from models.caser import Caser
-from models.duorec import DuoRec
+from models.architectures.bert4rec import BERT4Rec
+from models.architectures.bsarec import BSARec
+from models.architectures.caser import Caser
+from models.architectures.duorec import DuoRec
+from models.architectures.fearec import FEARec
+from models.architectures.fmlprec import FMLPRec
+from models.architectures.gru4rec import GRU4Rec
+from models.architectures.sasrec import SASRec
 from models.errors import ConfigError
-from models.fearec import FEARec
-from models.fmlprec import FMLPRec
-from models.foreign.gsasrec import GSASRec
-from models.foreign.pmixer import PmixerSASRec
-from models.foreign.published import BidirectionalSASRec, OneBandFEARec
-from models.foreign.recbole import RecBoleBERT4Rec, RecBoleFMLPRec, RecBoleGRU4Rec, RecBoleSASRec
-from models.foreign.rechorus import ReChorusBSARec, ReChorusSASRec
-from models.gru4rec import GRU4Rec
 from models.recommender import Recommender, RecommenderConfig
-from models.sasrec import SASRec
+from models.third_party.bsarec_repository import BidirectionalSASRec, OneBandFEARec
+from models.third_party.gsasrec import GSASRec
+from models.third_party.pmixer import PmixerSASRec
+from models.third_party.recbole import RecBoleBERT4Rec, RecBoleFMLPRec, RecBoleGRU4Rec, RecBoleSASRec
+from models.third_party.rechorus import ReChorusBSARec, ReChorusSASRec
 
 MODELS: dict[str, type[Recommender]] = {
     model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)

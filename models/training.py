@@ -15,15 +15,15 @@ from tqdm import tqdm
 
 from models import checkpoint
 from models.datasets import Sequences
+from models.datasets.sampling import Batch, EpochSampler
 from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate, rank_targets, summarise
 from models.files import check_writable, write_atomically
-from models.losses import LOSSES, Loss
-from models.memory import keep_freed_memory, old_objects_aside
+from models.layers.allocator import keep_freed_memory, old_objects_aside
+from models.layers.losses import LOSSES, Loss
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
-from models.results import result_of
-from models.sampling import Batch, EpochSampler
+from models.results.runs import result_of
 
 logger = logging.getLogger("models")
 
@@ -89,7 +89,7 @@ class Trainer:
 
     While a run is unfinished, `path` with the ending .state holds what it takes to resume it: it is rewritten after
     every epoch and removed at the end. Beside them `.log.csv` has one row per epoch, and at the end `.json` is what
-    tables are made of (models.results).
+    tables are made of (models.results.runs).
     """
 
     def __init__(

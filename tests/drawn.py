@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.architectures.diagram import structure_of
 from models.registry import MODELS, build, configure
-from models.sensitivity import Sensitivity
-from models.structure import structure_of
+from models.results.sensitivity import Sensitivity
 from spectral import LayerSimilarity, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 import models
 import spectral
 from models.errors import ConfigError
-from models.foreign.gsasrec import GSASRec, GSASRecConfig
-from models.foreign.pmixer import PmixerSASRec, PmixerSASRecConfig
-from models.foreign.rechorus import ReChorusBSARec, ReChorusBSARecConfig, ReChorusSASRec, ReChorusSASRecConfig
-from models.layers import SelfAttention
+from models.layers.attention import SelfAttention
 from models.registry import MODELS, build, configure
+from models.third_party.gsasrec import GSASRec, GSASRecConfig
+from models.third_party.pmixer import PmixerSASRec, PmixerSASRecConfig
+from models.third_party.rechorus import ReChorusBSARec, ReChorusBSARecConfig, ReChorusSASRec, ReChorusSASRecConfig
 from models.train import train
 from spectral import AttentionStatistics, LayerBounds, layer_bounds
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from models.bert4rec import BERT4Rec, BERT4RecConfig
-from models.dropout import MaskSource
+from models.architectures.bert4rec import BERT4Rec, BERT4RecConfig
+from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.evaluation import evaluate
-from models.losses import LOSSES
-from models.sampling import Batch
+from models.layers.dropout import MaskSource
+from models.layers.losses import LOSSES
 from models.train import train
 from models.training import Trainer
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from models.caser import Caser, CaserConfig
-from models.losses import LOSSES
-from models.sampling import Batch
+from models.architectures.caser import Caser, CaserConfig
+from models.datasets.sampling import Batch
+from models.layers.losses import LOSSES
 
 
 def make(**settings: object) -> Caser:
@@ -43,7 +43,7 @@ def test_horizontal_features_are_the_best_places_of_plain_convolutions(length: i
     model = make(max_len=length, hidden_size=size, horizontal=3)
     x = torch.randn(4, length, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.caser.HEIGHTS_AT_ONCE", at_once)
+        patch.setattr("models.architectures.caser.HEIGHTS_AT_ONCE", at_once)
         found = torch.cat(model._horizontal_features(x), dim=1)
     plain = []
     for layer in model.horizontal:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from models.checkpoint import load
-from models.comparison import METRICS, compare, holm, write_tables
 from models.errors import CheckpointError, ConfigError, DataError
 from models.evaluation import summarise
 from models.registry import configure
-from models.results import Result, collect, read, result_of
+from models.results.comparison import METRICS, compare, holm, write_tables
+from models.results.runs import Result, collect, read, result_of
 
 USERS = 60
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,11 +20,11 @@ from torchmetrics.functional.retrieval import (
 
 from models import evaluation
 from models.datasets import Sequences, load
+from models.datasets.sampling import UnseenItems
 from models.errors import ConfigError, DataError
 from models.evaluation import CUTOFFS, Protocol, RankingMetrics, evaluate, per_user, rank_targets, summarise
 from models.recommender import Recommender
 from models.registry import build, configure
-from models.sampling import UnseenItems
 
 ITEMS = 40
 

@@ -9,7 +9,7 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from test_foreign_files import DATA, GIVEN, bsarec_state
+from test_third_party_files import DATA, GIVEN, bsarec_state
 
 from models.checkpoint import check_made
 from models.errors import CheckpointError

@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from models.circulant import circulant, wrapped_diagonal_sums
-from models.contrastive import info_nce
 from models.datasets import load
+from models.datasets.sampling import Batch, EpochSampler, SameTargetSampler
 from models.errors import ConfigError
-from models.losses import LOSSES
+from models.layers.circulant import circulant, wrapped_diagonal_sums
+from models.layers.losses import LOSSES, info_nce
 from models.recommender import Recommender
 from models.registry import MODELS, build, configure
-from models.sampling import Batch, EpochSampler, SameTargetSampler
 from models.train import train
 
 ITEMS, N, D, USERS = 30, 11, 8, 5
@@ -260,7 +259,7 @@ def test_caser_slides_every_filter_over_the_window(monkeypatch: pytest.MonkeyPat
     users = torch.tensor([4, 0, 2, 2])
     expected = caser_reference(model, WINDOWS, model.users.weight[users])
     for at_once in (1, 4, 10):
-        monkeypatch.setattr("models.caser.HEIGHTS_AT_ONCE", at_once)
+        monkeypatch.setattr("models.architectures.caser.HEIGHTS_AT_ONCE", at_once)
         torch.testing.assert_close(model.encode(WINDOWS, users), expected, rtol=1e-9, atol=1e-9)
     anyone = model.users.weight.mean(0).expand(4, -1)
     torch.testing.assert_close(model.encode(WINDOWS), caser_reference(model, WINDOWS, anyone), rtol=1e-9, atol=1e-9)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.dropout import MaskSource
-from models.fmlprec import FMLPRec, FMLPRecConfig
-from models.layers import LearnedFilter, real_fourier_matrices
+from models.architectures.fmlprec import FMLPRec, FMLPRecConfig
+from models.layers.dropout import MaskSource
+from models.layers.frequency import LearnedFilter, real_fourier_matrices
 
 
 def layer_of(length: int, size: int, seed: int) -> LearnedFilter:

@@ -79,7 +79,7 @@ def test_numbers_of_models_are_put_into_words(numbers, options, expected):
 
 
 def test_the_configuration_changes_with_any_setting_and_not_with_the_order(run, tmp_path):
-    from models.results import Result
+    from models.results.runs import Result
 
     def result(**changes):
         training = {"seed": 1} | changes

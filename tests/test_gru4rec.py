@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.gru4rec import GRU4Rec, GRU4RecConfig
+from models.architectures.gru4rec import GRU4Rec, GRU4RecConfig
 
 
 def make(**settings: int) -> GRU4Rec:

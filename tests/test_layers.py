@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from models import blocked
-from models.bsarec import BSARec, BSARecConfig
-from models.dropout import Dropout, MaskSource
+from models.architectures.bsarec import BSARec, BSARecConfig
 from models.errors import ConfigError
-from models.layers import SelfAttention, low_pass_basis
-from models.layout import all_positions, attention_mask, real_positions
+from models.layers import fused
+from models.layers.attention import SelfAttention
+from models.layers.dropout import Dropout, MaskSource
+from models.layers.frequency import low_pass_basis
+from models.layers.packing import all_positions, attention_mask, real_positions
 from models.registry import build, configure
 
 CPU = torch.device("cpu")
@@ -75,20 +76,20 @@ def random(*shape):
 
 def end_of(x, total):
     """Return an end with its dropout mask, and what it makes of dropout(y) + x."""
-    end = blocked.End(random(x.shape[-1]), random(x.shape[-1]), 1e-12, torch.randint(0, 2, x.shape) * 2.0)
+    end = fused.End(random(x.shape[-1]), random(x.shape[-1]), 1e-12, torch.randint(0, 2, x.shape) * 2.0)
     return end, functional.layer_norm(x + end.dropout_mask * total, x.shape[-1:], end.weight, end.bias, end.eps)
 
 
 def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatch):
-    monkeypatch.setattr("models.blocked.CACHED_ROWS", 4)  # several blocks
+    monkeypatch.setattr("models.layers.fused.CACHED_ROWS", 4)  # several blocks
     torch.manual_seed(0)
     x, weights = random(3, 5, 4), [random(16, 4), random(16), random(4, 16), random(4)]
     inner = functional.gelu(functional.linear(x, *weights[:2]))
     end, expected = end_of(x, functional.linear(inner, *weights[2:]))
-    torch.testing.assert_close(blocked.feed_forward(x, *weights, end), expected)
+    torch.testing.assert_close(fused.feed_forward(x, *weights, end), expected)
 
     def run(x, w1, b1, w2, b2, weight, bias):
-        return blocked.feed_forward(x, w1, b1, w2, b2, blocked.End(weight, bias, end.eps, end.dropout_mask))
+        return fused.feed_forward(x, w1, b1, w2, b2, fused.End(weight, bias, end.eps, end.dropout_mask))
 
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
@@ -96,7 +97,7 @@ def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypa
 @pytest.mark.parametrize("layout", [all_positions, real_positions])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_blocked_attention_has_numerical_gradients(monkeypatch, layout, dropped):
-    monkeypatch.setattr("models.layout.CACHED_ROWS", 8)  # several groups
+    monkeypatch.setattr("models.layers.packing.CACHED_ROWS", 8)  # several groups
     torch.manual_seed(0)
     made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
     assert len(made.groups) > 1
@@ -106,8 +107,8 @@ def test_blocked_attention_has_numerical_gradients(monkeypatch, layout, dropped)
     masks = [torch.randint(0, 2, (len(g.mask), 1, *g.mask.shape[2:])) * 2.0 for g in made.groups]
 
     def run(x, w, b, b_out, weight, bias):
-        ending = blocked.End(weight, bias, end.eps, end.dropout_mask if dropped else None)
-        return blocked.single_head(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
+        ending = fused.End(weight, bias, end.eps, end.dropout_mask if dropped else None)
+        return fused.single_head(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
 
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
@@ -135,10 +136,10 @@ def test_one_query_attends_as_it_does_among_all():
     mask = attention_mask(torch.tensor([[0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]]))[:, :, -1]
     drop = torch.randint(0, 2, (3, 2, 5)) * 2.0
     expected = (torch.einsum("bhd,bnd->bhn", query, x) * 0.3 + mask).softmax(-1) * drop
-    mixed, weight = blocked.attend_one(x, query, mask, drop, 0.3)
+    mixed, weight = fused.attend_one(x, query, mask, drop, 0.3)
     torch.testing.assert_close(mixed, expected @ x)
     torch.testing.assert_close(weight, expected.sum(-1, keepdim=True))
-    assert torch.autograd.gradcheck(lambda x, q: blocked.attend_one(x, q, mask, drop, 0.3), (x, query))
+    assert torch.autograd.gradcheck(lambda x, q: fused.attend_one(x, q, mask, drop, 0.3), (x, query))
 
 
 @pytest.mark.parametrize("beta_size", [1, 4])
@@ -150,7 +151,7 @@ def test_the_frequency_filter_is_low_plus_beta_high(beta_size, last_only):
     basis = low_pass_basis(6, 3)
     rows = slice(-1, None) if last_only else slice(None)
     drop = torch.randint(0, 2, (2, 1 if last_only else 6, 4)) * 2.0
-    run = lambda x, beta: blocked.frequency_filter(x, x[:, rows], basis, basis[rows], beta, drop)  # noqa: E731
+    run = lambda x, beta: fused.frequency_filter(x, x[:, rows], basis, basis[rows], beta, drop)  # noqa: E731
     low = basis @ (basis.T @ x)
     torch.testing.assert_close(run(x, beta), (x + 0)[:, rows] + drop * (low + beta * (x - low))[:, rows])
     assert torch.autograd.gradcheck(run, (x, beta))
@@ -163,7 +164,7 @@ def test_a_layout_of_real_positions_holds_each_of_them_once(lengths, cached):
     ids = torch.arange(1, len(lengths) * length + 1).view(-1, length)
     ids = ids * (torch.arange(length) >= length - torch.tensor(lengths)[:, None])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.layout.CACHED_ROWS", cached)
+        patch.setattr("models.layers.packing.CACHED_ROWS", cached)
         layout = real_positions(ids)
     computed = [n or length for n in lengths]  # an input that is all padding keeps its positions
     assert len(layout.items) == sum(computed)

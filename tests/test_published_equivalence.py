@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from benchmarks.published import PublishedModel, published_model
-from models.losses import LOSSES
+from models.datasets.sampling import Batch
+from models.layers.losses import LOSSES
 from models.recommender import Recommender
 from models.registry import MODELS, build, configure
-from models.sampling import Batch
 
 N, ITEMS, USERS = 50, 300, 20
 BLOCKS = [name for name in MODELS if name not in ("gru4rec", "caser")]

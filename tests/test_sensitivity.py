@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from scipy import stats
 from test_comparison import result
 
-from models import grid
-from models.cost import costs
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
-from models.results import Result
-from models.sensitivity import Sensitivity, read_sensitivities, read_sensitivity, sensitivity
+from models.results import profile
+from models.results.cost import costs
+from models.results.runs import Result
+from models.results.sensitivity import Sensitivity, read_sensitivities, read_sensitivity, sensitivity
 from spectral import plot
 
 SEEDS = (1, 2, 3)
@@ -32,7 +32,7 @@ def curve(seeds: tuple[int, ...] = SEEDS, models: tuple[str, ...] = ("sasrec",))
 def store(folder: Path, runs: list[Result], best: float = 0.9, setting: str = "alpha") -> Path:
     for run in runs:
         value = run.config.get(setting)
-        system = run.model if value in (None, best) else grid.system(setting, value)
+        system = run.model if value in (None, best) else profile.system(setting, value)
         run.save(folder / f"{system}-seed{run.seed}.json")
     return folder
 

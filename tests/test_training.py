@@ -14,9 +14,9 @@ from torch.nn import functional
 
 import models
 from models.datasets import load
+from models.datasets.sampling import EpochSampler, NegativeSampler
 from models.errors import CheckpointError, ConfigError, DataError
-from models.losses import LOSSES
-from models.sampling import EpochSampler, NegativeSampler
+from models.layers.losses import LOSSES
 from models.train import train
 from models.training import Trainer, TrainingConfig, TrainingError
 
@@ -308,7 +308,8 @@ def test_ctrl_c_ends_with_code_130(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="no huge pages here")
 def test_the_heap_is_kept_and_in_huge_pages():
     script = (
-        "from pathlib import Path; import torch; from models.memory import keep_freed_memory; keep_freed_memory()\n"
+        "from pathlib import Path; import torch; from models.layers.allocator import keep_freed_memory\n"
+        "keep_freed_memory()\n"
         "def resident(): return int(Path('/proc/self/statm').read_text().split()[1])\n"
         "before = resident(); x = [torch.ones(2_000_000) for _ in range(8)]; used = resident(); del x\n"
         "heap = Path('/proc/self/smaps').read_text().split('[heap]')[1]\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import DataError
 from models.files import write_atomically
 from models.recommender import Recommender
-from models.results import Result, read
+from models.results.runs import Result, read
 from spectral.gallery.sentences import listing
 from spectral.tables import stacked
 

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from models.structure import Branch, Part, Structure
+from models.architectures.diagram import Branch, Part, Structure
 from spectral.plot.figure import styled
 
 WIDTH, GAP = 3.3, 0.55  # of a box, and between two boxes, in units of a box's height

@@ -13,7 +13,7 @@ from spectral.plot.figure import COLUMN_WIDTH, drawable, grid, legend, shared_le
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from models.sensitivity import Sensitivity
+    from models.results.sensitivity import Sensitivity
 
 METRICS = ("HR@20", "NDCG@20")
 BANDS = ("std", "interval")

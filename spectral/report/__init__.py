@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from models.architectures.diagram import structure_of
 from models.errors import UserError
-from models.structure import structure_of
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import block_response

@@ -1,0 +1,112 @@
+"""BERT4Rec: attention in both directions, trained to fill in masked items (Sun et al., CIKM 2019)."""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from models.architectures.encoder import AttentionConfig, Block, Encoder
+from models.datasets.sampling import Batch
+from models.errors import ConfigError
+from models.layers.attention import SelfAttention
+from models.layers.losses import Loss
+from models.layers.packing import Layout, all_positions, real_positions
+
+
+@dataclass(frozen=True)
+class BERT4RecConfig(AttentionConfig):
+    """Configuration of BERT4Rec; the defaults are the published ones."""
+
+    mask_ratio: float = 0.2  # of the items are masked while training
+    # What is learned: to fill in masked items (Sun et al.), or to name the next one (the code published with BSARec).
+    task: Literal["cloze", "next"] = "cloze"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.mask_ratio < 1:
+            raise ConfigError(f"mask_ratio must be at least 0 and below 1, got {self.mask_ratio}")
+        if self.task not in ("cloze", "next"):
+            raise ConfigError(f"task must be cloze or next, got {self.task!r}")
+        if self.task == "next" and self.masked_positions < 1:
+            raise ConfigError(
+                f"task next needs a masked position, but mask_ratio {self.mask_ratio} of {self.max_len} positions is "
+                f"none; choose at least {1 / self.max_len:.3g}"
+            )
+
+    @property
+    def masked_positions(self) -> int:
+        """How many positions of a window the task `next` masks."""
+        return int(self.mask_ratio * self.max_len)
+
+
+class BERT4Rec(Encoder):
+    """Attention to all real positions; the item to predict is the mask token in the last position.
+
+    The history is shifted left for it, both by the fast path and in traces, whose `mask` counts the token's position
+    among the real ones.
+
+    With the task `cloze` a training sample is the sequence of a prefix and its target. Its last item is always masked,
+    which is the task at test time, and every other one with probability `mask_ratio`; the loss is the mean over all
+    masked positions. With `next` it is what the code published with BSARec does: it masks a fixed number of positions
+    of the prefix, anywhere in the window, padding included, and asks one of them at random for the target. (That code
+    also computes the loss of filling in what is masked, but does not return it.)
+    """
+
+    name, title = "bert4rec", "BERT4Rec"
+    config_type = BERT4RecConfig
+    published_loss = "ce"
+    losses = ("ce",)  # sampled negatives are drawn for the target alone, not for every masked item
+    special_items = 1  # the mask token
+    inert_padding = True
+    causal = False
+
+    def __init__(self, config: BERT4RecConfig) -> None:
+        super().__init__(
+            config, lambda masks: SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
+        )
+        self.mask_token = config.num_items + 1
+
+    def prepare(self, input_ids: Tensor) -> Tensor:
+        """Shift windows (B, N) left and append the mask token, so that the last position asks for the next item."""
+        token = input_ids.new_full((len(input_ids), 1), self.mask_token)
+        return torch.cat([input_ids[:, 1:], token], dim=1)
+
+    def mask_items(self, sequences: Tensor) -> Tensor:
+        """Return the sequences (B, N) with the last item and a random share of the others masked."""
+        masked = self.masks.uniform(sequences.shape, sequences.device) >= 1 - self.config.mask_ratio
+        masked[:, -1] = True
+        return torch.where(masked & (sequences > 0), self.mask_token, sequences)
+
+    def objective(self, batch: Batch, loss: Loss) -> Tensor:
+        """See Recommender."""
+        return (self._cloze_loss if self.config.task == "cloze" else self._next_loss)(batch, loss)
+
+    def _cloze_loss(self, batch: Batch, loss: Loss) -> Tensor:
+        sequences = torch.cat([batch.inputs[:, 1:], batch.targets[:, None].to(batch.inputs.dtype)], dim=1)
+        masked = self.mask_items(sequences)
+        layout = (real_positions if masked.device.type == "cpu" else all_positions)(masked, causal=False)
+        x, last = self._up_to_last_block(layout)
+        asked = layout.items == self.mask_token
+        output = last.feed_forward(last.mixer(x, layout)[0][asked])
+        # Laid out like the items, whose places the targets take.
+        targets = layout.arrange(sequences)[asked].long()
+        return loss.function(output, self.candidates, targets, None)
+
+    def _next_loss(self, batch: Batch, loss: Loss) -> Tensor:
+        order = self.masks.uniform(batch.inputs.shape, batch.inputs.device).argsort(dim=1)
+        positions = order[:, : self.config.masked_positions]
+        # Masked padding is real, so that real positions have gaps: all of them are computed.
+        layout = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
+        x, last = self._up_to_last_block(layout)
+        asked = x[torch.arange(len(x), device=x.device), positions[:, 0]]
+        output = last.feed_forward(last.mixer.last(x, asked, layout.last_mask))  # every position has the same keys
+        return loss.function(output, self.candidates, batch.targets, None)
+
+    def _up_to_last_block(self, layout: Layout) -> tuple[Tensor, Block]:
+        """Return the input of the last block, in the layout's rows, and that block."""
+        *blocks, last = cast(list[Block], self.blocks)
+        x = self.embed(layout)
+        for block in blocks:
+            x, _ = block(x, layout)
+        return x, last

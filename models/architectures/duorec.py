@@ -1,0 +1,53 @@
+"""DuoRec: SASRec that is also taught to bring together inputs with the same target (Qiu et al., WSDM 2022)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.architectures.sasrec import SASRec, SASRecConfig
+from models.datasets.sampling import Batch
+from models.errors import ConfigError
+from models.layers.losses import Loss, info_nce
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig(SASRecConfig):
+    """Configuration of a model with a contrastive term; the defaults are the published ones."""
+
+    contrastive_weight: float = 0.1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.contrastive_weight < 0:
+            raise ConfigError(f"contrastive_weight must be at least 0, got {self.contrastive_weight}")
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature must be above 0, got {self.temperature}")
+
+
+@dataclass(frozen=True)
+class DuoRecConfig(ContrastiveConfig):
+    """Configuration of DuoRec; see ContrastiveConfig."""
+
+
+class DuoRec(SASRec):
+    """SASRec's encoder; its loss adds InfoNCE between two views of each sample.
+
+    One view is the sample's own input under another dropout, the other an input with the same target: the mode that
+    the published code calls us_x.
+    """
+
+    name, title = "duorec", "DuoRec"
+    config_type = DuoRecConfig
+    published_loss = "ce"
+    needs_same_target = True
+
+    def objective(self, batch: Batch, loss: Loss) -> Tensor:
+        """See Recommender; batch.same_target is needed."""
+        assert batch.same_target is not None
+        # All three at once: sequences of like length share a grid, and each weight is read once.
+        rows = self.encode(torch.cat([batch.inputs, batch.inputs, batch.same_target]))
+        output, own, other = rows.chunk(3)
+        predicted = loss.function(output, self.candidates, batch.targets, batch.negatives)
+        return predicted + self.config.contrastive_weight * info_nce(own, other, self.config.temperature)

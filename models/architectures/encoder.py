@@ -1,0 +1,132 @@
+"""The frame that the models made of blocks share: item and position embeddings, and a stack of blocks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ConfigError
+from models.layers.add_norm import NORM_EPS
+from models.layers.attention import Mixer
+from models.layers.dropout import Dropout, MaskSource
+from models.layers.feed_forward import FeedForward
+from models.layers.packing import Layout, all_positions, real_positions
+from models.recommender import Recommender, RecommenderConfig, Trace
+
+
+@dataclass(frozen=True)
+class EncoderConfig(RecommenderConfig):
+    """What every model made of blocks is configured by; the defaults are the published ones."""
+
+    num_layers: int = 2  # L
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("num_layers")
+
+
+@dataclass(frozen=True)
+class AttentionConfig(EncoderConfig):
+    """What every model with attention is configured by; the defaults are the published ones."""
+
+    num_heads: int = 1  # H
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("num_heads")
+        if self.hidden_size % self.num_heads:
+            raise ConfigError(
+                f"num_heads must divide hidden_size: {self.num_heads} heads do not divide {self.hidden_size}; "
+                f"choose one of {[h for h in range(1, self.hidden_size + 1) if self.hidden_size % h == 0]}"
+            )
+
+
+class Block(nn.Module):
+    """A mixing layer over positions, then the feed-forward network."""
+
+    def __init__(self, mixer: Mixer, feed_forward: FeedForward) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.feed_forward = feed_forward
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """Return the output rows, in the shape of the input rows x, and the attention of the layout's groups."""
+        mixed, attention = self.mixer(x, layout)
+        return self.feed_forward(mixed), attention
+
+    def last(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
+        # Taken once: the gradient of taking it is a (B, N, D) of zeros each time.
+        return self.feed_forward(self.mixer.last(x, x[:, -1], mask))
+
+
+class Encoder(Recommender):
+    """Item and position embeddings, then L blocks.
+
+    Subclasses name the model, its configuration, and the mixing layer of its blocks.
+    """
+
+    # True if padding positions cannot change the output of a real one, so that training may leave them out.
+    inert_padding: ClassVar[bool]
+    causal: ClassVar[bool] = True  # whether attention is forbidden to look ahead
+
+    def __init__(self, config: EncoderConfig, mixer: Callable[[MaskSource], Mixer]) -> None:
+        super().__init__(config)
+        size, p = config.hidden_size, config.dropout
+        self.positions = nn.Embedding(config.max_len, size)
+        self.norm = nn.LayerNorm(size, eps=NORM_EPS)
+        self.dropout = Dropout(p, self.masks)
+        self.blocks = nn.ModuleList(
+            Block(mixer(self.masks), FeedForward(size, p, self.masks)) for _ in range(config.num_layers)
+        )
+
+    def prepare(self, input_ids: Tensor) -> Tensor:
+        """Return what the positions hold, (B, N), for windows (B, N): the same, unless the model adds a mask token."""
+        return input_ids
+
+    def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
+        """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path."""
+        input_ids = self.prepare(input_ids)
+        # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
+        real_only = self.inert_padding and input_ids.device.type == "cpu"
+        layout = (real_positions if real_only else all_positions)(input_ids, self.causal)
+        *blocks, last = cast(list[Block], self.blocks)
+        x = self.embed(layout)
+        for block in blocks:
+            x, _ = block(x, layout)
+        return last.last(layout.to_grid(x), layout.last_mask)
+
+    def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
+        """Return hidden states and attention of every layer, for sequences (B, n) as `window` takes them.
+
+        `causal=False` drops the causal mask, which puts the trained weights into the setting of Theorem 1.
+        """
+        input_ids = self.prepare(self.window(input_ids))
+        layout = all_positions(input_ids, causal and self.causal)
+        hidden, attentions = [self.embed(layout)], []
+        for block in self.blocks:
+            x, groups = block(hidden[-1], layout)
+            hidden.append(x)
+            attentions += [torch.cat(groups)] if groups else []
+        return Trace(hidden, attentions or None, input_ids > 0)
+
+    def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
+        """See Recommender; the layers are the blocks, masked as these sequences ask for."""
+        layout = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        return [partial(_output, block, layout) for block in cast(list[Block], self.blocks)]
+
+    def value_output(self) -> list[Tensor]:
+        """See Recommender."""
+        found = [block.mixer.value_output() for block in cast(list[Block], self.blocks)]
+        return [matrices for matrices in found if matrices is not None] or super().value_output()
+
+    def embed(self, layout: Layout) -> Tensor:
+        """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
+        return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))
+
+
+def _output(block: Block, layout: Layout, x: Tensor) -> Tensor:
+    return block(x, layout)[0]

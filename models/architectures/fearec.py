@@ -1,0 +1,186 @@
+"""FEARec: attention and auto-correlation on bands of frequencies (Du et al., SIGIR 2023)."""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from models.architectures.duorec import ContrastiveConfig
+from models.architectures.encoder import Block, Encoder
+from models.datasets.sampling import Batch
+from models.errors import ConfigError
+from models.layers.add_norm import AddNorm
+from models.layers.attention import Mixer
+from models.layers.circulant import circulant, wrapped_diagonal_sums
+from models.layers.dropout import Dropout, MaskSource
+from models.layers.frequency import real_fourier_matrices
+from models.layers.losses import Loss, info_nce
+from models.layers.matmul import project
+from models.layers.packing import Layout, all_positions
+from models.recommender import Trace
+
+
+@dataclass(frozen=True)
+class FEARecConfig(ContrastiveConfig):
+    """Configuration of FEARec; the defaults are the published ones."""
+
+    global_ratio: float = 0.6  # share of the frequencies that a layer's band holds
+    spatial_ratio: float = 0.1  # weight of attention; the rest is that of auto-correlation
+    delay_factor: float = 10.0  # int(delay_factor * ln N) delays are kept, at most N
+    frequency_weight: float = 0.1  # of the difference of the views' spectra in the loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("global_ratio", "spatial_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.delay_factor <= 0 or self.frequency_weight < 0:
+            raise ConfigError("delay_factor must be above 0 and frequency_weight at least 0")
+
+    def band(self, layer: int) -> range:
+        """Return the bins of the real FFT that a layer (from 0) looks at: high ones first, then further down.
+
+        Where the ratio is at most 1 / L the layers share out the bins among them instead of overlapping.
+        """
+        bins = self.max_len // 2 + 1
+        if self.global_ratio > 1 / self.num_layers:
+            width, step = self.global_ratio, bins * (1 - self.global_ratio) // max(self.num_layers - 1, 1)
+        else:
+            width, step = 1 / self.num_layers, bins / self.num_layers
+        return range(int(bins * (1 - width) - layer * step), int(bins - layer * step))
+
+
+class BandAttention(Mixer):
+    """Auto-correlation of queries and keys within a band, mixed with attention on the same band.
+
+    Both look at queries and keys through Q K^T alone, once their other frequencies are taken out: attention at its
+    entries, auto-correlation at its mean along each wrapped diagonal, which is the correlation at one delay. So one
+    matrix product serves both and no FFT is needed; the tests compare with FFTs.
+    """
+
+    def __init__(self, config: FEARecConfig, layer: int, masks: MaskSource) -> None:
+        super().__init__()
+        size, length = config.hidden_size, config.max_len
+        self.heads, self.spatial_ratio = config.num_heads, config.spatial_ratio
+        self.delays = min(max(int(config.delay_factor * math.log(length)), 1), length)
+        self.query_key = nn.Linear(size, 2 * size)  # stacked: one matrix product instead of two
+        self.value = nn.Linear(size, size)
+        self.output = nn.Linear(size, size)
+        self.attention_dropout = Dropout(config.dropout, masks)
+        self.add_norm = AddNorm(size, config.dropout, masks)
+        spectrum = torch.zeros(length // 2 + 1, 1, dtype=torch.float64)
+        spectrum[list(config.band(layer))] = 1
+        impulse = torch.eye(length, dtype=torch.float64)
+        self.band_has_dc = bool(spectrum[0])
+        # Takes the frequencies outside the band out of a signal of N positions; (N, N), symmetric.
+        self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """See Mixer; all positions (B, N, D) are needed, padding included."""
+        mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in layout.groups]))
+        return mixed, [attention]
+
+    def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output (B, N, D), the attention (B, H, N, N) and the weights of the delays (B, N).
+
+        mask: (B, 1, N, N), added to the scores.
+        """
+        scores, weight = self._scores(x)
+        mixed, attention = self._mix_rows(x, scores, mask, circulant(weight))
+        return self.add_norm(mixed, x), attention, weight
+
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+        """See Mixer; delays need the scores of all positions, what follows only those of the last."""
+        scores, weight = self._scores(x)
+        delayed = weight.roll(-1, dims=1)[:, None]  # the last row of its circulant matrix
+        mixed, _ = self._mix_rows(x, scores[:, :, -1:], mask[:, :, None], delayed)
+        return self.add_norm(mixed[:, 0], at)
+
+    def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Q K^T (B, H, N, N) within the band and the weight (B, N) of each delay, 0 for those not kept."""
+        # The band of a projection is the projection of the band; a bias is a constant signal, of DC alone.
+        bias = self.query_key.bias * self.band_has_dc
+        projected = project(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
+        query, key = (self._split(part) for part in projected.chunk(2, dim=-1))
+        scores = query @ key.mT
+        # The correlation at delay t, averaged over all D dimensions: sum over s of q[s + t] . k[s].
+        correlation = wrapped_diagonal_sums(scores.sum(1).mT) / x.shape[-1]
+        # While training the delays are chosen for the batch as a whole, as published.
+        best = correlation.mean(0, keepdim=True).expand_as(correlation) if self.training else correlation
+        kept = best.topk(self.delays, dim=-1).indices
+        weight = correlation.gather(1, kept).softmax(dim=-1)
+        return scores, torch.zeros_like(correlation).scatter(1, kept, weight)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, H, N, D / H)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _mix_rows(self, x: Tensor, scores: Tensor, mask: Tensor, delayed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output (B, M, D) before its end, and attention (B, H, M, N), of M positions.
+
+        scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), what the delays sum up.
+        """
+        attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1)
+        dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)
+        dropped = attention if dropout_mask is None else attention * dropout_mask
+        # Attention sums up the band of the values, auto-correlation the values themselves: A P V and C V.
+        attended = dropped @ self.band_pass.to(x.dtype).to(x.device)
+        mixing = torch.lerp(delayed[:, None], attended, self.spatial_ratio)
+        values = self._split(project(x, self.value.weight, self.value.bias))
+        mixed = (mixing @ values).transpose(1, 2).flatten(2)
+        return project(mixed, self.output.weight, self.output.bias), attention
+
+
+class FEARec(Encoder):
+    """Blocks of BandAttention; auto-correlation has no mask, so padding and later positions mix into every position.
+
+    Its loss adds, to DuoRec's contrastive term, the mean absolute difference of the two views' spectra along
+    positions, over all positions of the last layer. Each layer has its own band.
+    """
+
+    name, title = "fearec", "FEARec"
+    config_type = FEARecConfig
+    published_loss = "ce"
+    needs_same_target = True
+    inert_padding = False
+
+    def __init__(self, config: FEARecConfig) -> None:
+        layers = iter(range(config.num_layers))
+        super().__init__(config, lambda masks: BandAttention(config, next(layers), masks))
+        # In float64 and on the CPU, as the layers' band_pass; for windows a product is cheaper than FFTs.
+        self.transform, _ = real_fourier_matrices(config.max_len)
+
+    def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
+        """See Encoder; also the weights of the delays."""
+        input_ids = self.window(input_ids)
+        layout = all_positions(input_ids, causal)
+        mask = torch.cat([group.mask for group in layout.groups])
+        trace = Trace([self.embed(layout)], [], input_ids > 0, autocorrelation=[])
+        assert trace.attention is not None and trace.autocorrelation is not None
+        for block in cast(list[Block], self.blocks):
+            mixed, attention, weight = cast(BandAttention, block.mixer).mix(trace.hidden[-1], mask)
+            trace.hidden.append(block.feed_forward(mixed))
+            trace.attention.append(attention)
+            trace.autocorrelation.append(weight)
+        return trace
+
+    def objective(self, batch: Batch, loss: Loss) -> Tensor:
+        """See Recommender; batch.same_target is needed."""
+        assert batch.same_target is not None
+        output = self.encode(batch.inputs)
+        own, other = self._last_layer(batch.inputs), self._last_layer(batch.same_target)
+        predicted = loss.function(output, self.candidates, batch.targets, batch.negatives)
+        contrast = info_nce(own[:, -1], other[:, -1], self.config.temperature)
+        real, imaginary = (self.transform.to(own.dtype).to(own.device) @ (own - other)).chunk(2, dim=1)
+        spectrum = torch.complex(real, imaginary).abs().mean()
+        return predicted + self.config.contrastive_weight * contrast + self.config.frequency_weight * spectrum
+
+    def _last_layer(self, input_ids: Tensor) -> Tensor:
+        """Return the last block's output at all positions, (B, N, D), of windows (B, N)."""
+        layout = all_positions(input_ids)
+        x = self.embed(layout)
+        for block in self.blocks:
+            x, _ = block(x, layout)
+        return x

@@ -1,0 +1,34 @@
+"""FMLP-Rec: blocks whose only mixing of positions is a learned filter (Zhou et al., WWW 2022)."""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from models.architectures.encoder import Block, Encoder, EncoderConfig
+from models.layers.frequency import LearnedFilter
+from models.recommender import Trace
+
+
+@dataclass(frozen=True)
+class FMLPRecConfig(EncoderConfig):
+    """Configuration of FMLP-Rec; see EncoderConfig."""
+
+
+class FMLPRec(Encoder):
+    """Blocks of learned filters; there is no mask, so padding and later positions mix into every position."""
+
+    name, title = "fmlprec", "FMLP-Rec"
+    config_type = FMLPRecConfig
+    published_loss = "bce"
+    inert_padding = False
+
+    def __init__(self, config: FMLPRecConfig) -> None:
+        super().__init__(config, lambda masks: LearnedFilter(config.hidden_size, config.max_len, config.dropout, masks))
+
+    def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
+        """See Encoder; also the filters, which are the same for every input."""
+        mixers = [cast(LearnedFilter, block.mixer) for block in cast(list[Block], self.blocks)]
+        filters = [torch.view_as_complex(mixer.filter) for mixer in mixers]
+        return replace(super().trace(input_ids, causal), filters=filters)

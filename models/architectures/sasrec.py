@@ -1,0 +1,25 @@
+"""SASRec: self-attention and feed-forward blocks (Kang and McAuley, ICDM 2018), as BSARec's authors publish it."""
+
+from dataclasses import dataclass
+
+from models.architectures.encoder import AttentionConfig, Encoder
+from models.layers.attention import SelfAttention
+
+
+@dataclass(frozen=True)
+class SASRecConfig(AttentionConfig):
+    """Configuration of SASRec; see AttentionConfig."""
+
+
+class SASRec(Encoder):
+    """Causal self-attention over the window; padding keys get weight exactly 0, so padding is inert."""
+
+    name, title = "sasrec", "SASRec"
+    config_type = SASRecConfig
+    published_loss = "bce"
+    inert_padding = True
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__(
+            config, lambda masks: SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
+        )

@@ -1,0 +1,156 @@
+"""What a training epoch is made of: the order of the samples, and their negatives."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.datasets.sequences import Samples, Sequences
+from models.errors import DataError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples for one step.
+
+    Attributes:
+        inputs: (B, N) windows, padded with 0 on the left.
+        targets: (B,) the item that follows each.
+        users: (B,) rows of the users in the training data.
+        negatives: (B,) one item each that the user does not have, if asked for.
+        same_target: (B, N) the inputs of other samples with the same targets, if asked for.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    users: Tensor
+    negatives: Tensor | None = None
+    same_target: Tensor | None = None
+
+
+class EpochSampler:
+    """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed."""
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        max_len: int,
+        batch_size: int,
+        negatives: bool,
+        seed: int,
+        same_target: bool = False,
+        padding: str = "zero",
+    ) -> None:
+        samples = sequences.prefixes(max_len, padding)
+        self.batch_size, self.seed = batch_size, seed
+        self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
+        self.users = torch.from_numpy(samples.users)
+        self._negatives = NegativeSampler(sequences, samples) if negatives else None
+        self._same_target = SameTargetSampler(samples.targets) if same_target else None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch; the last one may be smaller."""
+        return -(-len(self.targets) // self.batch_size)
+
+    def epoch(self, number: int, device: torch.device) -> Iterator[Batch]:
+        """Yield every sample once, in an order of its own for each epoch, with freshly drawn negatives."""
+        rng = np.random.default_rng([self.seed, number])
+        order = torch.from_numpy(rng.permutation(len(self.targets)))
+        negatives = torch.from_numpy(self._negatives.draw(rng)) if self._negatives else None
+        same_target = torch.from_numpy(self._same_target.draw(rng)) if self._same_target else None
+        for rows in order.split(self.batch_size):
+            yield Batch(
+                self.inputs[rows].to(device),
+                self.targets[rows].to(device),
+                self.users[rows].to(device),
+                None if negatives is None else negatives[rows].to(device),
+                None if same_target is None else self.inputs[same_target[rows]].to(device),
+            )
+
+
+class NegativeSampler:
+    """Draws, for each sample, an item uniformly among those that its user has not in the training part."""
+
+    def __init__(self, sequences: Sequences, samples: Samples) -> None:
+        self.users = samples.users
+        self._unseen = UnseenItems(sequences.name, sequences.num_items, *sequences.history("valid"))
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return one item per sample, (samples,) int64 in 1..num_items."""
+        return self._unseen.draw(rng, self.users)
+
+
+class UnseenItems:
+    """Draws items that users do not have.
+
+    items and offsets: what they have, user u the `items[offsets[u]:offsets[u + 1]]`. Raises DataError naming the
+    dataset if a user has every item.
+    """
+
+    def __init__(self, name: str, num_items: int, items: NDArray[np.integer], offsets: NDArray[np.int64]) -> None:
+        self.name, self.num_items, self.num_users = name, num_items, len(offsets) - 1
+        owners = np.repeat(np.arange(self.num_users), np.diff(offsets))
+        self._seen = np.unique(self._key(owners, items))
+        self._counts = np.bincount(self._seen // (num_items + 1), minlength=self.num_users)
+        self._check(1)
+
+    def draw(self, rng: np.random.Generator, users: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return one unseen item for each entry of users, uniform and independent, (len(users),) int64."""
+        drawn = rng.integers(1, self.num_items + 1, len(users))
+        redo = np.arange(len(users))
+        while len(redo := redo[self._is_seen(users[redo], drawn[redo])]):
+            drawn[redo] = rng.integers(1, self.num_items + 1, len(redo))
+        return drawn
+
+    def draw_distinct(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Return `count` different unseen items for each user, (num_users, count) int64.
+
+        Raises DataError if a user does not have so many.
+        """
+        self._check(count)
+        users = np.repeat(np.arange(self.num_users), count)
+        drawn = self.draw(rng, users)
+        while True:
+            keys = self._key(users, drawn)
+            order = np.argsort(keys, kind="stable")  # of equal draws the first stays
+            repeated = order[1:][keys[order[1:]] == keys[order[:-1]]]
+            if not len(repeated):
+                return drawn.reshape(self.num_users, count)
+            drawn[repeated] = self.draw(rng, users[repeated])
+
+    def _check(self, count: int) -> None:
+        left = self.num_items - int(self._counts.max())
+        if left < count:
+            raise DataError(
+                f"{self.name}: {count} unseen items are to be drawn for every user, but one user has only {left} left"
+            )
+
+    def _key(self, users: NDArray[np.int64], items: NDArray[np.integer]) -> NDArray[np.int64]:
+        return users * (self.num_items + 1) + items
+
+    def _is_seen(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
+        keys = self._key(users, items)
+        places = np.searchsorted(self._seen, keys)
+        return self._seen[np.minimum(places, len(self._seen) - 1)] == keys
+
+
+class SameTargetSampler:
+    """Draws, for each sample, another one with the same target; a sample whose target no other has is its own."""
+
+    def __init__(self, targets: NDArray[np.int64]) -> None:
+        self._order = np.argsort(targets, kind="stable")  # samples of one target side by side
+        starts = np.flatnonzero(np.diff(targets[self._order], prepend=-1))
+        sizes = np.diff(starts, append=len(targets))
+        self._start, self._size, self._place = (np.empty(len(targets), np.int64) for _ in range(3))
+        self._start[self._order] = np.repeat(starts, sizes)
+        self._size[self._order] = np.repeat(sizes, sizes)
+        self._place[self._order] = np.arange(len(targets)) - np.repeat(starts, sizes)
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the row of one sample for each sample, (samples,), uniform among the others with its target."""
+        chosen = rng.integers(0, np.maximum(self._size - 1, 1))
+        chosen += (chosen >= self._place) & (self._size > 1)  # the sample itself is stepped over
+        return self._order[self._start + chosen]

@@ -1,0 +1,120 @@
+"""Attention, and what every mixing layer of a block is, in the semantics of the published implementation.
+
+Shapes: B sequences, N positions, D hidden size, H heads. Every mixing layer ends with dropout, a residual and a
+LayerNorm (post-norm), and has a `last` that computes its output for the last position only: the last block of a
+model needs no other when it is trained or evaluated.
+"""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import fused
+from models.layers.add_norm import AddNorm
+from models.layers.dropout import Dropout, MaskSource
+from models.layers.packing import Group, Layout
+
+
+def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
+    """Return W_v^h W_o^h of each head, (H, D, D), from the weights (D, D) of the value and the output projection.
+
+    Attention A_h of the heads on x (N, D) puts out sum_h A_h x W_v^h W_o^h, plus biases that are the same at every
+    position.
+    """
+    values = w_value.unflatten(0, (heads, -1))  # (H, D / H, D)
+    outputs = w_output.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, D, D / H)
+    return (outputs @ values).mT
+
+
+class Mixer(nn.Module):
+    """What a block mixes positions with."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """Mix positions: rows (..., D) of the layout.
+
+        Returns rows, and the attention of each of the layout's groups (none if the layer has no attention).
+        """
+
+    @abstractmethod
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+        """Return the output at the last position alone, (B, D).
+
+        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores of attention.
+        """
+
+    def value_output(self) -> Tensor | None:
+        """Return W_v^h W_o^h (H, D, D) if the layer adds attention sum_h A_h x W_v^h W_o^h to x; see `value_output`."""
+        return None
+
+
+class SelfAttention(Mixer):
+    """Multi-head scaled dot-product attention with its output projection, residual and LayerNorm."""
+
+    def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (size // heads) ** -0.5
+        self.qkv = nn.Linear(size, 3 * size)  # query, key and value stacked: one matrix product instead of three
+        self.output = nn.Linear(size, size)
+        self.attention_dropout = Dropout(p, masks)
+        self.add_norm = AddNorm(size, p, masks)
+
+    def forward(self, x: Tensor, layout: Layout, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+        """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
+        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
+        if self.heads > 1:
+            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), layout.groups, dropout_masks)
+            return self.add_norm(self.output(context).view(x.shape), x, share), attention
+        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
+        weights = (*self._merged(), self.output.bias)
+        return fused.single_head(x, *weights, end, layout.groups, dropout_masks, self.scale)
+
+    def value_output(self) -> Tensor:
+        """See Mixer."""
+        return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
+
+    def _attend(
+        self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the heads' outputs side by side (rows, D), and the attention of each group."""
+        contexts, attentions = [], []
+        for index, group in enumerate(groups):
+            grid = group.to_grid(qkv[group.rows]).unflatten(-1, (3, self.heads, -1))
+            query, key, value = grid.permute(2, 0, 3, 1, 4)  # (b, H, T, D / H) each
+            scores = query @ key.mT * self.scale + group.mask
+            attention = scores.softmax(dim=-1)  # (b, H, T, T), rows are queries, each sums to 1
+            dropped = attention if dropout_masks is None else attention * dropout_masks[index]
+            contexts.append(group.to_rows((dropped @ value).transpose(1, 2)))
+            attentions.append(attention)
+        return torch.cat(contexts), attentions
+
+    def _merged(self) -> tuple[Tensor, Tensor]:
+        """Return weight (2 D, D) and bias (2 D,) of queries and values that make do without keys and output.
+
+        With one head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y plus a number that is the
+        same for all keys, which softmax does not see; and W_o goes before the weighted sum as well as after it.
+        """
+        (w_query, w_key, w_value), (b_query, _, b_value) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        w_output = self.output.weight
+        return torch.cat([w_key.T @ w_query, w_output @ w_value]), torch.cat([w_key.T @ b_query, w_output @ b_value])
+
+    def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
+        """See Mixer; the output is multiplied by `share`. One query needs no N keys and values.
+
+        q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see, and
+        sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
+        """
+        batch, size = at.shape
+        w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
+        b_query, _, b_value = self.qkv.bias.view(3, self.heads, 1, -1)
+        query = torch.baddbmm(b_query, at.expand(self.heads, -1, -1), w_query.mT) @ w_key  # (H, B, D)
+        dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
+        mixed, weight = fused.attend_one(x, query.transpose(0, 1), mask, dropout_mask, self.scale)
+        context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
+        return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
+
+    def _shape(self, group: Group) -> tuple[int, int, int, int]:
+        sequences, _, length, _ = group.mask.shape
+        return sequences, self.heads, length, length

@@ -1,0 +1,22 @@
+"""The position-wise feed-forward network of a block."""
+
+from torch import Tensor, nn
+
+from models.layers import fused
+from models.layers.add_norm import AddNorm
+from models.layers.dropout import MaskSource
+
+
+class FeedForward(nn.Module):
+    """The position-wise network D -> 4 D -> D with exact GELU, its residual and LayerNorm."""
+
+    def __init__(self, size: int, p: float, masks: MaskSource) -> None:
+        super().__init__()
+        self.inner = nn.Linear(size, 4 * size)
+        self.outer = nn.Linear(4 * size, size)
+        self.add_norm = AddNorm(size, p, masks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., D). Returns (..., D)."""
+        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
+        return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)

@@ -1,0 +1,115 @@
+"""Layers that mix positions by frequency: BSARec's frequency branch, and FMLP-Rec's learned filter.
+
+Shapes: B sequences, N positions, D hidden size, F = N // 2 + 1 frequencies.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import fused
+from models.layers.add_norm import AddNorm
+from models.layers.attention import Mixer
+from models.layers.dropout import MaskSource
+from models.layers.packing import Layout
+
+
+def low_pass_basis(length: int, c: int) -> Tensor:
+    """Return orthonormal columns (N, c) that span the c lowest DFT modes of a real signal of N samples.
+
+    The projection U U^T equals keeping the first c // 2 + 1 bins of the real FFT: DC and (c - 1) / 2 conjugate
+    pairs (Shin et al., AAAI 2024, LFC). c is odd and at most N.
+    """
+    bins = c // 2 + 1
+    unit = torch.zeros(c, length // 2 + 1, dtype=torch.complex128)
+    unit[0, 0] = 1
+    for pair in range(1, bins):  # cosine and sine of each frequency; 1/sqrt(2) because irfft adds the conjugate
+        unit[2 * pair - 1, pair] = 0.5**0.5
+        unit[2 * pair, pair] = -1j * 0.5**0.5
+    return torch.fft.irfft(unit, n=length, dim=1, norm="ortho").T.contiguous()
+
+
+def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
+    """Return matrices (2 F, N) and (N, 2 F) that transform a real signal of N samples as rfft and irfft ("ortho") do.
+
+    F = N // 2 + 1; a spectrum is its F real parts, then its F imaginary parts.
+    """
+    spectrum = torch.fft.rfft(torch.eye(length, dtype=torch.float64), dim=0, norm="ortho")
+    unit = torch.eye(length // 2 + 1, dtype=torch.complex128)
+    inverse = torch.fft.irfft(torch.cat([unit, 1j * unit]), n=length, dim=1, norm="ortho")
+    return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
+
+
+class FrequencyLayer(nn.Module):
+    """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with its residual and LayerNorm.
+
+    beta >= 0 is the square of a trained vector over the D dimensions (or of one number, `scalar`). The low-pass is
+    applied as the projection U U^T it is, which is far cheaper than two FFTs (Shin et al., AAAI 2024, section 4).
+    """
+
+    def __init__(self, size: int, length: int, c: int, scalar: bool, p: float, masks: MaskSource) -> None:
+        super().__init__()
+        self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
+        # In float64 and on the CPU (some devices have no float64); it follows the input where it is used.
+        self.basis = low_pass_basis(length, c)
+        self.add_norm = AddNorm(size, p, masks)
+
+    @property
+    def beta(self) -> Tensor:
+        """The gain of the high frequencies, (D,) or (1,)."""
+        return self.sqrt_beta**2
+
+    @property
+    def filter(self) -> Tensor:
+        """What each frequency of each dimension is multiplied by, (N // 2 + 1, D) complex: 1, above c modes beta."""
+        length, c = self.basis.shape
+        high = torch.arange(length // 2 + 1, device=self.beta.device) > c // 2
+        gain = torch.where(high[:, None], self.beta, 1.0).expand(-1, self.add_norm.norm.weight.shape[0])
+        return gain.to(torch.complex128 if gain.dtype == torch.float64 else torch.complex64)
+
+    def forward(self, x: Tensor, share: float) -> Tensor:
+        """x: (B, N, D), N the length that the layer is for. Returns the output (B, N, D), times `share`."""
+        return self._filter(x, x, self.basis, share)
+
+    def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
+        """The same at the last position alone, (B, D), from x (B, N, D) and its last position `at` (B, D)."""
+        return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
+
+    def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, share: float) -> Tensor:
+        dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
+        basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
+        total = fused.frequency_filter(x, at, basis, basis_at, self.beta, dropout_mask)
+        return self.add_norm.normalise(total, share)
+
+
+class LearnedFilter(Mixer):
+    """FMLP-Rec's layer: each frequency of each dimension is multiplied by a learned complex number.
+
+    That is a circular convolution along positions (Zhou et al., WWW 2022, section 4.2), and at the last position alone
+    it is computed as one. For all positions both Fourier transforms are products with a matrix, which is the same for
+    every sequence and dimension: exactly equal to FFTs, and much cheaper on a CPU at the lengths of windows.
+    """
+
+    def __init__(self, size: int, length: int, p: float, masks: MaskSource) -> None:
+        super().__init__()
+        self.length = length
+        self.filter = nn.Parameter(torch.empty(length // 2 + 1, size, 2))  # real and imaginary parts
+        # In float64 and on the CPU, as the basis of FrequencyLayer.
+        self.transform, self.inverse = real_fourier_matrices(length)
+        self.add_norm = AddNorm(size, p, masks)
+
+    @property
+    def kernel(self) -> Tensor:
+        """The filter as a signal (N, D) that positions are convolved with."""
+        return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
+        transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
+        x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
+        real, imaginary = self.filter.unbind(-1)  # (F, D) each
+        filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
+        return self.add_norm(inverse @ torch.cat(filtered, dim=1), x), []
+
+    def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+        """See Mixer; the mask is not looked at."""
+        return self.add_norm((x * self.kernel.flip(0)).sum(1), at)

@@ -1,0 +1,269 @@
+"""The layers of a block with hand-written derivatives, run over groups of rows that stay in the processor's cache.
+
+For a whole batch the inner layer of the feed-forward network and the projections of attention are written to main
+memory and read back several times, which costs as much as the arithmetic. Group by group they stay in the cache, and
+the residual's gradient is added by the matrix product that comes last anyway. These are ordinary differentiable
+functions (first derivatives only); the tests compare them with plain float64 code and with numerical derivatives.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.layers.matmul import linear, outer
+from models.layers.packing import CACHED_ROWS, Group
+
+
+@dataclass(frozen=True)
+class End:
+    """How a layer ends, LayerNorm(dropout(y) + x): weight and bias (D,) of the norm, and the mask of the dropout."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+    dropout_mask: Tensor | None  # in the shape of x
+
+
+def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end: End) -> Tensor:
+    """Return the layer of w2 gelu(w1 x + b1) + b2 with the exact (erf) GELU, up to its end; x: (..., D)."""
+    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
+    rows = x.flatten(end_dim=-2)
+    return _FeedForward.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
+
+
+def single_head(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    output_bias: Tensor,
+    end: End,
+    groups: list[Group],
+    dropout_masks: list[Tensor] | None,
+    scale: float,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the layer of attention with one head, up to its end; its keys are the positions themselves.
+
+    x: (..., D), the rows that the groups are made of; weight: (2 D, D) and bias: (2 D,) make queries and values of
+    them, stacked; output_bias: (D,), added to the weighted sums of values; dropout_masks: for each group
+    (b, 1, T, T), multiplied to the probabilities, or None; scale: of the scores. Returns the output, in the shape of
+    x, and for each group the probabilities before dropout (b, 1, T, T); no gradient flows back from the latter.
+    """
+    probabilities: list[Tensor] = []
+    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
+    rows = x.flatten(end_dim=-2)
+    parameters = (weight, bias, output_bias, end.weight, end.bias)
+    output = _SingleHead.apply(rows, *parameters, end.eps, mask, groups, dropout_masks, scale, probabilities)
+    return output.view(x.shape), probabilities
+
+
+def attend_one(
+    x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Let one query a head attend to the positions of a sequence themselves, without keys and values of their own.
+
+    x: (B, N, D); query: (B, H, D); mask: (B, 1, N), added to scale * query . x; dropout_mask: (B, H, N) or None.
+    Returns the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1): 1 without dropout.
+    """
+    return _AttendOne.apply(x, query, mask, dropout_mask, scale)
+
+
+def frequency_filter(
+    x: Tensor, at: Tensor, basis: Tensor, basis_at: Tensor, beta: Tensor, dropout_mask: Tensor | None
+) -> Tensor:
+    """Return at + dropout(LFC + beta HFC), the input of the frequency layer's LayerNorm, at some positions.
+
+    x: (B, N, D); at: (B, M, D), its values at these positions; basis: (N, c) of the low frequencies, basis_at: (M, c)
+    its rows at these positions; beta: (D,) or (1,); dropout_mask: (B, M, D) or None. Returns (B, M, D).
+    """
+    return _FrequencyFilter.apply(x, at, basis, basis_at, beta, dropout_mask)
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    size = CACHED_ROWS if x.device.type == "cpu" else max(len(x), 1)
+    return [slice(start, start + size) for start in range(0, len(x), size)]
+
+
+def _finish(
+    x: Tensor, y: Tensor, dropout_mask: Tensor | None, rows: slice, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """End a layer for some rows of x; returns output, dropout(y) + x, and its mean and inverse deviation."""
+    total = x[rows] + y if dropout_mask is None else torch.addcmul(x[rows], y, dropout_mask[rows])
+    output, mean, rstd = torch.native_layer_norm(total, [x.shape[-1]], weight, bias, eps)
+    return output, total, mean, rstd
+
+
+def _unfinish(
+    grad: Tensor,
+    finished: tuple[Tensor, Tensor, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    mask: Tensor | None,
+    rows: slice,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derive the end of a layer for some rows; returns the gradients by dropout(y) + x, y, weight and bias."""
+    grad_total, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
+        grad[rows], finished[0], [grad.shape[-1]], *finished[1:], weight, bias, [True, True, True]
+    )
+    return grad_total, grad_total if mask is None else grad_total * mask[rows], grad_weight, grad_bias
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+    ) -> Tensor:
+        output = torch.empty_like(x)
+        ctx.kept = []  # for each block of rows, what the backward pass needs
+        for rows in _blocks(x):
+            inner = linear(x[rows], w1, b1)
+            activated = functional.gelu(inner)
+            y = linear(activated, w2, b2)
+            output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
+            ctx.kept.append((inner, activated, finished))
+        ctx.save_for_backward(x, w1, w2, weight, bias, dropout_mask)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, w1, w2, weight, bias, dropout_mask = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
+        for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
+            grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
+            grad_weight += grads[0]
+            grad_bias += grads[1]
+            grad_w2 += outer(grad_y, activated)
+            grad_b2 += grad_y.sum(0)
+            grad_inner = torch.ops.aten.gelu_backward(linear(grad_y, w2.T), inner)
+            grad_w1 += outer(grad_inner, x[rows])
+            grad_b1 += grad_inner.sum(0)
+            grad_x[rows] = linear(grad_inner, w1.T, add=grad_total)  # through the layer and through the residual
+        return grad_x, *sums, None, None
+
+
+class _SingleHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        b: Tensor,
+        b_out: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+        groups: list[Group],
+        dropout_masks: list[Tensor] | None,
+        scale: float,
+        probabilities: list[Tensor],
+    ) -> Tensor:
+        output = torch.empty_like(x)
+        ctx.kept = []  # for each group, what the backward pass needs
+        for index, group in enumerate(groups):
+            rows = group.rows
+            projected = linear(x[rows], w, b)
+            query, value = group.to_grid(projected).chunk(2, dim=-1)
+            mask = group.mask.to(x.dtype).squeeze(1)
+            scores = torch.baddbmm(mask, query, group.to_grid(x[rows]).mT, alpha=scale)
+            probability = scores.softmax(dim=-1)  # (b, T, T), rows are queries, each sums to 1
+            probabilities.append(probability[:, None])
+            if dropout_masks is not None:
+                probability = probability * dropout_masks[index].squeeze(1)
+            y = group.to_rows(probability @ value).add_(b_out)
+            output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
+            ctx.kept.append((projected, finished))
+        ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
+        ctx.save_for_backward(x, w, weight, bias, dropout_mask)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, weight, bias, dropout_mask = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = _zeros(w, w[:, 0], bias, weight, bias)
+        for index, (group, (projected, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
+            rows = group.rows
+            grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
+            grad_weight += grads[0]
+            grad_bias += grads[1]
+            grad_b_out += grad_y.sum(0)
+            query, value = group.to_grid(projected).chunk(2, dim=-1)
+            grad_y = group.to_grid(grad_y)
+            probability = dropped = ctx.probabilities[index].squeeze(1)
+            if ctx.dropout_masks is not None:
+                dropped = probability * ctx.dropout_masks[index].squeeze(1)
+            weighted = torch.bmm(grad_y, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
+            grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
+            grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ grad_y
+            grad_projected = group.to_rows(torch.cat([grad_query, grad_value], dim=-1))
+            grad_w += outer(grad_projected, x[rows])
+            grad_b += grad_projected.sum(0)
+            grad_total += group.to_rows(grad_scores.mT @ query)  # as keys, beside the residual
+            grad_x[rows] = linear(grad_projected, w.T, add=grad_total)
+        return grad_x, *sums, *[None] * 6
+
+
+def _zeros(*like: Tensor) -> list[Tensor]:
+    return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
+
+
+class _AttendOne(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        mask = mask.to(x.dtype).expand(-1, query.shape[1], -1)
+        probability = torch.baddbmm(mask, query, x.mT, alpha=scale).softmax(dim=-1)  # (B, H, N)
+        dropped = probability if dropout_mask is None else probability * dropout_mask
+        ctx.scale = scale
+        ctx.save_for_backward(x, query, probability, dropped)
+        return dropped @ x, dropped.sum(-1, keepdim=True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_mixed: Tensor, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        x, query, probability, dropped = ctx.saved_tensors
+        weighted = (grad_mixed @ x.mT + grad_total) * dropped
+        grad_scores = torch.addcmul(weighted, probability, weighted.sum(-1, keepdim=True), value=-1) * ctx.scale
+        # Both ways from x to the output in one product: the positions as keys, and as values.
+        grad_x = torch.cat([grad_scores, dropped], dim=1).mT @ torch.cat([query, grad_mixed], dim=1)
+        return grad_x, grad_scores @ x, None, None, None
+
+
+class _FrequencyFilter(torch.autograd.Function):
+    """LFC + beta HFC = beta x + (1 - beta) LFC, where LFC = U (U^T x): c modes go between positions, not N."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, at: Tensor, basis: Tensor, basis_at: Tensor, beta: Tensor, dropout_mask: Tensor | None
+    ) -> Tensor:
+        modes = basis.T @ x  # (B, c, D)
+        filtered = (beta * at).baddbmm_(basis_at.expand(len(x), -1, -1), (1 - beta) * modes)
+        ctx.save_for_backward(at, basis, basis_at, beta, dropout_mask, modes)
+        return filtered.add_(at) if dropout_mask is None else filtered.mul_(dropout_mask).add_(at)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        at, basis, basis_at, beta, dropout_mask, modes = ctx.saved_tensors
+        grad_filtered = grad if dropout_mask is None else grad * dropout_mask
+        grad_modes = basis_at.T @ grad_filtered  # of LFC = U modes
+        # Summed over sequences and positions; LFC's part is summed over its modes instead.
+        grad_beta = (grad_filtered * at).sum((0, 1)) - (grad_modes * modes).sum((0, 1))
+        grad_x = basis @ ((1 - beta) * grad_modes)
+        return grad_x, torch.addcmul(grad, beta, grad_filtered), None, None, grad_beta.sum_to_size(beta.shape), None

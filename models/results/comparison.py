@@ -1,0 +1,250 @@
+"""Systems against each other: means over seeds with their spread, and tests over users."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from models.errors import ConfigError, DataError
+from models.files import write_atomically
+from models.registry import MODELS
+from models.results.runs import Result
+from models.results.tables import markdown_table
+
+METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
+TESTED = "NDCG@20"  # per user, and what systems are ordered by where an order is needed
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The metrics of some systems on one dataset.
+
+    Attributes:
+        dataset: Its name.
+        reference: The system that the others are compared with.
+        systems: One row per system: system, model, seeds, n, parameters, seconds_per_epoch, p_value and p_holm of
+            the test against the reference (NaN for itself), and the sources of its results.
+        metrics: One row per system and metric: mean, std (n - 1 in the denominator), low and high ends of the 95%
+            interval of the mean over seeds, improvement (the reference's gain over it in percent), place (1 is best).
+    """
+
+    dataset: str
+    reference: str
+    systems: pd.DataFrame
+    metrics: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Return the tidy table, one row per system and metric, with everything that is known of the system."""
+        return self.metrics.merge(self.systems, on="system", sort=False)
+
+    def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
+        """Return a Markdown table: mean ± std; best in bold, second best in italics."""
+        return markdown_table(
+            ["", *metrics, "p (Holm)", "gain", "seeds"], self._rows(metrics, "±", ("**{}**", "*{}*"), "%")
+        )
+
+    def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
+        """Return a LaTeX table for booktabs: best in bold, second best underlined."""
+        rows = [["", *metrics, "$p$", "gain", "$n$"]]
+        for system, *cells in self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%"):
+            rows.append([re.sub(r"([_%&#$])", r"\\\1", system), *cells])
+        head, *body = [" & ".join(row) + r" \\" for row in rows]
+        columns = "l" + "r" * (len(rows[0]) - 1)
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+        return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+    def _rows(self, metrics: Sequence[str], sign: str, marks: tuple[str, str], percent: str) -> list[list[str]]:
+        rows = []
+        for system in self.systems.itertuples():
+            own = self.metrics[self.metrics.system == system.system].set_index("metric")
+            cells = []
+            for metric in metrics:
+                value = own.loc[metric]
+                cell = f"{value['mean']:.4f}"
+                if 1 <= value["place"] <= len(marks):
+                    cell = marks[int(value["place"]) - 1].format(cell)
+                cells.append(cell if np.isnan(value["std"]) else f"{cell} {sign} {value['std']:.4f}")
+            is_reference = system.system == self.reference
+            p_value = "" if np.isnan(system.p_holm) else f"{system.p_holm:.3g}"
+            improvement = own.loc[TESTED, "improvement"]  # NaN where the system's NDCG is 0
+            gain = "" if is_reference or np.isnan(improvement) else f"{improvement:+.1f}{percent}"
+            rows.append([str(system.system), *cells, p_value, gain, str(system.n)])
+        return rows
+
+
+def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = METRICS) -> None:
+    """Write the tidy table as stem.csv and the printed ones as stem.md and stem.tex."""
+    texts = {
+        "csv": comparison.table().to_csv(index=False),
+        "md": comparison.to_markdown(metrics),
+        "tex": comparison.to_latex(metrics),
+    }
+    for ending, text in texts.items():
+        write_atomically(Path(f"{stem}.{ending}"), text.encode())
+
+
+def compare(results: Iterable[Result], reference: str | None = None) -> Comparison:
+    """Compare systems: models with their settings, each over its seeds, in the order of their first results.
+
+    reference: the system that the others are tested against, by its name in the table or, where only one system is of
+    it, by its model; in any case of letters. By default the one with the best mean NDCG@20.
+
+    The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, averaged over the seeds that both
+    systems have (the first of each, as many of both, if they share none): a mean over more seeds has another
+    distribution over users, so unequal numbers would be told apart although the systems are alike. Users for whom both
+    are equal take part in the ranking, and then are left out (Pratt). P-values are corrected over the systems after
+    Holm.
+
+    Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for a reference
+    that is unknown, or fits several systems.
+    """
+    systems = systems_of(list(results))
+    if reference is None:
+        reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
+    else:
+        reference = _named(reference, systems)
+    others = [name for name in systems if name != reference]
+    p_values = [_p_value(systems[reference], systems[name]) for name in others]
+    corrected = dict(zip(others, holm(p_values), strict=True))
+    rows = [
+        {
+            "system": name,
+            "model": runs[0].model,
+            "seeds": " ".join(str(run.seed) for run in runs),
+            "n": len(runs),
+            "parameters": runs[0].parameters,
+            "seconds_per_epoch": np.mean([run.seconds_per_epoch or np.nan for run in runs]),
+            "p_value": dict(zip(others, p_values, strict=True)).get(name, np.nan),
+            "p_holm": corrected.get(name, np.nan),
+            "sources": " ".join(run.source for run in runs),
+        }
+        for name, runs in systems.items()
+    ]
+    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number: Holm's step-down method (Scandinavian Journal of Statistics 1979).
+
+    The smallest is multiplied by n, the next by n - 1 and so on; none is less than one before it, or more than 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1)
+    return [float(value) for value in corrected]
+
+
+def systems_of(results: list[Result]) -> dict[str, list[Result]]:
+    """Group results of the same settings, named by their model and what sets them apart from others of it."""
+    if not results:
+        raise DataError("no results to compare")
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.model, *sorted(settings_of(result).items())), []).append(result)
+    systems = {}
+    for runs in groups.values():
+        same_model = [settings_of(group[0]) for group in groups.values() if group[0].model == runs[0].model]
+        own = settings_of(runs[0])
+        differing = [key for key in own if any(other.get(key) != own[key] for other in same_model)]
+        name = MODELS[runs[0].model].title
+        if differing:
+            name += f" ({', '.join(f'{key} {own[key]}' for key in differing)})"
+        seeds = [run.seed for run in runs]
+        twice = next((run for run in runs if seeds.count(run.seed) > 1), None)
+        if twice is not None:
+            sources = " and ".join(run.source for run in runs if run.seed == twice.seed)
+            raise DataError(f"{name} with seed {twice.seed} is there twice: {sources}; leave one out")
+        systems[name] = sorted(runs, key=lambda run: run.seed)
+    return systems
+
+
+def _named(reference: str, systems: dict[str, list[Result]]) -> str:
+    """Return the system that the name is of, or the only one of the model that it is of."""
+    wanted = reference.casefold()
+    fitting = [name for name in systems if name.casefold() == wanted]
+    if not fitting:
+        fitting = [
+            name
+            for name, runs in systems.items()
+            if wanted in (runs[0].model.casefold(), MODELS[runs[0].model].title.casefold())
+        ]
+    if len(fitting) > 1:
+        raise ConfigError(f"{reference!r} is the model of several systems; choose one of {', '.join(fitting)}")
+    if not fitting:
+        raise ConfigError(f"no system {reference!r} among these results; there are {', '.join(systems)}")
+    return fitting[0]
+
+
+def settings_of(result: Result) -> dict[str, Any]:
+    """Return what sets a system apart: all settings but the seed, and those that only bound the training's length."""
+    training = {key: value for key, value in result.training.items() if key not in ("seed", "epochs", "patience")}
+    return training | result.config
+
+
+def dataset_of(systems: dict[str, list[Result]]) -> str:
+    """Return the name of the data that all runs are of; raises DataError if some are of other data."""
+    runs = [run for group in systems.values() for run in group]
+    for run in runs:
+        if run.dataset["fingerprint"] != runs[0].dataset["fingerprint"]:
+            raise DataError(
+                f"{run.source or run.model} is a run on {run.dataset['name']}, {runs[0].source or runs[0].model} on "
+                f"{runs[0].dataset['name']}, or on other data of that name; compare runs on the same data"
+            )
+    return str(runs[0].dataset["name"])
+
+
+def _metrics(systems: dict[str, list[Result]], reference: str) -> pd.DataFrame:
+    rows = []
+    for metric in METRICS:
+        values = {name: np.array([run.test[metric] for run in runs]) for name, runs in systems.items()}
+        means = {name: float(value.mean()) for name, value in values.items()}
+        for name, value in values.items():
+            std, half = _spread(value)
+            rows.append(
+                {
+                    "system": name,
+                    "metric": metric,
+                    "mean": means[name],
+                    "std": std,
+                    "low": means[name] - half,
+                    "high": means[name] + half,
+                    "improvement": 100 * (means[reference] / means[name] - 1) if means[name] else np.nan,
+                    "place": 1 + sum(other > means[name] for other in means.values()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return standard deviation and half the width of the interval of the mean; NaN for a single seed."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    std = float(values.std(ddof=1))
+    return std, float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * std / np.sqrt(len(values)))
+
+
+def _gain(ranks: list[int]) -> NDArray[np.float64]:
+    """Return every user's NDCG@20."""
+    rank = np.array(ranks)
+    return np.where(rank <= 20, 1 / np.log2(rank + 1), 0.0)
+
+
+def _p_value(first: list[Result], second: list[Result]) -> float:
+    """Return the p-value of the test over users between two systems; see `compare`."""
+    shared = {run.seed for run in first} & {run.seed for run in second}
+    count = len(shared) or min(len(first), len(second))
+    gains = []
+    for runs in (first, second):
+        chosen = [run for run in runs if run.seed in shared or not shared][:count]
+        gains.append(np.mean([_gain(run.test_ranks) for run in chosen], axis=0))
+    if np.array_equal(*gains):
+        return 1.0
+    return float(stats.wilcoxon(*gains, zero_method="pratt").pvalue)

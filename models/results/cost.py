@@ -1,0 +1,90 @@
+"""What systems cost: how many numbers they train, and for how long, from the results of their runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.files import write_atomically
+from models.results.comparison import dataset_of, systems_of
+from models.results.runs import Result
+from models.results.tables import markdown_table
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs of systems on one dataset.
+
+    Attributes:
+        dataset: Its name.
+        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds whose time
+            is known, with the fastest and slowest of them (NaN if none is); epochs, the mean number until the
+            training stopped; minutes, the mean of their product; n, seeds, sources.
+    """
+
+    dataset: str
+    systems: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Return the tidy table, one row per system."""
+        return self.systems
+
+    def to_markdown(self) -> str:
+        """Return a Markdown table."""
+        return markdown_table(*self._cells("–"))
+
+    def to_latex(self) -> str:
+        """Return a LaTeX table for booktabs."""
+        head, rows = self._cells("--")
+        lines = [" & ".join(row) + r" \\" for row in [head, *rows]]
+        body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *body, r"\end{tabular}"]) + "\n"
+
+    def write(self, stem: str | Path) -> None:
+        """Write the table as stem.csv, stem.md and stem.tex."""
+        texts = {"csv": self.systems.to_csv(index=False), "md": self.to_markdown(), "tex": self.to_latex()}
+        for ending, text in texts.items():
+            write_atomically(Path(f"{stem}.{ending}"), text.encode())
+
+    def _cells(self, dash: str) -> tuple[list[str], list[list[str]]]:
+        head = ["", "parameters", "seconds per epoch", "fastest to slowest", "epochs", "minutes", "seeds"]
+        rows = []
+        for row in self.systems.itertuples():
+            timed = not np.isnan(row.seconds_per_epoch)
+            seconds = (
+                [f"{row.seconds_per_epoch:.1f}", f"{row.fastest:.1f}{dash}{row.slowest:.1f}"] if timed else ["", ""]
+            )
+            minutes = f"{row.minutes:.1f}" if timed else ""
+            rows.append([row.system, f"{row.parameters:,}", *seconds, f"{row.epochs:.0f}", minutes, str(row.n)])
+        return head, rows
+
+
+def costs(results: Iterable[Result]) -> Costs:
+    """Return what the systems of some runs cost, in the order of their first results.
+
+    Raises DataError if there are none, one is there twice, or they are not of the same data.
+    """
+    systems = systems_of(list(results))
+    rows = []
+    for name, runs in systems.items():
+        seconds = np.array([np.nan if run.seconds_per_epoch is None else run.seconds_per_epoch for run in runs])
+        epochs = np.array([run.epochs for run in runs])
+        known = ~np.isnan(seconds)
+        rows.append(
+            {
+                "system": name,
+                "model": runs[0].model,
+                "parameters": runs[0].parameters,
+                "seconds_per_epoch": seconds[known].mean() if known.any() else np.nan,
+                "fastest": seconds[known].min() if known.any() else np.nan,
+                "slowest": seconds[known].max() if known.any() else np.nan,
+                "epochs": epochs.mean(),
+                "minutes": (seconds * epochs)[known].mean() / 60 if known.any() else np.nan,
+                "n": len(runs),
+                "seeds": " ".join(str(run.seed) for run in runs),
+                "sources": " ".join(run.source for run in runs),
+            }
+        )
+    return Costs(dataset_of(systems), pd.DataFrame(rows))

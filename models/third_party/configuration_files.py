@@ -1,0 +1,100 @@
+"""Configurations that other people's programs leave: inside a file of weights, or in a file beside it."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from models.errors import ConfigError
+from models.safe_load import StandIn
+from models.third_party.settings import DATASET_NAMES, NAMES, Source
+
+_KEYS = {*NAMES, *(alias for aliases in NAMES.values() for alias in aliases), *DATASET_NAMES, "norm_first"}
+INSIDE = ("config", "args", "hparams", "hyper_parameters", "params", "opt")
+
+
+def inside(content: Mapping[str, Any]) -> list[Source]:
+    """Return the configurations within what a file holds."""
+    found = []
+    for key in INSIDE:
+        values = _values(content.get(key))
+        if values:
+            found.append(Source(f"the file's own {key}", _flat(values)))
+    return found
+
+
+def beside(path: Path) -> list[Source]:
+    """Return the configurations in the folder of a file: those of its name first, then config.json and the like.
+
+    Raises ConfigError if one with the file's own name cannot be read.
+    """
+    stem = path.with_suffix("")
+    own = [stem.with_name(stem.name + suffix) for suffix in (".json", ".yaml", ".yml", ".log", ".txt")]
+    shared = [path.parent / name for name in ("config.json", "config.yaml", "config.yml", "args.json", "args.txt")]
+    sources = []
+    for file in [*own, *shared]:
+        if file.is_file() and file != path and (values := _read(file, strict=file in own)):
+            sources.append(Source(file.name, values))
+    return sources
+
+
+def _read(file: Path, strict: bool) -> dict[str, Any]:
+    try:
+        text = file.read_text()
+        if file.suffix == ".json":
+            values = json.loads(text)
+        elif file.suffix in (".yaml", ".yml"):
+            values = yaml.safe_load(text)
+        else:
+            return _flat(_namespace(text) or _lines(text))
+    except (ValueError, yaml.YAMLError) as error:
+        if strict and file.suffix in (".json", ".yaml", ".yml"):
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{file}: is beside the checkpoint but cannot be read ({reason})") from error
+        return {}
+    return _flat(values) if isinstance(values, dict) else {}
+
+
+def _namespace(text: str) -> dict[str, Any]:
+    """Return the values of the first `Namespace(...)` in a log, as argparse prints it."""
+    match = re.search(r"Namespace\(.*\)", text)
+    if match is None:
+        return {}
+    try:
+        call = ast.parse(match[0], mode="eval").body
+    except SyntaxError:
+        return {}
+    values = {}
+    for keyword in call.keywords if isinstance(call, ast.Call) else ():
+        if keyword.arg is not None and isinstance(keyword.value, ast.Constant):
+            values[keyword.arg] = keyword.value.value
+    return values
+
+
+def _lines(text: str) -> dict[str, Any]:
+    """Return the values of lines `name,value`, as SASRec.pytorch leaves them."""
+    pairs = (line.partition(",") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, comma, value in pairs if comma and name.strip().isidentifier()}
+
+
+def _values(config: Any) -> dict[str, Any]:
+    """Return the values of a configuration: a dictionary, or an object that was read as a stand-in."""
+    if isinstance(config, StandIn):
+        config = vars(config)
+        return config | _values(config.get("final_config_dict"))  # where RecBole's has them
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that mean something here, those of inner dictionaries as well, outer ones first."""
+    flat: dict[str, Any] = {}
+    for value in values.values():
+        if isinstance(value, dict):
+            flat = _flat(value) | flat
+    flat |= {key: value for key, value in values.items() if key in _KEYS and isinstance(value, str | int | float)}
+    first = str(flat.pop("norm_first", "")).lower()
+    return ({"norm": {"true": "pre", "false": "post"}[first]} if first in ("true", "false") else {}) | flat

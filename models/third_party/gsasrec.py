@@ -1,0 +1,126 @@
+"""gSASRec in PyTorch (asash/gSASRec-pytorch), and the SASRec of the same repository.
+
+Conventions: sequences are padded on the left to N with an item of its own behind the others, whose states are 0
+throughout; row 0 of the item table is not used; attention looks at no padding and has no output projection; queries are
+normed and are the residual, keys and values are not normed; the network between is D -> D with ReLU (first files:
+without); LayerNorms have PyTorch's eps, and one more follows the last block. Items may be scored with a table of their
+own, `output_embedding`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.recommender import Recommender
+from models.third_party.blocks import ACTIVATIONS, Attention, FeedForward, QueryNormBlock, forbid, lower_triangle
+from models.third_party.file_format import Format, Weights, both, linear
+from models.third_party.model import ForeignConfig, ForeignEncoder
+from models.third_party.settings import one_of
+
+PADDING_ITEMS = 1
+
+
+@dataclass(frozen=True)
+class GSASRecConfig(ForeignConfig):
+    """Configuration of gSASRec; `own_output`: items are scored with a table of their own."""
+
+    own_output: bool = False
+
+
+class GSASRec(ForeignEncoder):
+    """gSASRec."""
+
+    name, title = "gsasrec", "gSASRec"
+    config_type = GSASRecConfig
+    special_items = PADDING_ITEMS
+
+    def __init__(self, config: GSASRecConfig) -> None:
+        size = config.hidden_size
+        blocks: list[nn.Module] = [
+            QueryNormBlock(
+                Attention(size, config.num_heads, projected=False),
+                FeedForward(size, config.inner_size, config.activation),
+                config.norm_eps,
+            )
+            for _ in range(config.num_layers)
+        ]
+        super().__init__(config, config.max_len, blocks)
+        self.norm = nn.LayerNorm(size, config.norm_eps)
+        self.output_items = nn.Embedding(config.num_items + 1 + PADDING_ITEMS, size) if config.own_output else None
+
+    @property
+    def candidates(self) -> Tensor:
+        """The rows that items are scored with, (num_items + 1, D)."""
+        table = self.items if self.output_items is None else self.output_items
+        return table.weight[: self.config.num_items + 1]
+
+    def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """See ForeignEncoder; what the padding item's row holds does not matter, its states are 0."""
+        return self.after_block(self.items(items) + self.positions.weight, items)
+
+    def mask(self, items: Tensor, causal: bool) -> Tensor:
+        """See ForeignEncoder."""
+        allowed = (items > 0)[:, None, None, :]
+        return forbid(allowed & lower_triangle(items.shape[1], items.device) if causal else allowed)
+
+    def after_block(self, x: Tensor, items: Tensor) -> Tensor:
+        """See ForeignEncoder."""
+        return torch.where((items > 0)[:, :, None], x, 0.0)
+
+    def finish(self, x: Tensor, items: Tensor) -> Tensor:
+        """See ForeignEncoder."""
+        return self.norm(x)
+
+
+_BLOCK = "transformer_blocks.{}"
+
+
+def _read(weights: Weights) -> Recommender:
+    size = weights.columns("item_embedding.weight")
+    heads = weights.heads(size)
+    why = "none for files before it was added"
+    activation = weights.settings.default("activation", one_of(*ACTIVATIONS), "relu", why)
+    weights.settings.check()
+    own_output = "output_embedding.weight" in weights.state
+    config = GSASRecConfig(
+        num_items=weights.rows("item_embedding.weight") - 1 - PADDING_ITEMS,
+        max_len=weights.rows("position_embedding.weight"),
+        hidden_size=size,
+        num_layers=weights.layers,
+        num_heads=heads,
+        inner_size=weights.rows("transformer_blocks.0.dense1.weight"),
+        activation=activation,
+        own_output=own_output,
+    )
+    attention = f"{_BLOCK}.multihead_attention"
+    return weights.into(
+        GSASRec(config),
+        {"items.weight": "item_embedding.weight", "positions.weight": "position_embedding.weight"}
+        | ({"output_items.weight": "output_embedding.weight"} if own_output else {})
+        | linear("norm", "seq_norm")
+        | linear("blocks.{}.attention.query", f"{attention}.query_proj")
+        | linear("blocks.{}.attention.key", f"{attention}.key_proj")
+        | linear("blocks.{}.attention.value", f"{attention}.val_proj")
+        | linear("blocks.{}.attention_norm", f"{_BLOCK}.first_norm")
+        | linear("blocks.{}.feed_forward.inner", f"{_BLOCK}.dense1")
+        | linear("blocks.{}.feed_forward.outer", f"{_BLOCK}.dense2")
+        | linear("blocks.{}.feed_forward_norm", f"{_BLOCK}.second_norm"),
+    )
+
+
+FORMATS = (
+    Format(
+        "gSASRec",
+        (
+            *("item_embedding.weight", "position_embedding.weight"),
+            *both(
+                "seq_norm",
+                *(f"{_BLOCK}.multihead_attention.{part}_proj" for part in ("query", "key", "val")),
+                *(f"{_BLOCK}.{part}" for part in ("first_norm", "second_norm", "dense1", "dense2")),
+            ),
+        ),
+        _read,
+        optional=(r"output_embedding\.weight",),
+    ),
+)

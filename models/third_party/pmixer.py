@@ -1,0 +1,163 @@
+"""SASRec in PyTorch as most people know it (pmixer/SASRec.pytorch).
+
+Conventions: sequences are padded on the left to N; item embeddings are multiplied by sqrt(D); attention forbids the
+future but not padding; the network between is D -> D with ReLU (a short time without); LayerNorms have eps 1e-8, and
+one more follows the last block. It has changed twice without a change of keys:
+
+- positions: first all N positions, numbered from 0, with the states of padding set to 0 after the embedding and every
+  block (`positions=all`); now real positions only, numbered from 1 in a table of N + 1 rows whose first is 0, and
+  nothing is set to 0 (`positions=real`). The first row tells which.
+- norms: first queries are normed and are the residual (`norm=query`); now LayerNorm before (`pre`, --norm_first) or
+  after (`post`) each layer.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ConfigError
+from models.recommender import Recommender
+from models.third_party.blocks import (
+    ACTIVATIONS,
+    Attention,
+    FeedForward,
+    PostNormBlock,
+    PreNormBlock,
+    QueryNormBlock,
+    forbid,
+    lower_triangle,
+)
+from models.third_party.file_format import Format, Origin, Weights, both, linear
+from models.third_party.model import ForeignConfig, ForeignEncoder
+from models.third_party.settings import one_of
+
+NORMS: dict[str, type[PostNormBlock]] = {"query": QueryNormBlock, "pre": PreNormBlock, "post": PostNormBlock}
+POSITIONS = ("all", "real")
+
+
+@dataclass(frozen=True)
+class PmixerSASRecConfig(ForeignConfig):
+    """Configuration of SASRec.pytorch; see the module for `norm` and `positions`."""
+
+    norm_eps: float = 1e-8
+    norm: str = "query"
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in NORMS or self.positions not in POSITIONS:
+            raise ConfigError(
+                f"norm must be one of {', '.join(NORMS)} and positions one of {', '.join(POSITIONS)}, "
+                f"got {self.norm!r} and {self.positions!r}"
+            )
+
+
+class PmixerSASRec(ForeignEncoder):
+    """SASRec.pytorch."""
+
+    name, title = "pmixer-sasrec", "SASRec.pytorch"
+    config_type = PmixerSASRecConfig
+    attends_padding = True
+
+    def __init__(self, config: PmixerSASRecConfig) -> None:
+        size = config.hidden_size
+        blocks: list[nn.Module] = [
+            NORMS[config.norm](
+                Attention(size, config.num_heads),
+                FeedForward(size, config.inner_size, config.activation),
+                config.norm_eps,
+            )
+            for _ in range(config.num_layers)
+        ]
+        super().__init__(config, config.max_len + (config.positions == "real"), blocks)
+        self.norm = nn.LayerNorm(size, config.norm_eps)
+
+    def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """See ForeignEncoder."""
+        scaled = self.items(items) * self.config.hidden_size**0.5
+        if self.config.positions == "all":
+            return self.after_block(scaled + self.positions.weight, items)
+        place = torch.arange(1, items.shape[1] + 1, device=items.device) * (items > 0)
+        return scaled + self.positions(place)
+
+    def mask(self, items: Tensor, causal: bool) -> Tensor:
+        """See ForeignEncoder."""
+        allowed = lower_triangle(items.shape[1], items.device)
+        return forbid(allowed if causal else torch.ones_like(allowed))
+
+    def after_block(self, x: Tensor, items: Tensor) -> Tensor:
+        """See ForeignEncoder."""
+        return x * (items > 0)[:, :, None] if self.config.positions == "all" else x
+
+    def finish(self, x: Tensor, items: Tensor) -> Tensor:
+        """See ForeignEncoder."""
+        return self.norm(x)
+
+
+def _read(weights: Weights) -> Recommender:
+    settings = weights.settings
+    size = weights.columns("item_emb.weight")
+    heads = weights.heads(size)
+    starts_with_zeros = not bool(weights.state["pos_emb.weight"][0].any())
+    positions = settings.default(
+        "positions",
+        one_of(*POSITIONS),
+        "real" if starts_with_zeros else "all",
+        f"the first position row is {'' if starts_with_zeros else 'not '}0",
+    )
+    norm = settings.default("norm", one_of(*NORMS), "query", "pre and post came later, with norm_first")
+    activation = settings.default("activation", one_of(*ACTIVATIONS), "relu", "none for files before it was added")
+    settings.check()
+    config = PmixerSASRecConfig(
+        num_items=weights.rows("item_emb.weight") - 1,
+        max_len=weights.rows("pos_emb.weight") - (positions == "real"),
+        hidden_size=size,
+        num_layers=weights.layers,
+        num_heads=heads,
+        inner_size=weights.rows("forward_layers.0.conv1.weight"),
+        activation=activation,
+        norm=norm,
+        positions=positions,
+    )
+    return weights.into(
+        PmixerSASRec(config),
+        {"items.weight": "item_emb.weight", "positions.weight": "pos_emb.weight"}
+        | linear("norm", "last_layernorm")
+        | _third("query", 0)
+        | _third("key", 1)
+        | _third("value", 2)
+        | linear("blocks.{}.attention.output", "attention_layers.{}.out_proj")
+        | linear("blocks.{}.attention_norm", "attention_layernorms.{}")
+        | linear("blocks.{}.feed_forward.inner", "forward_layers.{}.conv1")
+        | linear("blocks.{}.feed_forward.outer", "forward_layers.{}.conv2")
+        | linear("blocks.{}.feed_forward_norm", "forward_layernorms.{}"),
+    )
+
+
+def _third(name: str, place: int) -> dict[str, Origin]:
+    """Queries, keys and values are stacked in PyTorch's multi-head attention."""
+    return {
+        f"blocks.{{}}.attention.{name}.{part}": (f"attention_layers.{{}}.in_proj_{part}", lambda x: x.chunk(3)[place])
+        for part in ("weight", "bias")
+    }
+
+
+FORMATS = (
+    Format(
+        "SASRec.pytorch",
+        (
+            *("item_emb.weight", "pos_emb.weight"),
+            *("attention_layers.{}.in_proj_weight", "attention_layers.{}.in_proj_bias"),
+            *both(
+                "last_layernorm",
+                "attention_layers.{}.out_proj",
+                "attention_layernorms.{}",
+                "forward_layers.{}.conv1",
+                "forward_layers.{}.conv2",
+                "forward_layernorms.{}",
+            ),
+        ),
+        _read,
+    ),
+)
