@@ -53,17 +53,20 @@ figures: $(STAMP) ## train models on MovieLens-100K and draw figures/ml-100k (PR
 paper: ## figures with the published settings: make paper DATASET=lastfm (hours)
 	@$(MAKE) --no-print-directory figures PROFILE=paper
 
-# A rule has the name of its notebook. Figures 8 and 9 are of several datasets; to force them would be to ask for them.
+# Rules have the names of notebooks, or of a figure. Figures 8 and 9 are of several datasets; to force them would be to
+# ask for them.
 redraw: $(STAMP) ## figures, all drawn again: make redraw PROFILE=paper DATASET=lastfm
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) --forcerun \
-	  $(filter-out fig8% fig9%,$(basename $(notdir $(wildcard notebooks/fig*.ipynb notebooks/theorem1.ipynb))))
+	  $(filter-out fig5% fig8%,$(basename $(notdir $(wildcard notebooks/fig*.ipynb notebooks/theorem1.ipynb)))) fig5_alpha fig6_c
 
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- tables
 
-runs: $(STAMP) ## the run list of config/paper.yaml, in its order: weeks, resumable (CORES=1: one run at a time)
-	@for block in $$($(PY) -c 'import yaml; print(*range(1, 1 + len(yaml.safe_load(open("config/$(or $(filter-out quick,$(PROFILE)),paper).yaml"))["run_list"])))'); do \
-	  $(SNAKEMAKE) --config profile=paper block=$$block $(CONFIG) -- runs || failed=1; done; exit $${failed:-0}
+runs: $(STAMP) ## the run list of config/paper.yaml, block by block: weeks, resumable (CORES=1: one run at a time)
+	@$(PY) -m models.remaining $(CONFIG)
+	@for block in $$($(PY) -m models.remaining --blocks $(CONFIG)); do \
+	  { $(SNAKEMAKE) --config profile=paper block=$$block $(CONFIG) -- runs; } || failed=1; \
+	  $(PY) -m models.remaining $(CONFIG); done; exit $${failed:-0}
 
 sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.checkpoint import load
+from models.checkpoint import load, sequences_of
 from models.errors import CheckpointError, ConfigError, DataError
 from models.evaluation import summarise
 from models.registry import configure
+from models.results import runs
 from models.results.comparison import METRICS, compare, holm, write_tables
-from models.results.runs import Result, collect, read, result_of
+from models.results.runs import Origin, Result, collect, read, result_of
 
 USERS = 60
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,6 +43,8 @@ def result(model: str, seed: int, quality: float, **settings: object) -> Result:
         seconds_per_epoch=2.0,
         valid=summarise(torch.tensor(ranks)),
         test=summarise(torch.tensor(ranks)),
+        sampled=None,
+        origin=Origin("abc", 1, "a processor", 14.0),
         test_ranks=ranks,
     )
 
@@ -189,6 +192,7 @@ def test_results_are_read_as_they_were_saved(tmp_path: Path):
         ({"test_ranks": [52] * USERS}, "one rank in 1..51"),
         ({"test_ranks": [1] * USERS}, "not those of its test_ranks"),
         ({"test": {}}, "not those of its test_ranks"),
+        ({"origin": {"commit": "abc"}}, "origin needs commit, threads, processor, wall_seconds"),
     ],
 )
 def test_a_damaged_result_is_named(tmp_path: Path, change: dict[str, object], message: str):
@@ -217,20 +221,78 @@ def test_checkpoints_without_a_result_are_left_out_with_a_note(tmp_path: Path, c
     assert "b.pt" in caplog.text and "a.pt" not in caplog.text
 
 
+def test_results_of_format_1_are_read(tmp_path: Path):
+    path = tmp_path / "run.json"
+    RUNS[0].save(path)
+    content = json.loads(path.read_text()) | {"format_version": 1}
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in ("sampled", "origin")}))
+    assert read(path) == replace(RUNS[0], sampled=None, origin=None, source=str(path))
+
+
 def test_results_are_made_of_finished_runs_with_whole_logs(checkpoint: Path, tmp_path: Path):
     ranks = torch.ones(120, dtype=torch.int64)
     model = load(checkpoint)
+    sequences = sequences_of(model)
     copy = tmp_path / "model.pt"
-    assert result_of(model, ranks, copy).seconds_per_epoch is None
+    assert result_of(model, sequences, ranks, copy).seconds_per_epoch is None
     copy.with_suffix(".log.csv").write_text("epoch,seconds\n0,1.5\n1,4\n2,2\n")
-    assert result_of(model, ranks, copy).seconds_per_epoch == 2
+    found = result_of(model, sequences, ranks, copy, trained_here=True)
+    assert found.seconds_per_epoch == 2
+    assert found.origin is not None and found.origin.wall_seconds == 7.5
+    assert found.origin.threads == torch.get_num_threads() and found.origin.processor
     copy.with_suffix(".log.csv").write_text("epoch,sec")
     with pytest.raises(CheckpointError, match=r"model\.log\.csv"):
-        result_of(model, ranks, copy)
+        result_of(model, sequences, ranks, copy)
     assert model.checkpoint is not None
     del model.checkpoint["metrics"]["test"]
     with pytest.raises(CheckpointError, match="unfinished run"):
-        result_of(model, ranks, copy)
+        result_of(model, sequences, ranks, copy)
+
+
+def test_the_commit_is_that_of_the_code_with_a_mark_where_it_was_changed(tmp_path: Path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "models" / "results" / "runs.py"))
+    code = tmp_path / "models" / "code.py"
+    (tmp_path / "models" / "results").mkdir(parents=True)
+    (tmp_path / "models" / "results" / "runs.py").touch()
+    code.write_text("a = 1\n")
+    here = torch.device("cpu")
+    assert Origin.here(here, None).commit is None  # no checkout
+    git("init", "-q")
+    git("commit", "-qm", "another project", "--allow-empty")
+    assert Origin.here(here, None).commit is None
+    git("add", ".")
+    git("commit", "-qm", "code")
+    commit = git("rev-parse", "HEAD")
+    assert len(commit) == 40 and Origin.here(here, None).commit == commit
+    code.write_text("a = 2\n")
+    assert Origin.here(here, None).commit == f"{commit}+"
+    git("checkout", "-q", ".")
+    (tmp_path / "figures.csv").write_text("no code")
+    assert Origin.here(here, None).commit == commit
+
+
+def test_a_result_has_the_metrics_among_99_items_and_where_it_was_trained(tmp_path: Path, command: Command):
+    train = ["--model", "sasrec", "--dataset", "synthetic:users=40,items=200", "--epochs", 1, "--hidden-size", 8]
+    done = command("models.train", *train, "--out", "a.pt")
+    assert done.returncode == 0, done.stderr
+    trained = read(tmp_path / "a.json")
+    assert trained.origin is not None and trained.origin.wall_seconds is not None
+    again = command("models.evaluate", "a.pt", "--result", "b.json")
+    assert again.returncode == 0, again.stderr
+    assert replace(read(tmp_path / "b.json"), source="") == replace(trained, source="")
+    printed = json.loads(command("models.evaluate", "a.pt", "--negatives", 99, "--json").stdout)
+    assert trained.sampled == printed and printed["HR@20"] > trained.test["HR@20"]
+    (tmp_path / "a.json").unlink()
+    command("models.evaluate", "a.pt", "--result", "c.json")
+    assert read(tmp_path / "c.json").origin is None  # nobody knows any more
+    few = [*train[:3], "synthetic:users=40,items=60", *train[4:]]
+    assert command("models.train", *few, "--out", "few.pt").returncode == 0
+    assert read(tmp_path / "few.json").sampled is None
 
 
 def test_command_compares_trained_runs(command: Command, checkpoint: Path, sasrec_checkpoint: Path, tmp_path: Path):

@@ -207,21 +207,21 @@ def test_theorem_1_has_the_second_eigenvalue_and_the_decay_of_trained_attention(
     assert (of_exceptional.predicted_slope == 0).all() and (of_exceptional.fitted_slope.abs() < 1e-3).all()
 
 
-@pytest.mark.parametrize("notebook", ["fig6_c", "fig9_c_datasets"])
+@pytest.mark.parametrize("notebook", ["fig5_fig6_sensitivity", "fig8_fig9_sensitivity"])
 def test_figures_6_and_9_are_means_over_the_ranks_of_users(notebook: str, tmp_path: Path):
     stored = {(c, seed): result("bsarec", seed, 10 + c, alpha=0.9, c=c) for c in (1, 3, 5) for seed in (1, 2)}
     baseline = [result("sasrec", seed, 30) for seed in (1, 2)]
-    store(tmp_path / "somewhere/runs", [*stored.values(), *baseline], best=3, setting="c")
-    given = {"dataset": "somewhere"} if notebook == "fig6_c" else {"datasets": ["somewhere"]}
+    store(tmp_path / "somewhere/runs/smoke", [*stored.values(), *baseline], best=3, setting="c")
+    given = {"dataset": "somewhere"} if notebook.startswith("fig5") else {"datasets": {"somewhere": "smoke"}}
     papermill.execute_notebook(
         ROOT / f"notebooks/{notebook}.ipynb",
         tmp_path / "executed.ipynb",
-        given | {"profile": "smoke", "results": str(tmp_path), "out": str(tmp_path / "made")},
+        given | {"setting": "c", "profile": "smoke", "results": str(tmp_path), "out": str(tmp_path / "made")},
         kernel_name="python3",
         cwd=ROOT,
         progress_bar=False,
     )
-    figure = tmp_path / "made" / ("somewhere/fig6.csv" if notebook == "fig6_c" else "fig9.csv")
+    figure = tmp_path / "made" / ("somewhere/fig6.csv" if notebook.startswith("fig5") else "fig9.csv")
     table = pd.read_csv(figure).set_index(["metric", "value"])
     for c in (1, 3, 5):
         ranks = [np.array(stored[c, seed].test_ranks) for seed in (1, 2)]

@@ -83,7 +83,7 @@ def test_the_configuration_changes_with_any_setting_and_not_with_the_order(run, 
 
     def result(**changes):
         training = {"seed": 1} | changes
-        return Result("sasrec", {"max_len": 5}, training, {}, {}, 1, 0, 1, None, {}, {}, [1])
+        return Result("sasrec", {"max_len": 5}, training, {}, {}, 1, 0, 1, None, {}, {}, None, None, [1])
 
     assert configuration_of([result(), run]) == configuration_of([run, result()])
     assert configuration_of([result()]) != configuration_of([result(learning_rate=0.1)])

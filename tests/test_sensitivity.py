@@ -12,8 +12,8 @@ from test_comparison import result
 
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
-from models.results import profile
 from models.results.cost import costs
+from models.results.profile import varied_system
 from models.results.runs import Result
 from models.results.sensitivity import Sensitivity, read_sensitivities, read_sensitivity, sensitivity
 from spectral import plot
@@ -32,7 +32,7 @@ def curve(seeds: tuple[int, ...] = SEEDS, models: tuple[str, ...] = ("sasrec",))
 def store(folder: Path, runs: list[Result], best: float = 0.9, setting: str = "alpha") -> Path:
     for run in runs:
         value = run.config.get(setting)
-        system = run.model if value in (None, best) else profile.system(setting, value)
+        system = run.model if value in (None, best) else varied_system(setting, value)
         run.save(folder / f"{system}-seed{run.seed}.json")
     return folder
 
@@ -127,7 +127,7 @@ def test_unusable_runs_are_named(runs: list[Result], setting: str, error: type[E
 
 
 def test_results_are_read_by_the_names_that_the_workflow_gives_them(tmp_path: Path):
-    folder = store(tmp_path / "somewhere/runs", [*RUNS, *SASREC])
+    folder = store(tmp_path / "somewhere/runs/paper", [*RUNS, *SASREC])
     everything = read_sensitivity(folder, "alpha")
     assert everything.best == 0.9
     assert everything.table().drop(columns="sources").equals(curve().table().drop(columns="sources"))
@@ -136,22 +136,23 @@ def test_results_are_read_by_the_names_that_the_workflow_gives_them(tmp_path: Pa
 
 
 def test_missing_results_are_named_with_the_command_that_makes_them(tmp_path: Path):
-    folder = store(tmp_path / "lastfm/runs", [*RUNS, *SASREC])
+    folder = store(tmp_path / "lastfm/runs/paper", [*RUNS, *SASREC])
     command = "make sensitivity PROFILE=paper DATASET=lastfm"
     for options in ({"values": [0.3]}, {"seeds": [1, 7]}, {"models": ["bsarec", "caser"]}):
         with pytest.raises(CheckpointError, match=command):
-            read_sensitivity(folder, "alpha", profile="paper", **options)
+            read_sensitivity(folder, "alpha", **options)
     with pytest.raises(CheckpointError, match=rf"lacks results of bsarec-c\*.*{command}"):
-        read_sensitivity(folder, "c", profile="paper")
+        read_sensitivity(folder, "c")
 
 
 def test_datasets_without_results_are_left_out_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    store(tmp_path / "somewhere/runs", [*RUNS, *SASREC])
+    store(tmp_path / "somewhere/runs/quick", [*RUNS, *SASREC])
     with caplog.at_level(logging.WARNING):
-        assert list(read_sensitivities(tmp_path, ["beauty", "somewhere"], "alpha", "paper")) == ["somewhere"]
+        profiles = {"beauty": "paper", "somewhere": "quick"}
+        assert list(read_sensitivities(tmp_path, profiles, "alpha")) == ["somewhere"]
     assert "left out beauty" in caplog.text and "make sensitivity PROFILE=paper DATASET=beauty" in caplog.text
     with pytest.raises(CheckpointError, match=r"(?s)beauty: .*DATASET=beauty.*toys: .*DATASET=toys"):
-        read_sensitivities(tmp_path, ["beauty", "toys"], "alpha")
+        read_sensitivities(tmp_path, {"beauty": "quick", "toys": "quick"}, "alpha")
 
 
 @pytest.mark.parametrize("band", plot.BANDS)

@@ -113,16 +113,19 @@ class Sequences:
 
         Source: the training loop published with BSARec (Shin et al., AAAI 2024).
         """
-        _check_max_len(max_len)
-        stops = self.offsets[1:] - 2
-        starts = np.maximum(self.offsets[:-1], stops - max_len)
-        counts = stops - starts  # (num_users,) samples per user, at least 1
+        counts = self.num_prefixes(max_len)
+        starts = self.offsets[1:] - 2 - counts
         users = np.repeat(np.arange(self.num_users), counts)
         first_sample = np.cumsum(counts) - counts
         position = np.arange(len(users)) - first_sample[users]  # of the target within its window
         targets = starts[users] + position
         inputs = fill_padding(self._windows_before(targets, position, max_len), padding)
         return Samples(inputs, self._targets(targets), users)
+
+    def num_prefixes(self, max_len: int) -> NDArray[np.int64]:
+        """Return how many training samples each user has, (num_users,), 1 to `max_len`; see `prefixes`."""
+        _check_max_len(max_len)
+        return np.minimum(self.lengths - 2, max_len)
 
     def windows(self, split: str, max_len: int, padding: str = "zero") -> Samples:
         """One sample per user: the last `max_len` items before the target of the split.

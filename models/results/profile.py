@@ -1,22 +1,402 @@
-"""The systems of a sensitivity figure: a model whose best setting is replaced by others, one setting at a time.
+"""What a profile of the workflow says: which systems there are, how they are trained, and what is made of them.
 
-This module is light to import, for the workflow names its targets with it.
+A profile is a file of config/. A system is a model, or a model with other settings, under a name of its own: a variant
+of the profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). The Snakefile, the notebooks and
+`python -m models.remaining` all ask here. Light to import: neither torch nor pandas.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
-MODEL = "bsarec"
-SETTINGS = ("alpha", "c")
+import yaml
+
+from models.datasets import names as named_datasets
+from models.errors import ConfigError
+
+VARIED_MODEL = "bsarec"  # whose settings the sensitivity figures vary
+VARIED_SETTINGS = ("alpha", "c")
+_OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that open the dataset; the others look at models alone
+RUN_NAME = "{system}-seed{seed}"
 
 
-def system(setting: str, value: float, model: str = MODEL) -> str:
-    """Return the name of the runs of the model with another value of a setting: bsarec-alpha0.1, bsarec-c5."""
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the sensitivity figures are made of.
+
+    Attributes:
+        alpha, c: The values of each setting.
+        baselines: Systems to compare with.
+        datasets: Of the figures over several; None for those whose results are there.
+    """
+
+    alpha: list[float]
+    c: list[int]
+    baselines: list[str]
+    datasets: list[str] | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs of the run list that go together: every system on every dataset with every seed."""
+
+    datasets: list[str]
+    systems: list[str]
+    seeds: list[int]
+
+    def __iter__(self) -> Iterator[tuple[str, str, int]]:
+        """Yield dataset, system and seed of each run."""
+        return ((d, s, seed) for d in self.datasets for s in self.systems for seed in self.seeds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The settings of a profile, checked. Raises ConfigError, naming file and key, for what cannot be.
+
+    Attributes:
+        profile: Its name.
+        dataset: What the figures are of: a name, `synthetic:...`, or a file.
+        models, seed: Systems in the figures, and the seed of their runs.
+        figure_models: By figure, other systems than these.
+        depth: Number of layers of the systems in Figure 3, which are then called <system>-<depth>; None: as they are.
+        runs, figures: Folders of checkpoints, and of results and pictures.
+        training: Settings of every model.
+        model_settings, dataset_settings: Those of a model, and of a model on a dataset, each on top of those before.
+        variants: By system, its model and what sets it apart, on top of all.
+        sensitivity: See Sensitivity.
+        seeds: Of the runs behind tables, by system; `default`, and `sensitivity` for all systems of its figures.
+        tables: By table, its systems.
+        run_list: What `make runs` trains, block by block.
+        data_dir: Folder with the datasets' files, if they are not where they are looked for.
+        block: The block of the run list that is asked for, from 1; None for all.
+        file: Where the settings come from, for messages.
+        known_profiles: The names of all profiles.
+        root: The repository's folder, which a dataset's file is relative to.
+    """
+
+    profile: str
+    dataset: str
+    models: list[str]
+    figure_models: dict[str, list[str]]
+    depth: int | None
+    seed: int
+    runs: str
+    figures: str
+    training: dict[str, Any]
+    model_settings: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, Any]]
+    sensitivity: Sensitivity
+    seeds: dict[str, list[int]]
+    tables: dict[str, list[str]]
+    run_list: list[Block]
+    dataset_settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    data_dir: str | None = None
+    block: int | None = None
+    file: str = ""
+    known_profiles: tuple[str, ...] = ()
+    root: str = "."
+
+    def __post_init__(self) -> None:
+        self._check_systems("models", self.models)
+        for figure, systems in self.figure_models.items():
+            self._check_systems(f"figure_models, {figure}", systems)
+        for table, systems in self.tables.items():
+            self._check_systems(f"tables, {table}", systems)
+        self._check_systems("sensitivity, baselines", self.sensitivity.baselines)
+        known = self.known_datasets
+        self._check("dataset", self.dataset, known)
+        for dataset in self.sensitivity.datasets or ():
+            self._check("sensitivity, datasets", dataset, known)
+        for number, block in enumerate(self.run_list, start=1):
+            self._check_systems(f"run_list, block {number}", block.systems)
+            for dataset in block.datasets:
+                self._check(f"run_list, block {number}", dataset, known)
+        if self.block is not None and not 1 <= self.block <= len(self.run_list):
+            raise ConfigError(f"{self.file}, block: must lie in 1..{len(self.run_list)}, got {self.block}")
+
+    def _check_systems(self, key: str, systems: list[str]) -> None:
+        if not isinstance(systems, list):
+            raise ConfigError(
+                f"{self.file}, {key}: must be a list, as in --config 'models=[{systems}]', got {systems!r}"
+            )
+        for system in systems:
+            self._check(key, system, self.systems)
+
+    def _check(self, key: str, given: str, known: Iterable[str]) -> None:
+        if given not in known:
+            raise ConfigError(f"{self.file}, {key}: unknown {given!r}; expected one of {', '.join(sorted(known))}")
+
+    @property
+    def known_datasets(self) -> list[str]:
+        """The datasets that the profile has settings for, or all named ones besides a generated or a local one."""
+        is_own = self.dataset.startswith("synthetic:") or Path(self.root, self.dataset).is_file()
+        return list(self.dataset_settings) or ([self.dataset] if is_own else named_datasets())
+
+    @property
+    def datasets(self) -> dict[str, str]:
+        """The datasets by the names of their folders."""
+        own = Path(self.dataset).stem if Path(self.root, self.dataset).is_file() else self.dataset
+        named = {name: name for name in self.known_datasets if name != self.dataset}
+        return {own.replace(":", "-"): self.dataset} | named
+
+    @property
+    def folder(self) -> str:
+        """The folder of the profile's own dataset."""
+        return next(iter(self.datasets))
+
+    @property
+    def systems(self) -> dict[str, dict[str, Any]]:
+        """By system, its model and what sets it apart."""
+        varied = {
+            varied_system(setting, value): {"model": VARIED_MODEL, setting: value}
+            for setting in VARIED_SETTINGS
+            for value in getattr(self.sensitivity, setting)
+        }
+        return {name: {"model": name} for name in self.model_settings} | varied | self.variants
+
+    @property
+    def checkpoint(self) -> str:
+        """The path of a checkpoint, with {dataset}, {system} and {seed} to fill in."""
+        return f"{self.runs}/{self.profile}/{{dataset}}/{RUN_NAME}.pt"
+
+    @property
+    def result(self) -> str:
+        """The path of a result, likewise; budgets differ, so the results of profiles lie apart."""
+        return f"{self.results_folder('{dataset}')}/{RUN_NAME}.json"
+
+    @property
+    def summary(self) -> str:
+        """The path of a spectral summary, likewise."""
+        return f"{self.results_folder('{dataset}')}/{RUN_NAME}.spectral.npz"
+
+    def results_folder(self, dataset: str, profile: str | None = None) -> str:
+        """Return the folder of a dataset's results, of this profile or of another."""
+        return f"{self.figures}/{dataset}/runs/{profile or self.profile}"
+
+    def settings_for(self, system: str, dataset: str) -> dict[str, Any]:
+        """Return what a system is trained with on the dataset of a folder, its model among it."""
+        model = self.systems[system]["model"]
+        of_dataset = self.dataset_settings.get(self.datasets[dataset], {}).get(model, {})
+        return self.training | self.model_settings[model] | of_dataset | self.systems[system]
+
+    def training_parameters(self, dataset: str, system: str, seed: str | int) -> dict[str, Any]:
+        """Return the parameters of the notebook that trains one run; dataset is a folder's name."""
+        of_run = {"dataset": self.datasets[dataset], "seed": int(seed), "data_dir": self.data_dir}
+        path = self.checkpoint.format(dataset=dataset, system=system, seed=seed)
+        return of_run | self.settings_for(system, dataset) | {"out": path}
+
+    def seeds_of(self, system: str) -> list[int]:
+        """Return the seeds of a system's runs behind tables."""
+        return self.seeds.get(system, self.seeds["default"])
+
+    @property
+    def sensitivity_seeds(self) -> list[int]:
+        """The seeds of all runs behind the sensitivity figures."""
+        return self.seeds.get("sensitivity", self.seeds["default"])
+
+    def shown(self, notebook: str) -> list[str]:
+        """Return the systems that a notebook's figures show, by the start of its name: fig3 of fig3_oversmoothing."""
+        return self.figure_models.get(notebook.partition("_")[0], self.models)
+
+    def behind(self, notebook: str) -> list[str]:
+        """Return the systems whose checkpoints a notebook opens; Figure 3 also shows deep ones."""
+        shown = self.shown(notebook)
+        has_deep = self.depth and notebook.startswith("fig3")
+        return [*shown, *(f"{system}-{self.depth}" for system in shown)] if has_deep else shown
+
+    def table_results(self, table: str, dataset: str) -> list[str]:
+        """Return the paths of the results that a table is made of."""
+        return [
+            self.result.format(dataset=dataset, system=system, seed=seed)
+            for system in self.tables[table]
+            for seed in self.seeds_of(system)
+        ]
+
+    def varied_systems(self, setting: str, dataset: str) -> list[str]:
+        """Return the systems of a sensitivity figure: one for each value, and the baselines.
+
+        Raises ConfigError if the profile does not say the model's own value on the dataset.
+        """
+        own = self.settings_for(VARIED_MODEL, dataset).get(setting)
+        if own is None:
+            raise ConfigError(
+                f"{self.file}, model_settings or dataset_settings: {VARIED_MODEL} needs its own {setting} on {dataset}"
+            )
+        values = getattr(self.sensitivity, setting)
+        return [*varied_systems(setting, values, own).values(), *self.sensitivity.baselines]
+
+    def varied_results(self, setting: str, dataset: str, profile: str | None = None) -> list[str]:
+        """Return the paths of the results of a sensitivity figure of one dataset, of this profile or of another."""
+        folder = self.results_folder(dataset, profile)
+        return [
+            f"{folder}/{RUN_NAME.format(system=system, seed=seed)}.json"
+            for system in self.varied_systems(setting, dataset)
+            for seed in self.sensitivity_seeds
+        ]
+
+    def has_varied(self, setting: str, dataset: str, profile: str | None = None) -> bool:
+        """Return whether all results of a sensitivity figure of a dataset are there."""
+        return all(Path(path).exists() for path in self.varied_results(setting, dataset, profile))
+
+    def varied_datasets(self, setting: str) -> dict[str, str]:
+        """Return the datasets of a sensitivity figure over several, and which profile's runs it shows of each.
+
+        They are those that are asked for, of this profile; or those whose results are there, of this profile or of the
+        next that has them all. Where there are none, it is the profile's own dataset.
+        """
+        if self.sensitivity.datasets:
+            return dict.fromkeys(self.sensitivity.datasets, self.profile)
+        others = [name for name in self.known_profiles if name != self.profile]
+        found = {
+            dataset: next((p for p in (self.profile, *others) if self.has_varied(setting, dataset, p)), None)
+            for dataset in self.datasets
+        }
+        return {dataset: name for dataset, name in found.items() if name} or {self.folder: self.profile}
+
+    def listed(self) -> list[tuple[str, str, int]]:
+        """Return dataset, system and seed of the runs of the run list, of all of it or of the block asked for."""
+        blocks = self.run_list if self.block is None else [self.run_list[self.block - 1]]
+        return [run for block in blocks for run in block]
+
+    def figure_parameters(self, dataset: str, notebook: str) -> dict[str, Any]:
+        """Return the parameters of a notebook that draws trained models."""
+        shown = {"dataset": dataset, "models": self.shown(notebook), "seed": self.seed, "profile": self.profile}
+        parameters = shown | {"runs": self.runs, "out": self.figures}
+        if notebook.startswith("fig3"):
+            parameters |= {"depth": self.depth}
+        if notebook.startswith(_OF_USERS):
+            parameters |= {"data_dir": self.data_dir}
+        return parameters
+
+    def table_notebook(self, table: str) -> str:
+        """Return the notebook that makes a table: of its own name, or that of the main table, with other systems."""
+        return table if Path(self.root, "notebooks", f"{table}.ipynb").is_file() else "table_main"
+
+    def table_parameters(self, dataset: str, table: str) -> dict[str, Any]:
+        """Return the parameters of a notebook that makes a table of results."""
+        return self.results_parameters(dataset=dataset, table=table, models=self.tables[table])
+
+    def results_parameters(self, **of_notebook: Any) -> dict[str, Any]:
+        """Return the parameters of a notebook that is made of results, with those of its own."""
+        return {"profile": self.profile, "results": self.figures, "out": self.figures} | of_notebook
+
+    def sensitivity_parameters(self, setting: str, **of_notebook: Any) -> dict[str, Any]:
+        """Return the parameters of a notebook that shows one setting varied, with those of its own."""
+        varied = {
+            "setting": setting,
+            "models": [VARIED_MODEL, *self.sensitivity.baselines],
+            "values": getattr(self.sensitivity, setting),
+            "seeds": self.sensitivity_seeds,
+        }
+        return self.results_parameters(**varied, **of_notebook)
+
+
+def varied_system(setting: str, value: float, model: str = VARIED_MODEL) -> str:
+    """Return the name of the model with another value of a setting.
+
+    >>> varied_system("alpha", 0.1), varied_system("c", 5)
+    ('bsarec-alpha0.1', 'bsarec-c5')
+    """
     return f"{model}-{setting}{value:g}"
 
 
-def systems(setting: str, values: Iterable[float], own: float, model: str = MODEL) -> dict[float, str]:
+def varied_systems(setting: str, values: Iterable[float], own: float, model: str = VARIED_MODEL) -> dict[float, str]:
     """Return the system of each value, ascending, the model's own value among them.
 
     With its own value a system is the model itself, so that it is not trained twice.
+
+    >>> varied_systems("c", [5, 1], own=3)
+    {1: 'bsarec-c1', 3: 'bsarec', 5: 'bsarec-c5'}
     """
-    return {value: model if value == own else system(setting, value, model) for value in sorted({*values, own})}
+    return {value: model if value == own else varied_system(setting, value, model) for value in sorted({*values, own})}
+
+
+def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
+    """Return a profile of <root>/config, `quick` if none is named, with the given keys on top of it.
+
+    given: as Snakemake's --config has them: mappings go into mappings key by key, and numbers may be text.
+
+    Raises ConfigError, naming file and key, for unknown keys, or values that cannot be.
+    """
+    files = {path.stem: path for path in sorted(Path(root, "config").glob("*.yaml"))}
+    name = given.get("profile", "quick")
+    if name not in files:
+        raise ConfigError(
+            f"unknown profile {name!r}; expected one of {', '.join(files) or 'those in config/ of the repository'}"
+        )
+    file = f"config/{name}.yaml"
+    content = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    settable = {item.name for item in fields(Profile)} - _OWN
+    _refuse_unknown([*content, *given], settable, f"{file} or --config")
+    merged = _merged(content, given)
+    for key in ("training", "model_settings", "dataset_settings", "variants", "sensitivity", "seeds", "seed", "block"):
+        if key in merged:
+            merged[key] = _with_numbers(merged[key])
+    merged["dataset"] = str(merged["dataset"])
+    merged["sensitivity"] = _sensitivity(merged.get("sensitivity"), file)
+    merged["run_list"] = [_block(block, number, file) for number, block in enumerate(merged["run_list"], start=1)]
+    lacking = [item.name for item in fields(Profile) if item.name not in merged and item.name in _REQUIRED]
+    if lacking:
+        raise ConfigError(f"{file}: lacks {', '.join(lacking)}")
+    return Profile(**merged, file=f"{file} or --config", known_profiles=tuple(files), root=str(root))
+
+
+_OWN = {"file", "known_profiles", "root"}  # fields that are no settings
+_REQUIRED = {item.name for item in fields(Profile)} - {"dataset_settings", "data_dir", "block", *_OWN}
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    known = sorted(known)
+    if unknown := [key for key in given if key not in known]:
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; expected one of {', '.join(known)}")
+
+
+def _sensitivity(given: Any, file: str) -> Sensitivity:
+    keys = [item.name for item in fields(Sensitivity)]
+    if not isinstance(given, dict) or sorted(given) != sorted(keys):
+        _refuse_unknown(given if isinstance(given, dict) else [], keys, f"{file}, sensitivity")
+        raise ConfigError(f"{file}, sensitivity: needs {', '.join(keys)}")
+    for setting in VARIED_SETTINGS:
+        values = given[setting]
+        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+            raise ConfigError(
+                f"{file}, sensitivity, {setting}: needs a list of numbers, as in --config "
+                f"'sensitivity={{{setting}: [1, 3]}}', got {values!r}"
+            )
+    return Sensitivity(**given)
+
+
+def _block(given: Any, number: int, file: str) -> Block:
+    keys = [item.name for item in fields(Block)]
+    if not isinstance(given, dict) or sorted(given) != sorted(keys) or not all(map(_is_list, given.values())):
+        raise ConfigError(f"{file}, run_list, block {number}: needs {', '.join(keys)}, each a list")
+    return Block(**given)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both; where both have a mapping, the two merged."""
+    both = {key: _merged(below[key], above[key]) for key in above if _are_mappings(below.get(key), above[key])}
+    return {**below, **above, **both}
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
+
+
+def _with_numbers(value: Any) -> Any:
+    """Return a setting with its numbers as numbers: --config leaves those inside a mapping as text, YAML 1e-3."""
+    if isinstance(value, dict):
+        return {key: _with_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(inner) for inner in value]
+    for convert in (int, float, yaml.safe_load) if isinstance(value, str) else ():
+        try:
+            return convert(value)
+        except ValueError:
+            continue
+    return value

@@ -46,7 +46,7 @@ class Origin:
     """Where and how a run was trained; None for what is not known.
 
     Attributes:
-        commit: Of the code that finished it, with `+` behind it where files of the code were changed since.
+        commit: Of the code that finished it, with `+` behind it where files of `models/` were changed since.
         threads: Of the processor, that one operation may use.
         processor: What it is called; of a GPU its name.
         wall_seconds: Of all epochs, training and validation; the time between interruptions is left out.
@@ -74,10 +74,12 @@ def _processor() -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this code, or None where it is not in a checkout, or there is no git."""
-    folder = Path(__file__).resolve().parent
-    git = ["git", "-C", str(folder)]
+    """Return the commit of this code, or None where git does not keep it, or there is no git."""
+    file = Path(__file__).resolve()
+    git = ["git", "-C", str(file.parents[1])]
     try:
+        # An installed package may lie in the checkout of another project.
+        subprocess.run([*git, "ls-files", "--error-unmatch", str(file)], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
@@ -196,7 +198,10 @@ def _seconds(log: Path) -> list[float]:
         return []
     try:
         with log.open(newline="") as file:
-            return [float(row["seconds"]) for row in csv.DictReader(file)]
+            seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+            if not seconds:
+                raise ValueError("no epochs")
+            return seconds
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{log}: is not a log with the seconds of every epoch; move it away") from error
 

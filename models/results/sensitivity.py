@@ -14,7 +14,7 @@ import pandas as pd
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
 from models.results.comparison import TESTED, compare, settings_of, systems_of
-from models.results.profile import MODEL, systems
+from models.results.profile import VARIED_MODEL, varied_systems
 from models.results.runs import Result, of_systems, runs_folder
 
 logger = logging.getLogger("models")
@@ -134,7 +134,7 @@ def _check(runs: list[Result], setting: str, best: float) -> None:
 def read_sensitivity(
     folder: str | Path,
     setting: str,
-    models: Sequence[str] = (MODEL, "sasrec"),
+    models: Sequence[str] = (VARIED_MODEL, "sasrec"),
     values: Iterable[float] | None = None,
     seeds: Iterable[int] | None = None,
 ) -> Sensitivity:
@@ -164,7 +164,7 @@ def read_sensitivity(
         there = sorted({path.name.rpartition("-seed")[0] for path in folder.glob(f"{model}-{setting}[0-9]*.json")})
         varied = there or [f"{model}-{setting}*"]
     else:
-        varied = [system for value, system in systems(setting, values, best, model).items() if value != best]
+        varied = [system for value, system in varied_systems(setting, values, best, model).items() if value != best]
     return sensitivity([*own, *results_of(varied)], setting, best, results_of(baselines))
 
 

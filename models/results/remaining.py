@@ -1,0 +1,109 @@
+"""What is left of a profile's run list, and how long it may take, from what finished runs took."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.datasets import load
+from models.errors import DataError
+from models.registry import model_type
+from models.results.profile import Profile
+from models.results.runs import Result, read
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the run list.
+
+    Attributes:
+        number: Its place in the list, from 1.
+        total: How many runs it has.
+        left: How many of them lack their result or their summary.
+        hours: What these may take, one process with one thread; of those that an estimate can be made of.
+        unknown: How many of them no finished run of their model tells anything about.
+    """
+
+    number: int
+    total: int
+    left: int
+    hours: float
+    unknown: int
+
+
+def unfinished_blocks(profile: Profile) -> Iterator[int]:
+    """Yield the number of each block of the profile's run list that has a run without its result or its summary."""
+    for number in range(1, len(profile.run_list) + 1):
+        if not all(_is_there(profile, run) for run in replace(profile, block=number).listed()):
+            yield number
+
+
+def remaining(profile: Profile) -> Iterator[Block]:
+    """Yield what is left of each block of the profile's run list.
+
+    The seconds of an epoch are taken from finished runs of the same model, on the same dataset, with the same loss and
+    depth where there are some, and in proportion to samples and layers elsewhere. The number of epochs likewise.
+    """
+    finished = _finished(profile)
+    for number in range(1, len(profile.run_list) + 1):
+        runs = replace(profile, block=number).listed()
+        left = [run for run in runs if not _is_there(profile, run)]
+        seconds = [estimate(profile, dataset, system, finished) for dataset, system, _ in left]
+        known = [value for value in seconds if value is not None]
+        yield Block(number, len(runs), len(left), sum(known) / 3600, len(seconds) - len(known))
+
+
+def estimate(profile: Profile, dataset: str, system: str, finished: Iterable[Result]) -> float | None:
+    """Return the seconds that a run may take, or None if there is no finished one of its model, or no data."""
+    settings = profile.settings_for(system, dataset)
+    wanted = {
+        "dataset": profile.datasets[dataset],
+        "loss": settings.get("loss", model_type(settings["model"]).published_loss),
+        "layers": settings.get("num_layers", 2),
+    }
+    runs = [run for run in finished if run.model == settings["model"] and run.seconds_per_epoch]
+    alike = [sum(_of(run)[key] == value for key, value in wanted.items()) for run in runs]
+    nearest = [run for run, count in zip(runs, alike, strict=True) if count == max(alike)]
+    samples = {
+        name: _samples(name, profile.data_dir) for name in {wanted["dataset"], *(_of(r)["dataset"] for r in nearest)}
+    }
+    if not nearest or not all(samples.values()):
+        return None
+    per_epoch = [
+        (run.seconds_per_epoch or 0)
+        * (wanted["layers"] / _of(run)["layers"])
+        * (samples[wanted["dataset"]] / samples[_of(run)["dataset"]])
+        for run in nearest
+    ]
+    return float(np.mean(per_epoch) * np.mean([run.epochs for run in nearest]))
+
+
+def _of(run: Result) -> dict[str, Any]:
+    return {
+        "dataset": run.dataset["name"],
+        "loss": run.training["loss"],
+        "layers": run.config.get("num_layers", 2),
+    }
+
+
+@cache
+def _samples(dataset: str, data_dir: str | None) -> int:
+    """Return how many training samples a dataset has; 0 if its file is not to be had."""
+    try:
+        return int(load(dataset, data_dir).num_prefixes(50).sum())
+    except DataError:
+        return 0
+
+
+def _finished(profile: Profile) -> list[Result]:
+    folders = [profile.results_folder(dataset) for dataset in profile.datasets]
+    return [read(path) for folder in folders for path in sorted(Path(folder).glob("*.json"))]
+
+
+def _is_there(profile: Profile, run: tuple[str, str, int]) -> bool:
+    dataset, system, seed = run
+    paths = (path.format(dataset=dataset, system=system, seed=seed) for path in (profile.result, profile.summary))
+    return all(Path(path).exists() for path in paths)
