@@ -22,7 +22,7 @@ from models.files import write_atomically
 from models.recommender import Recommender
 from models.registry import KNOWN, build, configure
 from models.safe_load import read_tensors
-from models.third_party.opening import open_foreign
+from models.third_party.opening import open_third_party
 from models.third_party.settings import canonical, option
 
 logger = logging.getLogger("models")
@@ -154,19 +154,19 @@ def load(
     Args:
         path: The file.
         device: Where the model goes.
-        fallback: Settings for a file of other people's code that neither it nor a configuration beside it says.
+        fallback: Settings for a third-party checkpoint that neither it nor a configuration beside it says.
         **settings: The same, but before what a configuration says: model, heads, alpha, c and others (see
             models.third_party.settings); those of a checkpoint of this toolkit cannot be changed.
 
     Raises:
         CheckpointError: With the reason, if the file is truncated, is not a checkpoint, holds code, was written by a
             newer version, or lacks tensors or has them in other shapes.
-        ConfigError: If a file of other people's code needs settings that it does not hold; it says which.
+        ConfigError: If a third-party checkpoint needs settings that it does not hold; it says which.
         OSError: If the file cannot be read.
     """
     content = read_tensors(path)
     if not _is_own(content):
-        model = open_foreign(content, path, settings, fallback or {})
+        model = open_third_party(content, path, settings, fallback or {})
         model.probe = no_probe(model.config.max_len)
         return model.to(device).eval()
     content = _checked(content, path)
@@ -188,7 +188,7 @@ def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path
         if config.get(name) != value:
             held = f"has {name} {config[name]}" if name in config else f"has no {name}"
             raise ConfigError(
-                f"{path}: {held} and says so itself; {option(name).rstrip('=')} is for files of other people's code"
+                f"{path}: {held} and says so itself; {option(name).rstrip('=')} is for third-party checkpoints"
             )
 
 

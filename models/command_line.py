@@ -17,7 +17,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-_PANEL = "Files of other people's code"  # of the help
+_PANEL = "Third-party checkpoints"  # of the help
 _MODEL_OPTIONS: dict[str, Any] = {
     "model": Annotated[
         str | None,
@@ -44,8 +44,8 @@ _MODEL_OPTIONS: dict[str, Any] = {
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a typer function as the program: messages instead of tracebacks, and meaningful exit codes.
 
-    A parameter `settings` of the function becomes the options for files of other people's code, those that the
-    function does not have itself, and gets what was given of them as a dictionary.
+    A parameter `settings` of the function becomes the options for third-party checkpoints, those that the function does
+    not have itself, and gets what was given of them as a dictionary.
 
     A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit
     code 130. Any other exception is a fault of the toolkit and keeps its traceback.

@@ -1,4 +1,4 @@
-"""Turn a checkpoint of other people's code into one of this toolkit: `python -m models.convert THEIR.pt ours.pt`."""
+"""Turn a third-party checkpoint into one of this toolkit: `python -m models.convert THEIR.pt ours.pt`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ def convert(
 
 
 def main(
-    source: Annotated[Path, typer.Argument(metavar="THEIR.pt", help="checkpoint of other people's code")],
+    source: Annotated[Path, typer.Argument(metavar="THEIR.pt", help="third-party checkpoint")],
     out: Annotated[Path, typer.Argument(metavar="OURS.pt", help="checkpoint to write")],
     data: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from models.results.runs import result_of
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote, or other people's code")],
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote, or a third-party one")],
     data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
     negatives: Annotated[

@@ -23,8 +23,8 @@ from models.third_party.rechorus import ReChorusBSARec, ReChorusSASRec
 MODELS: dict[str, type[Recommender]] = {
     model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)
 }
-# Architectures of other people that are not ours: they are opened and measured, not trained.
-FOREIGN: dict[str, type[Recommender]] = {
+# Architectures of third-party checkpoints that are not ours: they are opened and measured, not trained.
+THIRD_PARTY: dict[str, type[Recommender]] = {
     model.name: model
     for model in (
         *(BidirectionalSASRec, OneBandFEARec),
@@ -33,7 +33,7 @@ FOREIGN: dict[str, type[Recommender]] = {
         *(PmixerSASRec, GSASRec),
     )
 }
-KNOWN = MODELS | FOREIGN
+KNOWN = MODELS | THIRD_PARTY
 SIZES = ("num_items", "num_users")  # fields of a configuration that the data decides
 
 
@@ -55,7 +55,7 @@ def configure(
     """Return the validated configuration of a model; settings that are None keep the model's default.
 
     num_users: of the training data; only a model that learns something of each user (Caser) takes it. among: the
-    models to choose from, KNOWN for those of other people as well.
+    models to choose from, KNOWN for those of third parties as well.
     Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
     """
     config_type = model_type(name, among).config_type

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 FORMATS = "png,pdf,csv"
 
 CheckpointArgument = Annotated[
-    Path, typer.Argument(help="Checkpoint that models.train wrote, or other people's code.", metavar="CHECKPOINT")
+    Path, typer.Argument(help="Checkpoint that models.train wrote, or a third-party one.", metavar="CHECKPOINT")
 ]
-ModelSettings = dict[str, Any]  # becomes the options for files of other people's code (models.command_line.run)
+ModelSettings = dict[str, Any]  # becomes the options for third-party checkpoints (models.command_line.run)
 NO_SETTINGS: ModelSettings = {}
 DataOption = Annotated[
     str | None,
@@ -62,8 +62,8 @@ COption = Annotated[
     int | None,
     typer.Option(
         metavar="c",
-        help="Modes that count as low frequency; odd (default: 3; of theorem1: 1). Also BSARec's c, for a file of "
-        "other people's code that does not say it itself.",
+        help="Modes that count as low frequency; odd (default: 3; of theorem1: 1). Also BSARec's c, for a "
+        "third-party checkpoint that does not say it itself.",
     ),
 ]
 
@@ -143,7 +143,7 @@ class Subject:
     ) -> "Subject":
         """Load a checkpoint, and its own probe users or those of a dataset.
 
-        settings: for a file of other people's code. c: of the measure, and of such a file that does not say its own.
+        settings: for a third-party checkpoint. c: of the measure, and of such a file that does not say its own.
 
         Raises CheckpointError, DataError or ConfigError for what cannot be used.
         """

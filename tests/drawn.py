@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.architectures.diagram import structure_of
+from models.architectures.diagram import diagram_of
 from models.registry import MODELS, build, configure
 from models.results.sensitivity import Sensitivity
 from spectral import LayerSimilarity, plot
@@ -163,7 +163,7 @@ def user_groups(models: list[str], groups: int = 4) -> pd.DataFrame:
 
 
 def architecture(layers: int = 2) -> Any:
-    return structure_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
+    return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
 
 
 @dataclass(frozen=True)

@@ -102,19 +102,19 @@ def test_matrices_are_the_products_of_the_projections_of_each_head(name, heads):
             torch.testing.assert_close(matrices[head], w_value[:, rows] @ w_output[rows])
 
 
-FOREIGN = {"num_items": 9, "max_len": 6, "hidden_size": 8, "num_heads": 2}
+THIRD_PARTY = {"num_items": 9, "max_len": 6, "hidden_size": 8, "num_heads": 2}
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        PmixerSASRec(PmixerSASRecConfig(**FOREIGN, norm="post")),
-        ReChorusSASRec(ReChorusSASRecConfig(**FOREIGN)),
-        ReChorusBSARec(ReChorusBSARecConfig(**FOREIGN)),
+        PmixerSASRec(PmixerSASRecConfig(**THIRD_PARTY, norm="post")),
+        ReChorusSASRec(ReChorusSASRecConfig(**THIRD_PARTY)),
+        ReChorusBSARec(ReChorusBSARecConfig(**THIRD_PARTY)),
     ],
     ids=lambda model: model.name,
 )
-def test_models_of_other_people_have_them_where_attention_is_added_to_what_it_reads(model):
+def test_third_party_models_have_them_where_attention_is_added_to_what_it_reads(model):
     for matrices, block in zip(model.value_output(), model.blocks, strict=True):
         x, maps = torch.randn(1, 6, 8), torch.randn(1, 2, 6, 6).softmax(-1)
         values = block.attention.value(x).unflatten(-1, (2, -1)).transpose(1, 2)
@@ -128,8 +128,8 @@ def test_models_of_other_people_have_them_where_attention_is_added_to_what_it_re
     "model",
     [
         *(build(configure(name, 9)) for name in MODELS if name in ("fmlprec", "fearec", "gru4rec", "caser")),
-        *(PmixerSASRec(PmixerSASRecConfig(**FOREIGN, norm=norm)) for norm in ("pre", "query")),
-        GSASRec(GSASRecConfig(**FOREIGN)),
+        *(PmixerSASRec(PmixerSASRecConfig(**THIRD_PARTY, norm=norm)) for norm in ("pre", "query")),
+        GSASRec(GSASRecConfig(**THIRD_PARTY)),
     ],
     ids=lambda model: model.name,
 )

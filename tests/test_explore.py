@@ -66,7 +66,7 @@ def test_a_checkpoint_is_shown_with_all_parts_and_the_reasons_of_what_is_missing
     assert "**Not measured:** sasrec: SASRec has no learned filters" in text_of(data)
 
 
-def test_a_file_of_other_people_is_shown_with_the_settings_that_it_lacks(tmp_path):
+def test_a_third_party_checkpoint_is_shown_with_the_settings_that_it_lacks(tmp_path):
     torch.save(bsarec_state(), tmp_path / "theirs.pt")
     given = {"checkpoint": str(tmp_path / "theirs.pt"), "settings": GIVEN, "dataset": DATA, "c": 5, "max_users": 90}
     data = shown(tmp_path, **given)

@@ -1,4 +1,4 @@
-"""Layers, dropout masks and layouts against closed forms and plain implementations."""
+"""Layers, dropout masks and packing against closed forms and plain implementations."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def end_of(x, total):
     return end, functional.layer_norm(x + end.dropout_mask * total, x.shape[-1:], end.weight, end.bias, end.eps)
 
 
-def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatch):
+def test_fused_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatch):
     monkeypatch.setattr("models.layers.fused.CACHED_ROWS", 4)  # several blocks
     torch.manual_seed(0)
     x, weights = random(3, 5, 4), [random(16, 4), random(16), random(4, 16), random(4)]
@@ -94,12 +94,12 @@ def test_blocked_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypa
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
-@pytest.mark.parametrize("layout", [all_positions, real_positions])
+@pytest.mark.parametrize("packing", [all_positions, real_positions])
 @pytest.mark.parametrize("dropped", [False, True])
-def test_blocked_attention_has_numerical_gradients(monkeypatch, layout, dropped):
+def test_fused_attention_has_numerical_gradients(monkeypatch, packing, dropped):
     monkeypatch.setattr("models.layers.packing.CACHED_ROWS", 8)  # several groups
     torch.manual_seed(0)
-    made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
+    made = packing(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
     assert len(made.groups) > 1
     x = random(*made.items.shape, 4)
     weights = [random(8, 4), random(8), random(4)]
@@ -113,11 +113,11 @@ def test_blocked_attention_has_numerical_gradients(monkeypatch, layout, dropped)
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
-@pytest.mark.parametrize("layout", [all_positions, real_positions])
+@pytest.mark.parametrize("packing", [all_positions, real_positions])
 @pytest.mark.parametrize("training", [False, True])
-def test_merged_projections_compute_what_separate_ones_do(layout, training):
+def test_merged_projections_compute_what_separate_ones_do(packing, training):
     torch.manual_seed(0)
-    made = layout(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0]]))
+    made = packing(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0]]))
     layer = SelfAttention(4, 1, 0.3, MaskSource()).double().train(training)
     x = random(*made.items.shape, 4)
     layer.add_norm.dropout.source.seed(1)
@@ -159,20 +159,20 @@ def test_the_frequency_filter_is_low_plus_beta_high(beta_size, last_only):
 
 @given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30), cached=st.integers(1, 60))
 @settings(deadline=None, max_examples=60)
-def test_a_layout_of_real_positions_holds_each_of_them_once(lengths, cached):
+def test_a_packing_of_real_positions_holds_each_of_them_once(lengths, cached):
     length = 12
     ids = torch.arange(1, len(lengths) * length + 1).view(-1, length)
     ids = ids * (torch.arange(length) >= length - torch.tensor(lengths)[:, None])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.layers.packing.CACHED_ROWS", cached)
-        layout = real_positions(ids)
+        packing = real_positions(ids)
     computed = [n or length for n in lengths]  # an input that is all padding keeps its positions
-    assert len(layout.items) == sum(computed)
-    rows = torch.stack([layout.items, layout.positions], dim=1).double()
-    torch.testing.assert_close(layout.to_grid(rows)[..., 0], ids.double())
-    covered = [index for group in layout.groups for index in range(group.rows.start, group.rows.stop)]
+    assert len(packing.items) == sum(computed)
+    rows = torch.stack([packing.items, packing.positions], dim=1).double()
+    torch.testing.assert_close(packing.to_grid(rows)[..., 0], ids.double())
+    covered = [index for group in packing.groups for index in range(group.rows.start, group.rows.stop)]
     assert covered == list(range(sum(computed)))
-    for group in layout.groups:
+    for group in packing.groups:
         grid = group.to_grid(rows[group.rows])
         assert torch.equal(group.to_rows(grid), rows[group.rows])
         items = grid[..., 0].long()

@@ -1,4 +1,4 @@
-"""Files of other people: what they are told apart by, where their settings come from, and what is no such file."""
+"""Third-party checkpoints: what they are told apart by, where their settings come from, and what is no such file."""
 
 import ast
 import gzip
@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from test_third_party_bsarec_repository import sasrec_state
 from test_third_party_gsasrec import state_of as gsasrec_state
 from test_third_party_pmixer import state_of as pmixer_state
-from test_third_party_published import sasrec_state
 from test_third_party_recbole import bert4rec_state
 from test_third_party_recbole import sasrec_state as recbole_sasrec_state
 from test_third_party_rechorus import bsarec_state as rechorus_bsarec_state
@@ -313,7 +313,7 @@ def test_users_without_items_are_a_data_error(their_file, tmp_path):
 # Commands.
 
 
-def test_every_command_that_takes_a_checkpoint_takes_the_settings_of_other_peoples_files():
+def test_every_command_that_takes_a_checkpoint_takes_the_settings_of_third_party_ones():
     taking = 0
     for path in (ROOT / "spectral").glob("*/__main__.py"):
         functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
@@ -324,7 +324,7 @@ def test_every_command_that_takes_a_checkpoint_takes_the_settings_of_other_peopl
 
 
 @pytest.mark.parametrize("measure", ["filter_response", "singular_values", "cosine_similarity", "theorem1"])
-def test_the_measures_take_a_file_of_other_people(call: Call, their_file, caplog, measure):
+def test_the_measures_take_a_third_party_checkpoint(call: Call, their_file, caplog, measure):
     options = ("--heads", 2, "--alpha", 0.3, "--c", 9, "--data", DATA, "--format", "csv", "--json")
     code, out, err = call(f"spectral.{measure}", their_file, *options)
     assert code == 0 and json.loads(out), err
@@ -382,7 +382,7 @@ def test_attention_that_looks_at_padding_is_said_where_shorter_histories_are_mea
     assert code == 0 and "attention of SASRec.pytorch also looks at padding" in err
 
 
-def test_evaluation_takes_a_file_of_other_people(call: Call, their_file, tmp_path):
+def test_evaluation_takes_a_third_party_checkpoint(call: Call, their_file, tmp_path):
     options = ("--heads", 2, "--alpha", 0.3, "--c", 9, "--data", DATA)
     code, out, _ = call("models.evaluate", their_file, *options, "--json")
     assert code == 0 and 0 < json.loads(out)["MRR"] < 1

@@ -1,17 +1,17 @@
 """BERT4Rec: attention in both directions, trained to fill in masked items (Sun et al., CIKM 2019)."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from models.architectures.encoder import AttentionConfig, Block, Encoder
+from models.architectures.encoder import AttentionConfig, Encoder
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.layers.attention import SelfAttention
 from models.layers.losses import Loss
-from models.layers.packing import Layout, all_positions, real_positions
+from models.layers.packing import all_positions
 
 
 @dataclass(frozen=True)
@@ -85,28 +85,19 @@ class BERT4Rec(Encoder):
     def _cloze_loss(self, batch: Batch, loss: Loss) -> Tensor:
         sequences = torch.cat([batch.inputs[:, 1:], batch.targets[:, None].to(batch.inputs.dtype)], dim=1)
         masked = self.mask_items(sequences)
-        layout = (real_positions if masked.device.type == "cpu" else all_positions)(masked, causal=False)
-        x, last = self._up_to_last_block(layout)
-        asked = layout.items == self.mask_token
-        output = last.feed_forward(last.mixer(x, layout)[0][asked])
-        # Laid out like the items, whose places the targets take.
-        targets = layout.arrange(sequences)[asked].long()
+        packing = self.pack(masked)
+        x, last = self.up_to_last_block(packing)
+        asked = packing.items == self.mask_token
+        output = last.feed_forward(last.mixer(x, packing)[0][asked])
+        targets = packing.pack(sequences)[asked].long()
         return loss.function(output, self.candidates, targets, None)
 
     def _next_loss(self, batch: Batch, loss: Loss) -> Tensor:
         order = self.masks.uniform(batch.inputs.shape, batch.inputs.device).argsort(dim=1)
         positions = order[:, : self.config.masked_positions]
         # Masked padding is real, so that real positions have gaps: all of them are computed.
-        layout = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
-        x, last = self._up_to_last_block(layout)
+        packing = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
+        x, last = self.up_to_last_block(packing)
         asked = x[torch.arange(len(x), device=x.device), positions[:, 0]]
-        output = last.feed_forward(last.mixer.last(x, asked, layout.last_mask))  # every position has the same keys
+        output = last.feed_forward(last.mixer.last(x, asked, packing.last_mask))  # every position has the same keys
         return loss.function(output, self.candidates, batch.targets, None)
-
-    def _up_to_last_block(self, layout: Layout) -> tuple[Tensor, Block]:
-        """Return the input of the last block, in the layout's rows, and that block."""
-        *blocks, last = cast(list[Block], self.blocks)
-        x = self.embed(layout)
-        for block in blocks:
-            x, _ = block(x, layout)
-        return x, last

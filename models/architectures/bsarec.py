@@ -11,7 +11,8 @@ from models.errors import ConfigError
 from models.layers.attention import Mixer, SelfAttention
 from models.layers.dropout import MaskSource
 from models.layers.frequency import FrequencyLayer
-from models.layers.packing import Layout
+from models.layers.packing import Packing
+from models.layers.parts import Branch
 from models.recommender import Trace
 
 
@@ -52,14 +53,19 @@ class BSARecMixer(Mixer):
         )
         self.attention = SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included."""
-        attended, attention = self.attention(x, layout, 1 - self.alpha)
+        attended, attention = self.attention(x, packing, 1 - self.alpha)
         return attended + self.frequency(x, self.alpha), attention
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer."""
         return self.attention.last(x, at, mask, 1 - self.alpha) + self.frequency.last(x, at, self.alpha)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """See Mixer."""
+        frequency = Branch(self.frequency.parts(), f"α = {self.alpha:g}")
+        return frequency, Branch(self.attention.parts(), f"1 − α = {1 - self.alpha:g}")
 
     def value_output(self) -> Tensor:
         """See Mixer; of the attention branch."""

@@ -13,7 +13,8 @@ from models.layers.add_norm import NORM_EPS
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.feed_forward import FeedForward
-from models.layers.packing import Layout, all_positions, real_positions
+from models.layers.packing import Packing, all_positions, real_positions
+from models.layers.parts import Part, count_parameters
 from models.recommender import Recommender, RecommenderConfig, Trace
 
 
@@ -52,9 +53,9 @@ class Block(nn.Module):
         self.mixer = mixer
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """Return the output rows, in the shape of the input rows x, and the attention of the layout's groups."""
-        mixed, attention = self.mixer(x, layout)
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
+        """Return the output rows, in the shape of the input rows x, and the attention of the packing's groups."""
+        mixed, attention = self.mixer(x, packing)
         return self.feed_forward(mixed), attention
 
     def last(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -89,15 +90,23 @@ class Encoder(Recommender):
 
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
         """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path."""
-        input_ids = self.prepare(input_ids)
+        packing = self.pack(self.prepare(input_ids))
+        x, last = self.up_to_last_block(packing)
+        return last.last(packing.to_grid(x), packing.last_mask)
+
+    def pack(self, input_ids: Tensor) -> Packing:
+        """Return the positions of windows (B, N) that are computed: the real ones alone where padding is inert."""
         # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
         real_only = self.inert_padding and input_ids.device.type == "cpu"
-        layout = (real_positions if real_only else all_positions)(input_ids, self.causal)
+        return (real_positions if real_only else all_positions)(input_ids, self.causal)
+
+    def up_to_last_block(self, packing: Packing) -> tuple[Tensor, Block]:
+        """Return the input of the last block, in the packing's rows, and that block."""
         *blocks, last = cast(list[Block], self.blocks)
-        x = self.embed(layout)
+        x = self.embed(packing)
         for block in blocks:
-            x, _ = block(x, layout)
-        return last.last(layout.to_grid(x), layout.last_mask)
+            x, _ = block(x, packing)
+        return x, last
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """Return hidden states and attention of every layer, for sequences (B, n) as `window` takes them.
@@ -105,28 +114,37 @@ class Encoder(Recommender):
         `causal=False` drops the causal mask, which puts the trained weights into the setting of Theorem 1.
         """
         input_ids = self.prepare(self.window(input_ids))
-        layout = all_positions(input_ids, causal and self.causal)
-        hidden, attentions = [self.embed(layout)], []
+        packing = all_positions(input_ids, causal and self.causal)
+        hidden, attentions = [self.embed(packing)], []
         for block in self.blocks:
-            x, groups = block(hidden[-1], layout)
+            x, groups = block(hidden[-1], packing)
             hidden.append(x)
             attentions += [torch.cat(groups)] if groups else []
         return Trace(hidden, attentions or None, input_ids > 0)
 
     def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
         """See Recommender; the layers are the blocks, masked as these sequences ask for."""
-        layout = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
-        return [partial(_output, block, layout) for block in cast(list[Block], self.blocks)]
+        packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
 
     def value_output(self) -> list[Tensor]:
         """See Recommender."""
         found = [block.mixer.value_output() for block in cast(list[Block], self.blocks)]
         return [matrices for matrices in found if matrices is not None] or super().value_output()
 
-    def embed(self, layout: Layout) -> Tensor:
+    def embed(self, packing: Packing) -> Tensor:
         """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
-        return self.dropout(self.norm(self.items(layout.items) + self.positions(layout.positions)))
+        return self.dropout(self.norm(self.items(packing.items) + self.positions(packing.positions)))
+
+    def embedding_parts(self) -> tuple[Part, ...]:
+        """Return the steps before the first block."""
+        rows, size = self.items.weight.shape
+        return (
+            Part("item embedding", f"{rows:,} × {size}", count_parameters(self.items)),
+            Part("+ position embedding", f"{len(self.positions.weight)} × {size}", count_parameters(self.positions)),
+            Part("LayerNorm, dropout", "", count_parameters(self.norm)),
+        )
 
 
-def _output(block: Block, layout: Layout, x: Tensor) -> Tensor:
-    return block(x, layout)[0]
+def _output(block: Block, packing: Packing, x: Tensor) -> Tensor:
+    return block(x, packing)[0]

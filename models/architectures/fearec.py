@@ -18,7 +18,8 @@ from models.layers.dropout import Dropout, MaskSource
 from models.layers.frequency import real_fourier_matrices
 from models.layers.losses import Loss, info_nce
 from models.layers.matmul import project
-from models.layers.packing import Layout, all_positions
+from models.layers.packing import Packing, all_positions
+from models.layers.parts import Branch, Part, count_parameters, heads_text
 from models.recommender import Trace
 
 
@@ -77,9 +78,9 @@ class BandAttention(Mixer):
         # Takes the frequencies outside the band out of a signal of N positions; (N, N), symmetric.
         self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included."""
-        mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in layout.groups]))
+        mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in packing.groups]))
         return mixed, [attention]
 
     def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,6 +98,12 @@ class BandAttention(Mixer):
         delayed = weight.roll(-1, dims=1)[:, None]  # the last row of its circulant matrix
         mixed, _ = self._mix_rows(x, scores[:, :, -1:], mask[:, :, None], delayed)
         return self.add_norm(mixed[:, 0], at)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """See Mixer."""
+        trained = count_parameters(self.query_key, self.value, self.output)
+        own = Part("attention, auto-correlation", f"on a band; {heads_text(self.heads)}", trained)
+        return (Branch((own, self.add_norm.part())),)
 
     def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return Q K^T (B, H, N, N) within the band and the weight (B, N) of each delay, 0 for those not kept."""
@@ -155,9 +162,9 @@ class FEARec(Encoder):
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; also the weights of the delays."""
         input_ids = self.window(input_ids)
-        layout = all_positions(input_ids, causal)
-        mask = torch.cat([group.mask for group in layout.groups])
-        trace = Trace([self.embed(layout)], [], input_ids > 0, autocorrelation=[])
+        packing = all_positions(input_ids, causal)
+        mask = torch.cat([group.mask for group in packing.groups])
+        trace = Trace([self.embed(packing)], [], input_ids > 0, autocorrelation=[])
         assert trace.attention is not None and trace.autocorrelation is not None
         for block in cast(list[Block], self.blocks):
             mixed, attention, weight = cast(BandAttention, block.mixer).mix(trace.hidden[-1], mask)
@@ -179,8 +186,6 @@ class FEARec(Encoder):
 
     def _last_layer(self, input_ids: Tensor) -> Tensor:
         """Return the last block's output at all positions, (B, N, D), of windows (B, N)."""
-        layout = all_positions(input_ids)
-        x = self.embed(layout)
-        for block in self.blocks:
-            x, _ = block(x, layout)
-        return x
+        packing = self.pack(input_ids)
+        x, last = self.up_to_last_block(packing)
+        return last(x, packing)[0]

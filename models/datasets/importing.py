@@ -1,4 +1,4 @@
-"""Other people's interactions: a CSV, TSV or Parquet table with columns for user, item and time.
+"""Interactions from elsewhere: a CSV, TSV or Parquet table with columns for user, item and time.
 
 What is done, and counted: rows without user, item or time are dropped (in a text an empty value, NA, NaN, None, null
 and the like are none); of rows that agree in all three one stays; users and items outside the k-core are dropped; a

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from models.layers import fused
 from models.layers.dropout import Dropout, MaskSource
+from models.layers.parts import Part, count_parameters
 
 NORM_EPS = 1e-12
 
@@ -27,6 +28,10 @@ class AddNorm(nn.Module):
         """Return LayerNorm(total) * share."""
         end = self.end(None, share)
         return functional.layer_norm(total, total.shape[-1:], end.weight, end.bias, end.eps)
+
+    def part(self) -> Part:
+        """Return the step that this is in the diagram of a layer."""
+        return Part("add, LayerNorm", "", count_parameters(self))
 
     def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> fused.End:
         """Return what `models.layers.fused` needs to end a layer; the share goes into the weights, which are few."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from models.layers import fused
 from models.layers.add_norm import AddNorm
 from models.layers.dropout import Dropout, MaskSource
-from models.layers.packing import Group, Layout
+from models.layers.packing import Group, Packing
+from models.layers.parts import Branch, Part, count_parameters, heads_text
 
 
 def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
@@ -31,10 +32,10 @@ class Mixer(nn.Module):
     """What a block mixes positions with."""
 
     @abstractmethod
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
-        """Mix positions: rows (..., D) of the layout.
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
+        """Mix positions: rows (..., D) of the packing.
 
-        Returns rows, and the attention of each of the layout's groups (none if the layer has no attention).
+        Returns rows, and the attention of each of the packing's groups (none if the layer has no attention).
         """
 
     @abstractmethod
@@ -43,6 +44,10 @@ class Mixer(nn.Module):
 
         x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores of attention.
         """
+
+    @abstractmethod
+    def branches(self) -> tuple[Branch, ...]:
+        """Return the steps of the layer, those that are side by side as branches whose outputs are added."""
 
     def value_output(self) -> Tensor | None:
         """Return W_v^h W_o^h (H, D, D) if the layer adds attention sum_h A_h x W_v^h W_o^h to x; see `value_output`."""
@@ -61,15 +66,24 @@ class SelfAttention(Mixer):
         self.attention_dropout = Dropout(p, masks)
         self.add_norm = AddNorm(size, p, masks)
 
-    def forward(self, x: Tensor, layout: Layout, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, packing: Packing, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
-        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in layout.groups], x.device)
+        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in packing.groups], x.device)
         if self.heads > 1:
-            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), layout.groups, dropout_masks)
+            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, dropout_masks)
             return self.add_norm(self.output(context).view(x.shape), x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
-        return fused.single_head(x, *weights, end, layout.groups, dropout_masks, self.scale)
+        return fused.single_head(x, *weights, end, packing.groups, dropout_masks, self.scale)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """See Mixer."""
+        return (Branch(self.parts()),)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the steps of the layer."""
+        own = Part("self-attention", heads_text(self.heads), count_parameters(self.qkv, self.output))
+        return own, self.add_norm.part()
 
     def value_output(self) -> Tensor:
         """See Mixer."""

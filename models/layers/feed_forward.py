@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from models.layers import fused
 from models.layers.add_norm import AddNorm
 from models.layers.dropout import MaskSource
+from models.layers.parts import Part, count_parameters
 
 
 class FeedForward(nn.Module):
@@ -20,3 +21,9 @@ class FeedForward(nn.Module):
         """x: (..., D). Returns (..., D)."""
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the steps of the layer."""
+        size, inner = self.inner.in_features, self.inner.out_features
+        own = Part("feed-forward", f"{size} → {inner} → {size}, GELU", count_parameters(self.inner, self.outer))
+        return own, self.add_norm.part()

@@ -10,7 +10,8 @@ from models.layers import fused
 from models.layers.add_norm import AddNorm
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
-from models.layers.packing import Layout
+from models.layers.packing import Packing
+from models.layers.parts import Branch, Part
 
 
 def low_pass_basis(length: int, c: int) -> Tensor:
@@ -74,6 +75,13 @@ class FrequencyLayer(nn.Module):
         """The same at the last position alone, (B, D), from x (B, N, D) and its last position `at` (B, D)."""
         return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
 
+    def parts(self) -> tuple[Part, ...]:
+        """Return the steps of the layer."""
+        length, c = self.basis.shape
+        low = Part("low-pass", f"{c} of {length} modes")
+        high = Part("+ β × the rest", f"β: {self.beta.numel()}", self.sqrt_beta.numel())
+        return low, high, self.add_norm.part()
+
     def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, share: float) -> Tensor:
         dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
         basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
@@ -102,7 +110,7 @@ class LearnedFilter(Mixer):
         """The filter as a signal (N, D) that positions are convolved with."""
         return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
         transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
         x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
@@ -113,3 +121,9 @@ class LearnedFilter(Mixer):
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not looked at."""
         return self.add_norm((x * self.kernel.flip(0)).sum(1), at)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """See Mixer."""
+        frequencies, size, _ = self.filter.shape
+        own = Part("learned filter", f"{frequencies} × {size} complex", self.filter.numel())
+        return (Branch((own, self.add_norm.part())),)

@@ -36,7 +36,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Packing:
     """The positions of a batch that are computed, as rows: (B, N) of them, or (M,) where padding is left out."""
 
     items: Tensor  # item ids, (B, N) or (M,)
@@ -45,7 +45,7 @@ class Layout:
     last_mask: Tensor  # (B, 1, N), added to the scores of the last position's query
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
 
-    def arrange(self, values: Tensor) -> Tensor:
+    def pack(self, values: Tensor) -> Tensor:
         """(B, N) -> (M,), or (B, N) if all are computed: values of the positions in the order of `items`."""
         if self.grid is None:
             return values
@@ -73,8 +73,8 @@ def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
     return torch.where(allowed, 0.0, MASKED)
 
 
-def all_positions(input_ids: Tensor, causal: bool = True) -> Layout:
-    """Lay out all positions of windows (B, N), padding included."""
+def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
+    """Pack all positions of windows (B, N), padding included: each is a row."""
     batch, length = input_ids.shape
     mask = attention_mask(input_ids, causal)
     size = max(CACHED_ROWS // length, 1) if input_ids.device.type == "cpu" else max(batch, 1)
@@ -83,11 +83,11 @@ def all_positions(input_ids: Tensor, causal: bool = True) -> Layout:
         for start in range(0, batch, size)
     ]
     positions = torch.arange(length, device=input_ids.device)
-    return Layout(input_ids, positions, groups, mask[:, :, -1], None)
+    return Packing(input_ids, positions, groups, mask[:, :, -1], None)
 
 
-def real_positions(input_ids: Tensor, causal: bool = True) -> Layout:
-    """Lay out the real positions of windows (B, N), sequences of similar length together.
+def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
+    """Pack the real positions of windows (B, N), sequences of similar length together.
 
     An input that is all padding keeps all its positions: its attention is a softmax over them.
     """
@@ -107,7 +107,7 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Layout:
         window = input_ids[order[first:stop], length - widest :]
         groups.append(Group(rows, attention_mask(window, causal), cells))
     items = input_ids[order[sequence], position]
-    return Layout(items, position, groups, attention_mask(input_ids, causal)[:, :, -1], grid)
+    return Packing(items, position, groups, attention_mask(input_ids, causal)[:, :, -1], grid)
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:

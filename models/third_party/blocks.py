@@ -1,4 +1,4 @@
-"""The blocks that other people's models are made of, by where they put their LayerNorms.
+"""The blocks that third-party models are made of, by where they put their LayerNorms.
 
 Shapes: B sequences, M positions, D hidden size, H heads. A mask is added to the scores and broadcasts to (B, H, M, M).
 They are written plainly, for analysis: nothing here is trained, so there is no dropout.

@@ -1,4 +1,4 @@
-"""Configurations that other people's programs leave: inside a file of weights, or in a file beside it."""
+"""Configurations that third-party programs leave: inside a file of weights, or in a file beside it."""
 
 import ast
 import json

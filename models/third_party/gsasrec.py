@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from models.recommender import Recommender
 from models.third_party.blocks import ACTIVATIONS, Attention, FeedForward, QueryNormBlock, forbid, lower_triangle
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ForeignConfig, ForeignEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
 from models.third_party.settings import one_of
 
 PADDING_ITEMS = 1
 
 
 @dataclass(frozen=True)
-class GSASRecConfig(ForeignConfig):
+class GSASRecConfig(ThirdPartyConfig):
     """Configuration of gSASRec; `own_output`: items are scored with a table of their own."""
 
     own_output: bool = False
 
 
-class GSASRec(ForeignEncoder):
+class GSASRec(ThirdPartyEncoder):
     """gSASRec."""
 
     name, title = "gsasrec", "gSASRec"
@@ -56,20 +56,20 @@ class GSASRec(ForeignEncoder):
         return table.weight[: self.config.num_items + 1]
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """See ForeignEncoder; what the padding item's row holds does not matter, its states are 0."""
+        """See ThirdPartyEncoder; what the padding item's row holds does not matter, its states are 0."""
         return self.after_block(self.items(items) + self.positions.weight, items)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         allowed = (items > 0)[:, None, None, :]
         return forbid(allowed & lower_triangle(items.shape[1], items.device) if causal else allowed)
 
     def after_block(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return torch.where((items > 0)[:, :, None], x, 0.0)
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return self.norm(x)
 
 

@@ -1,4 +1,4 @@
-"""What the models of other people share: their own conventions inside, ours outside."""
+"""What third-party models share: their own conventions inside, ours outside."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from models.third_party.right_padding import RightPadded
 
 
 @dataclass(frozen=True)
-class ForeignConfig(AttentionConfig):
-    """What a model of other people with blocks is configured by; it is read, not trained, so dropout is 0."""
+class ThirdPartyConfig(AttentionConfig):
+    """What a third-party model with blocks is configured by; it is read, not trained, so dropout is 0."""
 
     dropout: float = 0.0
     inner_size: int = 64  # of the feed-forward network
@@ -31,8 +31,8 @@ class ForeignConfig(AttentionConfig):
             raise ConfigError(f"norm_eps must be above 0, got {self.norm_eps}")
 
 
-class ForeignModel(Recommender):
-    """A model of other people: takes our windows, computes as its authors do, gives states at our positions.
+class ThirdPartyModel(Recommender):
+    """A third-party model: takes our windows, computes as its authors do, gives states at our positions.
 
     Subclasses define `run`. With `right_padded` it gets sequences padded on the right, and what it returns is put back
     to the positions of our windows (models.third_party.right_padding); `to_longest` pads them to the longest of the
@@ -70,7 +70,7 @@ class ForeignModel(Recommender):
         return Trace([turned.states(x) for x in hidden], [turned.weights(a) for a in attention] or None, windows > 0)
 
 
-class ForeignEncoder(ForeignModel):
+class ThirdPartyEncoder(ThirdPartyModel):
     """A model of blocks; subclasses define what goes into the first one and what attention is allowed to see."""
 
     def __init__(self, config: RecommenderConfig, positions: int, blocks: list[nn.Module]) -> None:
@@ -101,7 +101,7 @@ class ForeignEncoder(ForeignModel):
         return [matrices for matrices in found if matrices is not None] or super().value_output()
 
     def run(self, items: Tensor, lengths: Tensor, causal: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """See ForeignModel."""
+        """See ThirdPartyModel."""
         mask = self.mask(items, causal)
         hidden, attentions = [self.embed(items, lengths)], []
         for block in self.blocks:

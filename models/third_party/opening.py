@@ -1,4 +1,4 @@
-"""Opening a checkpoint of other people's code: what it is, what it needs, and the model that it makes."""
+"""Opening a third-party checkpoint: what it is, what it needs, and the model that it makes."""
 
 import logging
 from collections import Counter
@@ -29,7 +29,7 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", 
 _PARTIAL = 0.3  # of a format's keys must be there for a file to be called one with faults
 
 
-def open_foreign(
+def open_third_party(
     content: Any, path: str | Path, options: Mapping[str, Any], fallback: Mapping[str, Any]
 ) -> Recommender:
     """Return the model of what a file holds (models.safe_load), with a description of where it is from.

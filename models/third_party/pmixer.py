@@ -29,7 +29,7 @@ from models.third_party.blocks import (
     lower_triangle,
 )
 from models.third_party.file_format import Format, Origin, Weights, both, linear
-from models.third_party.model import ForeignConfig, ForeignEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
 from models.third_party.settings import one_of
 
 NORMS: dict[str, type[PostNormBlock]] = {"query": QueryNormBlock, "pre": PreNormBlock, "post": PostNormBlock}
@@ -37,7 +37,7 @@ POSITIONS = ("all", "real")
 
 
 @dataclass(frozen=True)
-class PmixerSASRecConfig(ForeignConfig):
+class PmixerSASRecConfig(ThirdPartyConfig):
     """Configuration of SASRec.pytorch; see the module for `norm` and `positions`."""
 
     norm_eps: float = 1e-8
@@ -53,7 +53,7 @@ class PmixerSASRecConfig(ForeignConfig):
             )
 
 
-class PmixerSASRec(ForeignEncoder):
+class PmixerSASRec(ThirdPartyEncoder):
     """SASRec.pytorch."""
 
     name, title = "pmixer-sasrec", "SASRec.pytorch"
@@ -74,7 +74,7 @@ class PmixerSASRec(ForeignEncoder):
         self.norm = nn.LayerNorm(size, config.norm_eps)
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         scaled = self.items(items) * self.config.hidden_size**0.5
         if self.config.positions == "all":
             return self.after_block(scaled + self.positions.weight, items)
@@ -82,16 +82,16 @@ class PmixerSASRec(ForeignEncoder):
         return scaled + self.positions(place)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         allowed = lower_triangle(items.shape[1], items.device)
         return forbid(allowed if causal else torch.ones_like(allowed))
 
     def after_block(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return x * (items > 0)[:, :, None] if self.config.positions == "all" else x
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return self.norm(x)
 
 

@@ -26,14 +26,14 @@ from models.third_party.blocks import (
     lower_triangle,
 )
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ForeignConfig, ForeignEncoder, ForeignModel
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, ThirdPartyModel
 from models.third_party.settings import one_of, real, whole
 
 MASK_TOKENS = 1
 
 
 @dataclass(frozen=True)
-class RecBoleConfig(ForeignConfig):
+class RecBoleConfig(ThirdPartyConfig):
     """Configuration of RecBole's models of blocks; the defaults are RecBole's."""
 
     inner_size: int = 256
@@ -69,7 +69,7 @@ class RecBoleGRU4RecConfig(RecommenderConfig):
         self.check_counts("num_layers", "gru_hidden_size")
 
 
-class _RecBole(ForeignEncoder):
+class _RecBole(ThirdPartyEncoder):
     right_padded = True
 
     def __init__(self, config: RecBoleConfig, blocks: list[nn.Module]) -> None:
@@ -77,11 +77,11 @@ class _RecBole(ForeignEncoder):
         self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return self.norm(self.items(items) + self.positions.weight)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         allowed = (items > 0)[:, None, None, :]
         return forbid(allowed & lower_triangle(items.shape[1], items.device) if causal else allowed, MASKED)
 
@@ -149,15 +149,15 @@ class RecBoleBERT4Rec(_RecBole):
         return torch.cat([windows.masked_fill(first, 0)[:, 1:], token], dim=1)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder; attention looks both ways."""
+        """See ThirdPartyEncoder; attention looks both ways."""
         return super().mask(items, causal=False)
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         return self.output_norm(functional.gelu(self.output(x)))
 
 
-class RecBoleGRU4Rec(ForeignModel):
+class RecBoleGRU4Rec(ThirdPartyModel):
     """RecBole's GRU4Rec; `hidden` holds the item embeddings, then the states of each GRU layer, the last projected."""
 
     name, title = "recbole-gru4rec", "GRU4Rec (RecBole)"
@@ -173,7 +173,7 @@ class RecBoleGRU4Rec(ForeignModel):
         self.output = nn.Linear(config.gru_hidden_size, config.hidden_size)
 
     def run(self, items: Tensor, lengths: Tensor, causal: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """See ForeignModel; a recurrent network is causal in any case."""
+        """See ThirdPartyModel; a recurrent network is causal in any case."""
         hidden = [self.items(items)]
         for layer in self.layers:
             hidden.append(layer(hidden[-1])[0])

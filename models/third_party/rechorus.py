@@ -20,16 +20,16 @@ from models.architectures.bsarec import check_alpha_and_c
 from models.recommender import Recommender
 from models.third_party.blocks import Attention, BSARecBlock, FeedForward, PostNormBlock, forbid, lower_triangle
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ForeignConfig, ForeignEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
 
 
 @dataclass(frozen=True)
-class ReChorusSASRecConfig(ForeignConfig):
-    """Configuration of ReChorus' SASRec; see ForeignConfig."""
+class ReChorusSASRecConfig(ThirdPartyConfig):
+    """Configuration of ReChorus' SASRec; see ThirdPartyConfig."""
 
 
 @dataclass(frozen=True)
-class ReChorusBSARecConfig(ForeignConfig):
+class ReChorusBSARecConfig(ThirdPartyConfig):
     """Configuration of BSARec in ReChorus."""
 
     inner_size: int = 256
@@ -43,17 +43,17 @@ class ReChorusBSARecConfig(ForeignConfig):
         check_alpha_and_c(self.alpha, self.c, self.max_len)
 
 
-class _ReChorus(ForeignEncoder):
+class _ReChorus(ThirdPartyEncoder):
     right_padded = True
     to_longest = True
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """See ForeignEncoder."""
+        """See ThirdPartyEncoder."""
         distance = (lengths[:, None] - torch.arange(items.shape[1], device=items.device)).clamp(min=0) * (items > 0)
         return self.items(items) + self.positions(distance)
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
-        """See ForeignEncoder; padding is set to 0."""
+        """See ThirdPartyEncoder; padding is set to 0."""
         return x * (items > 0)[:, :, None]
 
 
@@ -76,7 +76,7 @@ class ReChorusSASRec(_ReChorus):
         super().__init__(config, config.max_len + 1, cast(list[torch.nn.Module], blocks))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder; padding comes after the items, so forbidding the future is enough."""
+        """See ThirdPartyEncoder; padding comes after the items, so forbidding the future is enough."""
         allowed = lower_triangle(items.shape[1], items.device)
         return forbid(allowed if causal else torch.ones_like(allowed))
 
@@ -102,7 +102,7 @@ class ReChorusBSARec(_ReChorus):
         super().__init__(config, config.max_len + 1, cast(list[torch.nn.Module], blocks))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ForeignEncoder; `causal=False` leaves out the ones."""
+        """See ThirdPartyEncoder; `causal=False` leaves out the ones."""
         return lower_triangle(items.shape[1], items.device) * float(causal)
 
 

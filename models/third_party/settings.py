@@ -9,7 +9,7 @@ from models.errors import ConfigError
 
 logger = logging.getLogger("models")
 
-# What a setting is called here, in other people's configurations, and on our command lines.
+# What a setting is called here, in third-party configurations, and on our command lines.
 NAMES: dict[str, tuple[str, ...]] = {
     "model": ("model_type", "model_name"),
     "num_heads": ("heads", "n_heads", "num_attention_heads"),

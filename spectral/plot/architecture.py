@@ -1,9 +1,10 @@
-"""The architecture of a model, drawn from its own structure."""
+"""The architecture of a model, drawn from its own diagram."""
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from models.architectures.diagram import Branch, Part, Structure
+from models.architectures.diagram import Diagram
+from models.layers.parts import Branch, Part
 from spectral.plot.figure import styled
 
 WIDTH, GAP = 3.3, 0.55  # of a box, and between two boxes, in units of a box's height
@@ -11,47 +12,47 @@ FILLS = {"embedding": "#E8EEF4", "frequency": "#FBE6D4", "other": "#D9ECF7", "fe
 
 
 @styled(height=3.9)
-def architecture(structure: Structure, *, ax: Axes | None = None) -> Axes:
+def architecture(diagram: Diagram, *, ax: Axes | None = None) -> Axes:
     """Draw a model from its input (below) to its scores, with the sizes of its steps (Figure 4).
 
     The frame is one block, which is there `num_layers` times.
     """
     assert ax is not None
-    top = _chain(ax, structure.embedding, 0.0, 0.0, "embedding")
+    top = _chain(ax, diagram.embedding, 0.0, 0.0, "embedding")
     bottom = top - GAP / 2 + 0.15
-    heights = [_branch(ax, branch, _column(index, structure), top + 0.5) for index, branch in _numbered(structure)]
+    heights = [_branch(ax, branch, _column(index, diagram), top + 0.5) for index, branch in _numbered(diagram)]
     join = max(heights) + 0.25
-    for (index, branch), height in zip(_numbered(structure), heights, strict=True):
-        x = _column(index, structure)
+    for (index, branch), height in zip(_numbered(diagram), heights, strict=True):
+        x = _column(index, diagram)
         _line(ax, (0.0, bottom - 0.15), (x, top + 0.5))
         ax.plot([x, x, 0.0], [height - GAP, join, join], color="0.3", linewidth=0.8, zorder=1)
         if branch.weight:
             ax.text(x + 0.12, join - 0.32, branch.weight, va="center", ha="left", fontsize=7)
-    if len(structure.branches) > 1:
+    if len(diagram.branches) > 1:
         ax.text(
             0.0, join, "+", ha="center", va="center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "lw": 0.8}
         )
     _line(ax, (0.0, join), (0.0, join + GAP))
-    top = _chain(ax, structure.feed_forward, 0.0, join + GAP, "feed-forward")
-    half = max(abs(_column(index, structure)) for index, _ in _numbered(structure)) + WIDTH / 2 + 0.3
+    top = _chain(ax, diagram.feed_forward, 0.0, join + GAP, "feed-forward")
+    half = max(abs(_column(index, diagram)) for index, _ in _numbered(diagram)) + WIDTH / 2 + 0.3
     ax.add_patch(
         Rectangle((-half, bottom), 2 * half, top - GAP / 2 - 0.15 - bottom, fill=False, linestyle="--", color="0.5")
     )
-    ax.text(half + 0.12, (bottom + top) / 2, f"× {structure.num_layers}", va="center", ha="left")
-    top = _chain(ax, (structure.output,), 0.0, top, "embedding", arrow=False)
+    ax.text(half + 0.12, (bottom + top) / 2, f"× {diagram.num_layers}", va="center", ha="left")
+    top = _chain(ax, (diagram.output,), 0.0, top, "embedding", arrow=False)
     ax.set_xlim(-half - 0.1, half + 0.8)
     ax.set_ylim(-0.1, top - GAP + 0.1)
     ax.set_axis_off()
     return ax
 
 
-def _numbered(structure: Structure) -> list[tuple[int, Branch]]:
-    return list(enumerate(structure.branches))
+def _numbered(diagram: Diagram) -> list[tuple[int, Branch]]:
+    return list(enumerate(diagram.branches))
 
 
-def _column(index: int, structure: Structure) -> float:
+def _column(index: int, diagram: Diagram) -> float:
     """Return the middle of a branch."""
-    return (index - (len(structure.branches) - 1) / 2) * (WIDTH + 0.5)
+    return (index - (len(diagram.branches) - 1) / 2) * (WIDTH + 0.5)
 
 
 def _branch(ax: Axes, branch: Branch, x: float, y: float) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from models.architectures.diagram import structure_of
+from models.architectures.diagram import diagram_of
 from models.errors import UserError
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
@@ -164,12 +164,12 @@ def _panels(caption: str, found: Mapping[str, Any], draw: Callable[..., Any], **
 def _architecture(subjects: Subjects) -> Section:
     from spectral import plot
 
-    found, missing = _each(subjects, lambda subject: structure_of(subject.model))
+    found, missing = _each(subjects, lambda subject: diagram_of(subject.model))
     text = (
         "From the items (below) to the scores (above), read from the model itself; the frame is one block, which is "
         "there as often as it says. The table counts the numbers that each step trains."
     )
-    figures = {f"Architecture of {name}": plot.architecture(structure).figure for name, structure in found.items()}
+    figures = {f"Architecture of {name}": plot.architecture(diagram).figure for name, diagram in found.items()}
     return Section("Of what it is made", text, figures, _tables({n: s.table() for n, s in found.items()}), missing)
 
 

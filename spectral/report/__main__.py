@@ -31,7 +31,7 @@ def main(
     """Measure everything of one or several checkpoints, side by side, and write it as one HTML file.
 
     The file holds its pictures and tables, opens without a network, and prints. What a model does not have is named
-    with the reason. Options for files of other people's code apply to every checkpoint.
+    with the reason. Options for third-party checkpoints apply to every checkpoint.
     """
     target = checkpoints[0].parent / "report.html" if out is None else out
     if target.is_dir():
