@@ -31,11 +31,23 @@ class Capture:
     attention: tuple[Tensor | None, ...]
     mask: Tensor
 
-    def last(self, n: int) -> "Capture":
-        """Return the capture of the last n positions alone: the real ones of users with n real items.
+    @property
+    def hidden_layers(self) -> dict[int, Tensor]:
+        """The hidden states that were asked for, by the number of their layer, from 0."""
+        return {layer: x for layer, x in enumerate(self.hidden) if x is not None}
+
+    @property
+    def attention_layers(self) -> dict[int, Tensor]:
+        """The attention maps that were asked for, by the number of their layer, from 1."""
+        return {layer: a for layer, a in enumerate(self.attention, start=1) if a is not None}
+
+    def last(self, n: int | None) -> "Capture":
+        """Return the capture of the last n positions alone, the real ones of users with n real items; of all for None.
 
         A causal attention puts no weight on padding, so that block is row-stochastic by itself.
         """
+        if n is None:
+            return self
         if not 1 <= n <= self.mask.shape[1]:
             raise ValueError(f"n must lie in 1..{self.mask.shape[1]}, got {n}")
         return replace(
