@@ -28,11 +28,14 @@ from spectral.user_frequency import by_group, user_frequency
 
 if TYPE_CHECKING:
     from spectral import plot as plot
-    from spectral.attention_statistics.metric import AttentionStatisticsMetric
-    from spectral.cosine_similarity.metric import CosineSimilarityMetric, WithinSequenceSimilarityMetric
-    from spectral.filter_response.metric import FrequencyResponseMetric
-    from spectral.singular_values.metric import SingularValuesMetric
-    from spectral.smoothing.metric import SmoothingMetric
+    from spectral.metrics import (
+        AttentionStatisticsMetric,
+        CosineSimilarityMetric,
+        FrequencyResponseMetric,
+        SingularValuesMetric,
+        SmoothingMetric,
+        WithinSequenceSimilarityMetric,
+    )
 
 __all__ = [
     "AttentionStatistics",
@@ -81,20 +84,11 @@ __all__ = [
     "within_sequence_similarity",
 ]
 
-# Imported when first used: torchmetrics and matplotlib take longer to import than most measures to compute.
-_LAZY = {
-    "AttentionStatisticsMetric": "spectral.attention_statistics.metric",
-    "CosineSimilarityMetric": "spectral.cosine_similarity.metric",
-    "FrequencyResponseMetric": "spectral.filter_response.metric",
-    "SingularValuesMetric": "spectral.singular_values.metric",
-    "SmoothingMetric": "spectral.smoothing.metric",
-    "WithinSequenceSimilarityMetric": "spectral.cosine_similarity.metric",
-}
-
 
 def __getattr__(name: str) -> Any:
+    # Imported when first used: matplotlib and torchmetrics take longer to import than most measures to compute.
     if name == "plot":
         return import_module("spectral.plot")
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name.endswith("Metric") and name in __all__:
+        return getattr(import_module("spectral.metrics"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

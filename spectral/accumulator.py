@@ -1,9 +1,17 @@
-"""Metrics of torchmetrics whose result is one of this package's frozen dataclasses."""
+"""The sums of a measure as a metric of torchmetrics, for data that comes in batches or over processes."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
+import torch
+from torch import Tensor
 from torchmetrics import Metric
+
+from spectral.sums import Sums
+
+S = TypeVar("S", bound=Sums)
+Result = TypeVar("Result")
 
 
 class _Opaque:
@@ -13,15 +21,47 @@ class _Opaque:
         self.result = result
 
 
-class Accumulator(Metric):
-    """A Metric whose `compute` may return a frozen dataclass.
+class Accumulator(Metric, Generic[S, Result]):
+    """Holds the sums of any measure: `update` adds those of a batch, `compute` makes the result of them.
 
-    torchmetrics searches what `compute` returns for tensors, to turn those of one element into scalars, and
-    refuses frozen dataclasses; here it is handed the result in a box.
+    The states are the fields of the sums that add up, so their size does not depend on the number of sequences, and
+    those of several processes add up, too.
+
+    Args:
+        sums: Takes what `update` is given, a batch, and returns its sums.
+        finish: Takes the sums of all batches and returns the result.
+        empty: A batch of no sequences, in the shape of the others: the states start with its sums.
     """
 
     full_state_update = False
 
+    def __init__(self, sums: Callable[..., S], finish: Callable[[S], Result], empty: Tensor) -> None:
+        super().__init__()
+        self._sums_of, self._finish, self._nothing = sums, finish, sums(empty)
+        for name, value in self._nothing.additive().items():
+            dtype = torch.float64 if isinstance(value, float) else None
+            self.add_state(name, torch.as_tensor(value, dtype=dtype), dist_reduce_fx="sum")
+
+    @property
+    def sums(self) -> S:
+        """The sums of all batches so far, on the CPU."""
+        states = {
+            name: getattr(self, name).cpu() if isinstance(value, Tensor) else type(value)(getattr(self, name))
+            for name, value in self._nothing.additive().items()
+        }
+        return replace(self._nothing, **states)
+
+    def update(self, *batch: Any, **named: Any) -> None:
+        """Add the sums of a batch."""
+        for name, value in (self.sums + self._sums_of(*batch, **named)).additive().items():
+            state = getattr(self, name)
+            setattr(self, name, torch.as_tensor(value, dtype=state.dtype, device=state.device))
+
+    def compute(self) -> Result:
+        """Return the result of all batches so far."""
+        return self._finish(self.sums)
+
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Hand torchmetrics the result in a box: it looks for tensors in results, and refuses frozen dataclasses."""
         wrapped = super()._wrap_compute(lambda: _Opaque(compute()))
         return lambda: wrapped().result

@@ -10,14 +10,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.errors import ConfigError, DataError
-from spectral.sources import Computed, called, hooked, traced
+from models.recommender import Trace
+from spectral.sources import called, hooked, traced
 
 BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What a model computed on one batch; a trace of the layers that were asked for.
+    """What a measure takes: what a model computed on one batch, as far as it was asked for.
+
+    A `models.recommender.Trace` is what a model gives: everything, and the filters and autocorrelations that only some
+    models have. A capture has the places of all layers but may leave them empty, so that a measure of attention holds
+    no hidden states in memory, and can be cut to the last positions.
 
     Attributes:
         hidden: (B, N, D) for the embedding output and each of the L blocks, so `hidden[l]` is layer l; None for
@@ -31,11 +36,23 @@ class Capture:
     attention: tuple[Tensor | None, ...]
     mask: Tensor
 
-    def last(self, n: int) -> "Capture":
-        """Return the capture of the last n positions alone: the real ones of users with n real items.
+    @property
+    def hidden_layers(self) -> dict[int, Tensor]:
+        """The hidden states that were asked for, by the number of their layer, from 0."""
+        return {layer: x for layer, x in enumerate(self.hidden) if x is not None}
+
+    @property
+    def attention_layers(self) -> dict[int, Tensor]:
+        """The attention maps that were asked for, by the number of their layer, from 1."""
+        return {layer: a for layer, a in enumerate(self.attention, start=1) if a is not None}
+
+    def last(self, n: int | None) -> "Capture":
+        """Return the capture of the last n positions alone, the real ones of users with n real items; of all for None.
 
         A causal attention puts no weight on padding, so that block is row-stochastic by itself.
         """
+        if n is None:
+            return self
         if not 1 <= n <= self.mask.shape[1]:
             raise ValueError(f"n must lie in 1..{self.mask.shape[1]}, got {n}")
         return replace(
@@ -70,12 +87,14 @@ def capture(
     """
     in_turn = [batches] if isinstance(batches, Mapping) else batches
     for batch in in_batches(in_turn) if isinstance(in_turn, Tensor) else in_turn:
-        computed = _compute(model, batch, attention, hidden, causal)
-        yield Capture(
-            hidden=_chosen(computed.hidden, 0, layers if hidden else ()),
-            attention=_chosen(computed.attention, 1, layers if attention else ()),
-            mask=computed.mask,
+        trace = _trace_of(model, batch, attention, hidden, causal)
+        wanted = Capture(
+            hidden=_chosen(trace.hidden, 0, layers if hidden else ()),
+            attention=_chosen(trace.attention or (), 1, layers if attention else ()),
+            mask=trace.mask,
         )
+        del trace  # while the caller measures, only what was asked for is in memory
+        yield wanted
 
 
 def _chosen(
@@ -132,9 +151,9 @@ def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
     )
 
 
-def _compute(
+def _trace_of(
     model: Any, batch: Any, attention: bool | Sequence[str], hidden: bool | Sequence[str], causal: bool
-) -> Computed:
+) -> Trace:
     """Run one batch in evaluation mode; inference mode must not span a `yield` into the caller."""
     device = _device(model)
     moved = {k: v.to(device) for k, v in batch.items()} if isinstance(batch, Mapping) else batch.to(device)

@@ -7,11 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spectral.sums import Sums
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class Moments(Sums):
     """Number, sum and sum of squares of some quantities over sequences, float64 on the CPU, all of one shape."""
 
     count: Tensor
@@ -24,13 +26,6 @@ class Moments:
         known = ~values.isnan()
         values = values.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         return cls(known.sum(-1).double(), values.sum(-1), values.square().sum(-1))
-
-    def __add__(self, other: "Moments") -> "Moments":
-        if self.total.shape != other.total.shape:
-            raise ValueError(
-                f"only the same quantities add up, got shapes {tuple(self.total.shape)} and {tuple(other.total.shape)}"
-            )
-        return Moments(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
     @property
     def mean(self) -> Array:

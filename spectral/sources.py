@@ -1,36 +1,28 @@
 """What a model computes on a batch, whoever wrote it: with a `trace`, as Hugging Face does it, or by hooks.
 
 All of them give hidden states (B, N, D) layer by layer, attention maps (B, H, N, N), and which positions are real, with
-the real positions of every sequence last, as the measures expect them.
+the real positions of every sequence last, as the measures expect them: a `Trace`, as our own models give it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
+from models.recommender import Trace
 
 
-class Computed(NamedTuple):
-    """Hidden states and attention of a batch, in order of the layers, and the mask (B, N) of real positions."""
-
-    hidden: tuple[Tensor | None, ...]
-    attention: tuple[Tensor | None, ...]
-    mask: Tensor
-
-
-def traced(model: Any, batch: Any, causal: bool) -> Computed:
+def traced(model: Any, batch: Any, causal: bool) -> Trace:
     """Return what `model.trace(batch)` gives; the batch has padding 0 on the left."""
-    trace = model.trace(batch, **({} if causal else {"causal": False}))
-    return Computed(tuple(trace.hidden), tuple(trace.attention or ()), trace.mask)
+    return model.trace(batch, **({} if causal else {"causal": False}))
 
 
-def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Computed:
+def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Trace:
     """Return what a model gives as `hidden_states` and `attentions`, attributes or keys of what it returns.
 
     A Hugging Face model is asked for them, for attention only if it is wanted. Raises ConfigError if it returns
@@ -51,10 +43,10 @@ def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Com
             f"{type(model).__name__} has no `trace`, and what it returns, {type(returned).__name__}, has neither "
             "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
         )
-    return _real_last(tuple(hidden or ()), tuple(maps or ()), _mask_of(batch))
+    return _real_last(list(hidden or ()), list(maps or ()), _mask_of(batch))
 
 
-def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Collection[str]) -> Computed:
+def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Collection[str]) -> Trace:
     """Return what modules of a model, named or matched by patterns like `layers.*`, put out while it runs.
 
     hidden: modules whose output, or the first tensor in it, is (B, N, D); the first one is layer 0. attention: modules
@@ -69,8 +61,8 @@ def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Col
     if idle := [name for name in {**states, **maps} if name not in outputs]:
         raise ConfigError(f"{', '.join(idle)} did not run, so there is nothing to capture of it")
     return _real_last(
-        tuple(_state(name, outputs[name]) for name in states),
-        tuple(_map(name, outputs[name]) for name in maps),
+        [_state(name, outputs[name]) for name in states],
+        [_map(name, outputs[name]) for name in maps],
         _mask_of(batch),
     )
 
@@ -168,12 +160,12 @@ def _mask_of(batch: Any) -> Tensor | None:
     return batch["attention_mask"].bool() if isinstance(batch, Mapping) and "attention_mask" in batch else None
 
 
-def _real_last(hidden: tuple[Tensor, ...], attention: tuple[Tensor, ...], mask: Tensor | None) -> Computed:
+def _real_last(hidden: list[Tensor], attention: list[Tensor], mask: Tensor | None) -> Trace:
     """Put the real positions of each sequence last, in their order; without a mask all are real."""
     shape = hidden[0].shape[:2] if hidden else (len(attention[0]), attention[0].shape[-1])
     device = (hidden or attention)[0].device
     if mask is None:
-        return Computed(hidden, attention, torch.ones(shape, dtype=torch.bool, device=device))
+        return Trace(hidden, attention, torch.ones(shape, dtype=torch.bool, device=device))
     if mask.shape != shape:
         raise ConfigError(f"attention_mask should be (B, N) = {tuple(shape)}, got {tuple(mask.shape)}")
     order = mask.to(device).int().argsort(dim=1, stable=True)  # (B, N)
@@ -187,4 +179,4 @@ def _real_last(hidden: tuple[Tensor, ...], attention: tuple[Tensor, ...], mask: 
         ]
         for a in attention
     ]
-    return Computed(tuple(x[rows, order] for x in hidden), tuple(moved), mask.to(device)[rows, order])
+    return Trace([x[rows, order] for x in hidden], moved, mask.to(device)[rows, order])

@@ -1,5 +1,6 @@
 """Capturing attention and hidden states batch by batch, and choosing users by the length of their history."""
 
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,19 @@ def test_only_what_was_asked_for_is_kept():
     assert [x is None for x in last.hidden] == [True, True, False] and last.attention == (None, None)
     first = next(capture(Uniform(), WINDOWS, layers={1}))
     assert first.attention[0] is not None and first.hidden[0] is None
+
+
+def test_what_was_not_asked_for_is_gone_while_the_caller_measures():
+    hidden = []
+
+    class Watched(Uniform):
+        def trace(self, input_ids, causal=True):
+            trace = super().trace(input_ids, causal)
+            hidden.append(weakref.ref(trace.hidden[1]))
+            return trace
+
+    captures = capture(Watched(), WINDOWS, hidden=False)
+    assert next(captures).attention[0] is not None and hidden[0]() is None
 
 
 def test_model_is_in_evaluation_mode_without_gradients_and_gets_its_mode_back():

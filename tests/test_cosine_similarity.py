@@ -149,7 +149,7 @@ def test_other_mistakes_are_named():
         cosine_similarity(np.eye(3), "mean")
     with pytest.raises(ConfigError, match="convention"):
         CosineSimilarityMetric(3, "mean")
-    with pytest.raises(ValueError, match="4 columns like those before, got 3"):
+    with pytest.raises(ValueError, match=r"equally many columns add up, got total of \(4,\) and \(3,\)"):
         CosineSimilarityMetric(4).update(torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"hidden must be \(B, N, D\)"):
         within_sequence_similarity(np.ones((2, 3)))

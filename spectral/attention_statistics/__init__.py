@@ -35,12 +35,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite
 from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
+from spectral.sums import sum_of_attention
 from spectral.theorem1.spectrum import ROW_SUM_TOLERANCE
 
 if TYPE_CHECKING:
@@ -89,18 +89,9 @@ class AttentionStatistics:
 
         Raises ConfigError if the model has no attention, ValueError for no captures or rows that do not sum to 1.
         """
-        sums: Sums | None = None
-        layers: tuple[int, ...] = ()
-        for captured in captures:
-            captured = captured if length is None else captured.last(length)
-            maps = {layer: a for layer, a in enumerate(captured.attention, start=1) if a is not None}
-            if not maps:
-                raise ConfigError("the captures hold no attention, so there are no statistics of it")
-            layers = tuple(maps)
-            batch = sum_over_sequences(list(maps.values()), residual)
-            sums = batch if sums is None else sums + batch
-        if sums is None:
-            raise ValueError("there are no captures to average over")
+        sums, layers = sum_of_attention(
+            (captured.last(length) for captured in captures), lambda maps: sum_over_sequences(maps, residual)
+        )
         return sums.statistics(residual, layers)
 
     def table(self) -> "DataFrame":
@@ -134,36 +125,24 @@ class AttentionStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """Sums over sequences, float64 on the CPU; those of batches add up.
+class AttentionSums(Moments):
+    """The moments of the measures, (L, H, 6), and beside them more sums over sequences, float64 on the CPU.
 
-    measures: of (L, H, 6). perron: (L, H, N). rollout: (N,). rollout_lambda2: ().
+    perron: (L, H, N). rollout: (N,). rollout_lambda2: ().
     """
 
-    measures: Moments
+    addends = "statistics of the same layers, heads and positions"
+
     perron: Tensor
     rollout: Tensor
     rollout_lambda2: Tensor
 
-    def __add__(self, other: "Sums") -> "Sums":
-        if self.perron.shape != other.perron.shape:
-            raise ValueError(
-                "only attention of the same layers, heads and positions can be averaged, got (L, H, N) of "
-                f"{tuple(self.perron.shape)} and {tuple(other.perron.shape)}"
-            )
-        return Sums(
-            self.measures + other.measures,
-            self.perron + other.perron,
-            self.rollout + other.rollout,
-            self.rollout_lambda2 + other.rollout_lambda2,
-        )
-
     def statistics(self, residual: float = RESIDUAL, layers: Sequence[int] | None = None) -> AttentionStatistics:
         """Return the means; raises ValueError if there were no sequences."""
-        sequences = int(self.measures.count.max())
+        sequences = int(self.count.max())
         if not sequences:
             raise ValueError("there are no sequences to average over")
-        means, errors = self.measures.mean, self.measures.standard_error
+        means, errors = self.mean, self.standard_error
         return AttentionStatistics(
             layers=tuple(layers or range(1, len(means) + 1)),
             **{name: means[..., column] for column, name in enumerate(MEASURES)},
@@ -187,7 +166,7 @@ def attention_statistics(attention: Any, residual: float = RESIDUAL) -> Attentio
     return sum_over_sequences(attention, residual).statistics(residual)
 
 
-def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> Sums:
+def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> AttentionSums:
     """Return the sums over sequences of what `attention_statistics` averages; errors are those."""
     if not 0 <= residual <= 1:
         raise ValueError(f"residual must lie in 0..1, got {residual}")
@@ -196,11 +175,11 @@ def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> Sums:
     if len({pi.shape for pi in perron}) != 1:
         raise ValueError("all layers must have the same shape (B, H, N, N)")
     rolled = reduce(lambda below, above: above @ below, mixed)  # (B, N, N)
-    return Sums(
-        Moments.of(torch.stack(measures)),
-        torch.stack(perron),
-        rolled[:, -1].sum(0),
-        second_moduli(rolled).sum(),
+    return AttentionSums(
+        **Moments.of(torch.stack(measures)).additive(),
+        perron=torch.stack(perron),
+        rollout=rolled[:, -1].sum(0),
+        rollout_lambda2=second_moduli(rolled).sum(),
     )
 
 

@@ -28,6 +28,7 @@ from spectral.attention_statistics import Array, AttentionStatistics, attention_
 from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
+from spectral.sums import sum_by_layer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,15 +70,10 @@ class LayerBounds:
         matrices = {layer: _matrices(value_output, layer, statistics) for layer in statistics.layers}
         norms = torch.stack([torch.linalg.matrix_norm(m, ord=2) for m in matrices.values()]).numpy()
         growth = (statistics.hfc_factor * norms).sum(1)
-        factors: dict[int, Moments] = {}
-        for captured in captures:
-            captured = captured if length is None else captured.last(length)
-            for layer, products in matrices.items():
-                x, maps = captured.hidden[layer - 1], captured.attention[layer - 1]
-                if x is None or maps is None:
-                    raise ValueError(f"layer {layer} was captured without its input or without its attention")
-                batch = Moments.of(_factors(as_float64(x), as_float64(maps), products))
-                factors[layer] = factors[layer] + batch if layer in factors else batch
+        factors = sum_by_layer(
+            {layer: Moments.of(_factors(*_input_of(layer, captured), products)) for layer, products in matrices.items()}
+            for captured in (captured.last(length) for captured in captures)
+        )
         return cls(
             layers=statistics.layers,
             projection_norm=norms,
@@ -136,6 +132,14 @@ def _matrices(value_output: Sequence[Any], layer: int, statistics: AttentionStat
             f"layer {layer} with {heads} heads needs W_v W_o of shape ({heads}, D, D), got {tuple(matrices.shape)}"
         )
     return matrices
+
+
+def _input_of(layer: int, captured: Capture) -> tuple[Tensor, Tensor]:
+    """Return the input (B, N, D) of a layer and its attention (B, H, N, N), float64."""
+    x, maps = captured.hidden[layer - 1], captured.attention[layer - 1]
+    if x is None or maps is None:
+        raise ValueError(f"layer {layer} was captured without its input or without its attention")
+    return as_float64(x), as_float64(maps)
 
 
 def _factors(x: Tensor, maps: Tensor, matrices: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from spectral.arrays import as_float64, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
+from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -62,24 +63,19 @@ class LayerSimilarity:
         Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0;
         ConfigError for an unknown convention or pooling.
         """
-        between: dict[int, Directions] = {}
-        within: dict[int, SequenceSimilarities] = {}
-        for captured in captures:
-            for layer, hidden in enumerate(captured.hidden):
-                if hidden is not None:
-                    users = directions(pooled(hidden, captured.mask, pooling))
-                    positions = sequence_similarities(hidden, captured.mask)
-                    between[layer] = between[layer] + users if layer in between else users
-                    within[layer] = within[layer] + positions if layer in within else positions
-        if not between:
-            raise ValueError("there are no hidden states to measure")
-        layers = sorted(between)
+        sums = sum_of_hidden(
+            captures,
+            lambda hidden, mask: Similarities(
+                directions(pooled(hidden, mask, pooling)), sequence_similarities(hidden, mask)
+            ),
+        )
+        layers = sorted(sums)
         return cls(
             np.array(layers),
-            np.array([between[layer].similarity(convention) for layer in layers]),
-            np.array([within[layer].mean for layer in layers]),
-            between[layers[0]].users,
-            within[layers[0]].sequences,
+            np.array([sums[layer].between_users.similarity(convention) for layer in layers]),
+            np.array([sums[layer].within_sequence.mean for layer in layers]),
+            sums[layers[0]].between_users.users,
+            sums[layers[0]].within_sequence.sequences,
             convention,
         )
 
@@ -101,16 +97,13 @@ class LayerSimilarity:
 
 
 @dataclass(frozen=True, eq=False)
-class Directions:
-    """Sum of the unit rows (D,) float64 and their number; those of batches add up."""
+class Directions(Sums):
+    """Sum of the unit rows (D,) float64 and their number."""
+
+    addends = "rows of equally many columns"
 
     total: Tensor
     users: int
-
-    def __add__(self, other: "Directions") -> "Directions":
-        if self.total.shape != other.total.shape:
-            raise ValueError(f"rows must have {len(self.total)} columns like those before, got {len(other.total)}")
-        return Directions(self.total + other.total, self.users + other.users)
 
     def similarity(self, convention: Convention = "pairs") -> float:
         """Return the mean cosine of all pairs; raises ValueError for fewer than two rows."""
@@ -122,19 +115,24 @@ class Directions:
 
 
 @dataclass(frozen=True, eq=False)
-class SequenceSimilarities:
+class SequenceSimilarities(Sums):
     """Sum over sequences of the mean cosine between their positions, and the number of these sequences."""
 
     total: float
     sequences: int
 
-    def __add__(self, other: "SequenceSimilarities") -> "SequenceSimilarities":
-        return SequenceSimilarities(self.total + other.total, self.sequences + other.sequences)
-
     @property
     def mean(self) -> float:
         """The mean over sequences; NaN if there are none."""
         return self.total / self.sequences if self.sequences else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Similarities(Sums):
+    """The sums of both similarities of a layer."""
+
+    between_users: Directions
+    within_sequence: SequenceSimilarities
 
 
 def cosine_similarity(x: Any, convention: Convention = "pairs") -> float:

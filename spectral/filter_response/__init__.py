@@ -9,7 +9,7 @@ Source: Shin et al., AAAI 2024, Figure 2b; gain here is of the whole column, `se
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.errors import ConfigError
 from spectral.arrays import as_float, check_finite
 from spectral.capture import Capture
 from spectral.fourier import check_c, frequencies
 from spectral.response import DEFAULT_C, Array, Response, decibels
+from spectral.sums import CONSTANT, Sums, sum_of_attention
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,19 +57,10 @@ class FilterResponse(Response):
         Raises ConfigError if the model has no attention, ValueError for an impossible c or no captures.
         """
         rng = np.random.default_rng(seed)
-        sums: AttentionPower | None = None
-        layers: tuple[int, ...] = ()
-        for captured in captures:
-            captured = captured if length is None else captured.last(length)
-            maps = {layer: a for layer, a in enumerate(captured.attention, start=1) if a is not None}
-            if not maps:
-                raise ConfigError("the captures hold no attention, so there is no frequency response of it")
-            layers = tuple(maps)
-            users = len(next(iter(maps.values())))
-            batch = attention_power(list(maps.values()), rng.poisson(1.0, (users, resamples)).T)
-            sums = batch if sums is None else sums + batch
-        if sums is None:
-            raise ValueError("there are no captures to average over")
+        sums, layers = sum_of_attention(
+            (captured.last(length) for captured in captures),
+            lambda maps: attention_power(maps, rng.poisson(1.0, (len(maps[0]), resamples)).T),
+        )
         return sums.response(c, layers)
 
     @property
@@ -127,35 +118,21 @@ class FilterResponse(Response):
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionPower:
-    """Sums over sequences, from which a response follows; sums of batches add up to that of all of them.
+class AttentionPower(Sums):
+    """Sums over sequences, from which a response follows.
 
     power, self_power: (L, H, F) float64 on the CPU, sums of ||H[:, k]||^2 and of |H[k, k]|^2.
     resampled: (R, L, H, F), the sum of ||H[:, k]||^2 over each bootstrap sample; resampled_users: (R,), its users.
     """
 
+    addends = "responses of the same layers, heads and positions"
+
     power: Tensor
     self_power: Tensor
-    positions: int
+    positions: int = field(metadata=CONSTANT)
     users: int
     resampled: Tensor
     resampled_users: Tensor
-
-    def __add__(self, other: "AttentionPower") -> "AttentionPower":
-        if (self.power.shape, self.positions) != (other.power.shape, other.positions):
-            raise ValueError(
-                "only responses of the same layers, heads and positions can be averaged, got "
-                f"{tuple(self.power.shape)} at N = {self.positions} and {tuple(other.power.shape)} at N = "
-                f"{other.positions}"
-            )
-        return AttentionPower(
-            self.power + other.power,
-            self.self_power + other.self_power,
-            self.positions,
-            self.users + other.users,
-            self.resampled + other.resampled,
-            self.resampled_users + other.resampled_users,
-        )
 
     def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FilterResponse:
         """Return the average over sequences; raises ValueError if there are none or c is impossible."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
+from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,14 +86,7 @@ class LayerSpectra:
 
         Raises ValueError if the captures hold no users or no hidden states, ConfigError for an unknown pooling.
         """
-        sums: dict[int, Gram] = {}
-        for captured in captures:
-            for layer, hidden in enumerate(captured.hidden):
-                if hidden is not None:
-                    batch = gram(pooled(hidden, captured.mask, pooling))
-                    sums[layer] = sums[layer] + batch if layer in sums else batch
-        if not sums:
-            raise ValueError("there are no hidden states to measure")
+        sums = sum_of_hidden(captures, lambda hidden, mask: gram(pooled(hidden, mask, pooling)))
         return cls({layer: total.singular_values(center) for layer, total in sums.items()})
 
     def table(self) -> "DataFrame":
@@ -116,17 +110,14 @@ class LayerSpectra:
 
 
 @dataclass(frozen=True, eq=False)
-class Gram:
+class Gram(Sums):
     """X^T X (D, D) and the sum of the rows (D,) of a matrix, float64; those of stacked matrices add up."""
+
+    addends = "rows of equally many columns"
 
     products: Tensor
     total: Tensor
     users: int
-
-    def __add__(self, other: "Gram") -> "Gram":
-        if self.total.shape != other.total.shape:
-            raise ValueError(f"rows must have {len(self.total)} columns like those before, got {len(other.total)}")
-        return Gram(self.products + other.products, self.total + other.total, self.users + other.users)
 
     def singular_values(self, center: bool = False) -> SingularValues:
         """Return the singular values of the matrix; raises ValueError if it has no rows or is not finite."""

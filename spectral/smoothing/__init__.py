@@ -50,6 +50,7 @@ from spectral.fourier import check_c, split
 from spectral.moments import Moments
 from spectral.response import DEFAULT_C
 from spectral.singular_values import effective_rank, stable_rank
+from spectral.sums import sum_of_hidden
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -113,14 +114,7 @@ class Smoothing:
 
         Raises ValueError if there are no hidden states, or c is not odd and positive.
         """
-        sums: dict[int, Moments] = {}
-        for captured in captures:
-            for layer, hidden in enumerate(captured.hidden):
-                if hidden is not None:
-                    batch = smoothing_moments(hidden, captured.mask, c)
-                    sums[layer] = sums[layer] + batch if layer in sums else batch
-        if not sums:
-            raise ValueError("there are no hidden states to measure")
+        sums = sum_of_hidden(captures, lambda hidden, mask: smoothing_moments(hidden, mask, c))
         return cls.from_moments(stack(sums.values()), c, sorted(sums))
 
     @classmethod
@@ -163,7 +157,12 @@ def smoothing(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Smoothing:
     Raises ValueError for another shape, numbers that are not finite, a position of zeros (it has no direction),
     padding that is not on the left, or a c that is not odd and positive.
     """
-    return Smoothing.from_moments(stack(smoothing_moments(x, mask, c) for x in _layers(hidden)), c)
+    return Smoothing.from_moments(moments_of_layers(hidden, mask, c), c)
+
+
+def moments_of_layers(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Moments:
+    """Return the sums over sequences, (L, 9) in the order of `MEASURES`, of hidden states as `smoothing` takes them."""
+    return stack(smoothing_moments(x, mask, c) for x in _layers(hidden))
 
 
 def smoothing_moments(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Moments:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture, capture
 from spectral.fourier import check_c, fourier_basis, split
+from spectral.sums import sum_of_hidden
 from spectral.theorem1.spectrum import (
     ROUNDING,
     Spectrum,
@@ -213,16 +214,12 @@ def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | 
     feed-forward network are included, so the theorem does not apply to it. Raises ValueError if there are no
     hidden states.
     """
-    energies: dict[int, torch.Tensor] = {}
-    for captured in captures:
-        captured = captured if length is None else captured.last(length)
-        for layer, hidden in enumerate(captured.hidden):
-            if hidden is not None:
-                low, high = split(as_float64(hidden), c)
-                batch = torch.stack([high.square().sum(), low.square().sum()])
-                energies[layer] = energies.get(layer, torch.zeros_like(batch)) + batch
-    if not energies:
-        raise ValueError("there are no hidden states to measure")
+
+    def energies_of(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        low, high = split(as_float64(hidden), c)
+        return torch.stack([high.square().sum(), low.square().sum()])
+
+    energies = sum_of_hidden((captured.last(length) for captured in captures), energies_of)
     return {layer: float((high / low).sqrt()) for layer, (high, low) in energies.items()}
 
 
@@ -344,8 +341,7 @@ def _log_ratios(signals: Array, c: int) -> Array:
 def _heads(captured: Capture, kind: str, causal: bool) -> list[Attention]:
     return [
         Attention(f"layer {layer}, head {head}{kind}", matrix, causal)
-        for layer, maps in enumerate(captured.attention, start=1)
-        if maps is not None
+        for layer, maps in captured.attention_layers.items()
         for head, matrix in enumerate(maps[0], start=1)
     ]
 

@@ -1,0 +1,134 @@
+"""The measures as metrics of torchmetrics: each gives of all its batches what the function of its name gives of them.
+
+All states are sums over sequences, in float64 on the metric's device; see `spectral.accumulator`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
+
+import torch
+from torch import Tensor
+
+from spectral.accumulator import Accumulator
+from spectral.attention_statistics import RESIDUAL, AttentionStatistics, AttentionSums, sum_over_sequences
+from spectral.cosine_similarity import (
+    Convention,
+    Directions,
+    SequenceSimilarities,
+    check_convention,
+    directions,
+    sequence_similarities,
+)
+from spectral.filter_response import AttentionPower, FilterResponse, attention_power
+from spectral.fourier import check_c
+from spectral.moments import Moments
+from spectral.response import DEFAULT_C
+from spectral.singular_values import Gram, SingularValues, gram
+from spectral.smoothing import Smoothing, moments_of_layers
+
+
+class FrequencyResponseMetric(Accumulator[AttentionPower, FilterResponse]):
+    """Accumulates the power that attention passes, for `frequency_response`: 2 x L x H x (N // 2 + 1) numbers and one.
+
+    Args:
+        num_layers: L, the layers of every update.
+        num_heads: H.
+        positions: N.
+        c: Number of modes that count as low frequency.
+
+    Raises:
+        ValueError: If c is not odd or not in 1..N.
+    """
+
+    def __init__(self, num_layers: int, num_heads: int, positions: int, c: int = DEFAULT_C) -> None:
+        finish = partial(AttentionPower.response, c=check_c(c, positions))
+        super().__init__(attention_power, finish, torch.empty(num_layers, 0, num_heads, positions, positions))
+
+    def update(self, attention: Tensor | list[Tensor]) -> None:
+        """Take in the attention of a batch; shapes and errors are those of `frequency_response`."""
+        super().update(attention)
+
+
+class SingularValuesMetric(Accumulator[Gram, SingularValues]):
+    """Accumulates the Gram matrix of rows, for `singular_values`: D x D + D + 1 numbers.
+
+    Args:
+        size: D, the columns of every update.
+        center: Whether the mean row is removed.
+    """
+
+    def __init__(self, size: int, center: bool = False) -> None:
+        super().__init__(gram, partial(Gram.singular_values, center=center), torch.empty(0, size))
+
+    def update(self, x: Tensor) -> None:
+        """Take in rows (n, D); raises ValueError for another shape."""
+        super().update(x)
+
+
+class CosineSimilarityMetric(Accumulator[Directions, float]):
+    """Accumulates the sum of directions, for `cosine_similarity`: D + 1 numbers.
+
+    Args:
+        size: D, the columns of every update.
+        convention: "pairs" or "published", see `cosine_similarity`.
+
+    Raises:
+        ConfigError: For an unknown convention.
+    """
+
+    def __init__(self, size: int, convention: Convention = "pairs") -> None:
+        check_convention(convention)
+        super().__init__(directions, partial(Directions.similarity, convention=convention), torch.empty(0, size))
+
+    def update(self, x: Tensor) -> None:
+        """Take in rows (n, D); raises ValueError for another shape or a row of zeros."""
+        super().update(x)
+
+
+class WithinSequenceSimilarityMetric(Accumulator[SequenceSimilarities, float]):
+    """Accumulates the similarity of positions, for `within_sequence_similarity`: two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(sequence_similarities, attrgetter("mean"), torch.empty(0, 1, 1))
+
+    def update(self, hidden: Tensor, mask: Tensor | None = None) -> None:
+        """Take in hidden states (B, N, D) and which positions are real, (B, N)."""
+        super().update(hidden, mask)
+
+
+class SmoothingMetric(Accumulator[Moments, Smoothing]):
+    """Accumulates the measures of smoothness, for `smoothing`: three numbers per layer and measure.
+
+    Args:
+        num_layers: Layers of every update, the embedding output included.
+        c: Number of modes that count as low frequency.
+    """
+
+    def __init__(self, num_layers: int, c: int = DEFAULT_C) -> None:
+        finish = partial(Smoothing.from_moments, c=c)
+        super().__init__(partial(moments_of_layers, c=c), finish, torch.empty(num_layers, 0, 1, 1))
+
+    def update(self, hidden: Sequence[Tensor] | Tensor, mask: Tensor | None = None) -> None:
+        """Take in hidden states (B, N, D), one per layer, and the real positions, (B, N); errors as `smoothing`."""
+        super().update(hidden, mask)
+
+
+class AttentionStatisticsMetric(Accumulator[AttentionSums, AttentionStatistics]):
+    """Accumulates what maps are like, for `attention_statistics`: L x H x (18 + N) + N + 1 numbers.
+
+    Args:
+        num_layers: L, the layers of every update.
+        num_heads: H.
+        positions: N.
+        residual: Weight of the residual connection.
+    """
+
+    def __init__(self, num_layers: int, num_heads: int, positions: int, residual: float = RESIDUAL) -> None:
+        sums = partial(sum_over_sequences, residual=residual)
+        finish = partial(AttentionSums.statistics, residual=residual)
+        super().__init__(sums, finish, torch.empty(num_layers, 0, num_heads, positions, positions))
+
+    def update(self, attention: Tensor | list[Tensor]) -> None:
+        """Take in the attention of a batch; shapes and errors are those of `attention_statistics`."""
+        super().update(attention)
