@@ -1,10 +1,18 @@
 """The names of the systems of a sensitivity figure."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.results import profile
+
+
+def test_it_is_light_to_import():
+    script = "import sys; from models.results import profile; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_systems_name_says_what_is_changed():
