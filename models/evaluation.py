@@ -57,10 +57,19 @@ class _Batch:
     seen_items: Tensor  # (S,) and the item
 
 
+def ndcg(rank: Tensor, k: int) -> Tensor:
+    """Return NDCG@k of each rank (...), float64: 1 / log2(rank + 1) up to rank k, else 0.
+
+    rank: the place of the one relevant item, from 1, so that the best possible gain is 1.
+    Source: Järvelin and Kekäläinen, ACM Transactions on Information Systems 2002, with one relevant item.
+    """
+    return torch.where(rank <= k, 1 / (rank.double() + 1).log2(), 0.0)
+
+
 class RankingMetrics(Metric):
     """HR@k, NDCG@k and MRR over users, accumulated from ranks (1 is the first place).
 
-    With one relevant item per user, HR@k is 1 for rank <= k and NDCG@k is 1 / log2(rank + 1) there, else both are 0.
+    With one relevant item per user HR@k is 1 for rank <= k, else 0; for NDCG@k see `ndcg`.
     """
 
     full_state_update = False
@@ -79,11 +88,10 @@ class RankingMetrics(Metric):
 
     def update(self, rank: Tensor) -> None:
         """Take in the ranks of some users, (B,)."""
-        gain = 1 / (rank.double() + 1).log2()
         for index, k in enumerate(CUTOFFS):
             hit = rank <= k
             self.hits[index] += hit.sum()
-            self.gains[index] += gain[hit].sum()
+            self.gains[index] += ndcg(rank[hit], k).sum()
         self.reciprocal += (1 / rank.double()).sum()
         self.users += len(rank)
 
@@ -150,7 +158,7 @@ def per_user(sequences: Sequences, split: str, ranks: Tensor) -> pd.DataFrame:
     table["target"], table["rank"] = sequences.windows(split, 1).targets, rank
     for k in CUTOFFS:
         table[f"HR@{k}"] = (rank <= k).astype(np.int8)
-        table[f"NDCG@{k}"] = np.where(rank <= k, 1 / np.log2(rank + 1), 0.0)
+        table[f"NDCG@{k}"] = ndcg(ranks, k).numpy()
     table["reciprocal_rank"] = 1 / rank
     return table
 

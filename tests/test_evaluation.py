@@ -1,5 +1,6 @@
 """Ranking against torchmetrics and a plain loop over users, and the rules about seen items, ties and padding."""
 
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from models import evaluation
 from models.datasets import Sequences, load
 from models.datasets.sampling import UnseenItems
 from models.errors import ConfigError, DataError
-from models.evaluation import CUTOFFS, Protocol, RankingMetrics, evaluate, per_user, rank_targets, summarise
+from models.evaluation import CUTOFFS, Protocol, RankingMetrics, evaluate, ndcg, per_user, rank_targets, summarise
 from models.recommender import Recommender
 from models.registry import build, configure
 
@@ -73,6 +74,12 @@ def test_metrics_are_those_of_torchmetrics():
         assert result[f"NDCG@{k}"] == pytest.approx(float(torch.stack(gains).mean()), abs=1e-6)
     reciprocal = torch.stack([retrieval_reciprocal_rank(s, r) for s, r in pairs])
     assert result["MRR"] == pytest.approx(float(reciprocal.mean()), abs=1e-6)
+
+
+def test_the_gain_of_a_rank_halves_from_the_first_to_the_third_place_and_ends_with_the_cutoff():
+    gains = ndcg(torch.tensor([[1, 3, 7], [20, 21, 500]]), 20)
+    expected = torch.tensor([[1, 1 / 2, 1 / 3], [1 / math.log2(21), 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(gains, expected, rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])

@@ -5,7 +5,8 @@ samples = sequences.windows("test", max_len=50)
 genres = load_attributes("ml-100k", sequences.num_items)
 
 Tables of one's own become such files with `python -m models.datasets import` (models.datasets.importing); the numbers
-that describe datasets are those of models.datasets.statistics.
+that describe datasets are those of models.datasets.statistics. models.datasets.sampling draws what training takes:
+batches of windows, and negatives.
 """
 
 import difflib

@@ -4,20 +4,23 @@ Each of the two is the derivative of the other. Both are written with strides: g
 all its derivative, would take longer than the rest of a layer.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+_Map = Callable[[Tensor], Tensor]
+
 
 def circulant(weight: Tensor) -> Tensor:
     """Return the matrices (B, N, N) that sum a signal over delays: weight[b, (s - n) mod N] at row n, column s."""
-    return _Circulant.apply(weight)
+    return _WithAdjoint.apply(weight, _circulant, _wrapped_diagonal_sums)
 
 
 def wrapped_diagonal_sums(matrix: Tensor) -> Tensor:
     """Return the sums (B, N) over n of matrix[b, n, (n + t) mod N], for each delay t."""
-    return _WrappedDiagonalSums.apply(matrix)
+    return _WithAdjoint.apply(matrix, _wrapped_diagonal_sums, _circulant)
 
 
 def _circulant(weight: Tensor) -> Tensor:
@@ -33,23 +36,15 @@ def _wrapped_diagonal_sums(matrix: Tensor) -> Tensor:
     return twice.as_strided((batch, length, length), (2 * length * length, 2 * length + 1, 1)).sum(1)
 
 
-class _Circulant(torch.autograd.Function):
+class _WithAdjoint(torch.autograd.Function):
+    """A linear map, whose derivative is its adjoint."""
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        return _circulant(weight)
+    def forward(ctx: Any, x: Tensor, linear: _Map, adjoint: _Map) -> Tensor:
+        ctx.adjoint = adjoint
+        return linear(x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _wrapped_diagonal_sums(grad)
-
-
-class _WrappedDiagonalSums(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        return _wrapped_diagonal_sums(matrix)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _circulant(grad)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.adjoint(grad), None, None

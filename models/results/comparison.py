@@ -1,6 +1,5 @@
 """Systems against each other: means over seeds with their spread, and tests over users."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 
 from models.errors import ConfigError, DataError
-from models.files import write_atomically
+from models.evaluation import ndcg
 from models.registry import MODELS
 from models.results.runs import Result
-from models.results.tables import markdown_table
+from models.results.tables import latex_table, markdown_table, write_table
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
-TESTED = "NDCG@20"  # per user, and what systems are ordered by where an order is needed
+TESTED_CUTOFF = 20
+TESTED = f"NDCG@{TESTED_CUTOFF}"  # per user, and what systems are ordered by where an order is needed
 CONFIDENCE = 0.95
 
 
@@ -52,13 +53,8 @@ class Comparison:
 
     def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a LaTeX table for booktabs: best in bold, second best underlined."""
-        rows = [["", *metrics, "$p$", "gain", "$n$"]]
-        for system, *cells in self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%"):
-            rows.append([re.sub(r"([_%&#$])", r"\\\1", system), *cells])
-        head, *body = [" & ".join(row) + r" \\" for row in rows]
-        columns = "l" + "r" * (len(rows[0]) - 1)
-        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
-        return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+        rows = self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%")
+        return latex_table(["", *metrics, "$p$", "gain", "$n$"], rows)
 
     def _rows(self, metrics: Sequence[str], sign: str, marks: tuple[str, str], percent: str) -> list[list[str]]:
         rows = []
@@ -81,13 +77,7 @@ class Comparison:
 
 def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = METRICS) -> None:
     """Write the tidy table as stem.csv and the printed ones as stem.md and stem.tex."""
-    texts = {
-        "csv": comparison.table().to_csv(index=False),
-        "md": comparison.to_markdown(metrics),
-        "tex": comparison.to_latex(metrics),
-    }
-    for ending, text in texts.items():
-        write_atomically(Path(f"{stem}.{ending}"), text.encode())
+    write_table(stem, comparison.table(), comparison.to_markdown(metrics), comparison.to_latex(metrics))
 
 
 def compare(results: Iterable[Result], reference: str | None = None) -> Comparison:
@@ -231,12 +221,6 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
     return std, float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * std / np.sqrt(len(values)))
 
 
-def _gain(ranks: list[int]) -> NDArray[np.float64]:
-    """Return every user's NDCG@20."""
-    rank = np.array(ranks)
-    return np.where(rank <= 20, 1 / np.log2(rank + 1), 0.0)
-
-
 def _p_value(first: list[Result], second: list[Result]) -> float:
     """Return the p-value of the test over users between two systems; see `compare`."""
     shared = {run.seed for run in first} & {run.seed for run in second}
@@ -244,7 +228,7 @@ def _p_value(first: list[Result], second: list[Result]) -> float:
     gains = []
     for runs in (first, second):
         chosen = [run for run in runs if run.seed in shared or not shared][:count]
-        gains.append(np.mean([_gain(run.test_ranks) for run in chosen], axis=0))
+        gains.append(np.mean([ndcg(torch.tensor(run.test_ranks), TESTED_CUTOFF).numpy() for run in chosen], axis=0))
     if np.array_equal(*gains):
         return 1.0
     return float(stats.wilcoxon(*gains, zero_method="pratt").pvalue)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.files import write_atomically
 from models.results.comparison import dataset_of, systems_of
 from models.results.runs import Result
-from models.results.tables import markdown_table
+from models.results.tables import latex_table, markdown_table, write_table
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,11 @@ class Costs:
 
     def to_latex(self) -> str:
         """Return a LaTeX table for booktabs."""
-        head, rows = self._cells("--")
-        lines = [" & ".join(row) + r" \\" for row in [head, *rows]]
-        body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", *body, r"\end{tabular}"]) + "\n"
+        return latex_table(*self._cells("--"))
 
     def write(self, stem: str | Path) -> None:
         """Write the table as stem.csv, stem.md and stem.tex."""
-        texts = {"csv": self.systems.to_csv(index=False), "md": self.to_markdown(), "tex": self.to_latex()}
-        for ending, text in texts.items():
-            write_atomically(Path(f"{stem}.{ending}"), text.encode())
+        write_table(stem, self.systems, self.to_markdown(), self.to_latex())
 
     def _cells(self, dash: str) -> tuple[list[str], list[list[str]]]:
         head = ["", "parameters", "seconds per epoch", "fastest to slowest", "epochs", "minutes", "seeds"]

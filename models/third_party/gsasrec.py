@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from models.recommender import Recommender
-from models.third_party.blocks import ACTIVATIONS, Attention, FeedForward, QueryNormBlock, forbid, lower_triangle
+from models.third_party.blocks import ACTIVATIONS, QueryNormBlock, forbid, lower_triangle
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, attention_blocks
 from models.third_party.settings import one_of
 
 PADDING_ITEMS = 1
@@ -37,15 +37,7 @@ class GSASRec(ThirdPartyEncoder):
 
     def __init__(self, config: GSASRecConfig) -> None:
         size = config.hidden_size
-        blocks: list[nn.Module] = [
-            QueryNormBlock(
-                Attention(size, config.num_heads, projected=False),
-                FeedForward(size, config.inner_size, config.activation),
-                config.norm_eps,
-            )
-            for _ in range(config.num_layers)
-        ]
-        super().__init__(config, config.max_len, blocks)
+        super().__init__(config, config.max_len, attention_blocks(config, QueryNormBlock, projected=False))
         self.norm = nn.LayerNorm(size, config.norm_eps)
         self.output_items = nn.Embedding(config.num_items + 1 + PADDING_ITEMS, size) if config.own_output else None
 

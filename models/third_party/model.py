@@ -1,6 +1,7 @@
 """What third-party models share: their own conventions inside, ours outside."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from models.architectures.encoder import AttentionConfig
 from models.errors import ConfigError
 from models.recommender import Recommender, RecommenderConfig, Trace
-from models.third_party.blocks import ACTIVATIONS, PostNormBlock
+from models.third_party.blocks import ACTIVATIONS, Attention, FeedForward, PostNormBlock
 from models.third_party.right_padding import RightPadded
 
 
@@ -29,6 +30,20 @@ class ThirdPartyConfig(AttentionConfig):
             raise ConfigError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if self.norm_eps <= 0:
             raise ConfigError(f"norm_eps must be above 0, got {self.norm_eps}")
+
+
+def attention_blocks(
+    config: ThirdPartyConfig, block: Callable[[Attention, FeedForward, float], nn.Module], projected: bool = True
+) -> list[nn.Module]:
+    """Return as many blocks of a kind as the configuration says; `projected`: attention has an output projection."""
+    return [
+        block(
+            Attention(config.hidden_size, config.num_heads, projected),
+            FeedForward(config.hidden_size, config.inner_size, config.activation),
+            config.norm_eps,
+        )
+        for _ in range(config.num_layers)
+    ]
 
 
 class ThirdPartyModel(Recommender):

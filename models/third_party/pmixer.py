@@ -20,8 +20,6 @@ from models.errors import ConfigError
 from models.recommender import Recommender
 from models.third_party.blocks import (
     ACTIVATIONS,
-    Attention,
-    FeedForward,
     PostNormBlock,
     PreNormBlock,
     QueryNormBlock,
@@ -29,7 +27,7 @@ from models.third_party.blocks import (
     lower_triangle,
 )
 from models.third_party.file_format import Format, Origin, Weights, both, linear
-from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, attention_blocks
 from models.third_party.settings import one_of
 
 NORMS: dict[str, type[PostNormBlock]] = {"query": QueryNormBlock, "pre": PreNormBlock, "post": PostNormBlock}
@@ -61,17 +59,9 @@ class PmixerSASRec(ThirdPartyEncoder):
     attends_padding = True
 
     def __init__(self, config: PmixerSASRecConfig) -> None:
-        size = config.hidden_size
-        blocks: list[nn.Module] = [
-            NORMS[config.norm](
-                Attention(size, config.num_heads),
-                FeedForward(size, config.inner_size, config.activation),
-                config.norm_eps,
-            )
-            for _ in range(config.num_layers)
-        ]
+        blocks = attention_blocks(config, NORMS[config.norm])
         super().__init__(config, config.max_len + (config.positions == "real"), blocks)
-        self.norm = nn.LayerNorm(size, config.norm_eps)
+        self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
         """See ThirdPartyEncoder."""

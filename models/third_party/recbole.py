@@ -18,7 +18,6 @@ from models.layers.packing import MASKED
 from models.recommender import Recommender, RecommenderConfig
 from models.third_party.blocks import (
     ACTIVATIONS,
-    Attention,
     FeedForward,
     FilterBlock,
     PostNormBlock,
@@ -26,7 +25,7 @@ from models.third_party.blocks import (
     lower_triangle,
 )
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, ThirdPartyModel
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, ThirdPartyModel, attention_blocks
 from models.third_party.settings import one_of, real, whole
 
 MASK_TOKENS = 1
@@ -86,17 +85,6 @@ class _RecBole(ThirdPartyEncoder):
         return forbid(allowed & lower_triangle(items.shape[1], items.device) if causal else allowed, MASKED)
 
 
-def _feed_forward(config: RecBoleConfig) -> FeedForward:
-    return FeedForward(config.hidden_size, config.inner_size, config.activation)
-
-
-def _attention_blocks(config: RecBoleConfig) -> list[nn.Module]:
-    return [
-        PostNormBlock(Attention(config.hidden_size, config.num_heads), _feed_forward(config), config.norm_eps)
-        for _ in range(config.num_layers)
-    ]
-
-
 class RecBoleSASRec(_RecBole):
     """RecBole's SASRec."""
 
@@ -104,7 +92,7 @@ class RecBoleSASRec(_RecBole):
     config_type = RecBoleSASRecConfig
 
     def __init__(self, config: RecBoleSASRecConfig) -> None:
-        super().__init__(config, _attention_blocks(config))
+        super().__init__(config, attention_blocks(config, PostNormBlock))
 
 
 class RecBoleFMLPRec(_RecBole):
@@ -114,10 +102,10 @@ class RecBoleFMLPRec(_RecBole):
     config_type = RecBoleFMLPRecConfig
 
     def __init__(self, config: RecBoleFMLPRecConfig) -> None:
-        super().__init__(
-            config,
-            [FilterBlock(config.max_len, _feed_forward(config), config.norm_eps) for _ in range(config.num_layers)],
+        networks = (
+            FeedForward(config.hidden_size, config.inner_size, config.activation) for _ in range(config.num_layers)
         )
+        super().__init__(config, [FilterBlock(config.max_len, network, config.norm_eps) for network in networks])
 
 
 class RecBoleBERT4Rec(_RecBole):
@@ -128,7 +116,7 @@ class RecBoleBERT4Rec(_RecBole):
     special_items = MASK_TOKENS
 
     def __init__(self, config: RecBoleBERT4RecConfig) -> None:
-        super().__init__(config, _attention_blocks(config))
+        super().__init__(config, attention_blocks(config, PostNormBlock))
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.num_items + 1))

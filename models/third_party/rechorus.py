@@ -11,16 +11,16 @@ that is kept, for these are the numbers that its authors had.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from models.architectures.bsarec import check_alpha_and_c
 from models.recommender import Recommender
-from models.third_party.blocks import Attention, BSARecBlock, FeedForward, PostNormBlock, forbid, lower_triangle
+from models.third_party.blocks import BSARecBlock, PostNormBlock, forbid, lower_triangle
 from models.third_party.file_format import Format, Weights, both, linear
-from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder
+from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, attention_blocks
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,7 @@ class ReChorusSASRec(_ReChorus):
     config_type = ReChorusSASRecConfig
 
     def __init__(self, config: ReChorusSASRecConfig) -> None:
-        size = config.hidden_size
-        blocks = [
-            PostNormBlock(
-                Attention(size, config.num_heads, projected=False),
-                FeedForward(size, config.inner_size, config.activation),
-                config.norm_eps,
-            )
-            for _ in range(config.num_layers)
-        ]
-        super().__init__(config, config.max_len + 1, cast(list[torch.nn.Module], blocks))
+        super().__init__(config, config.max_len + 1, attention_blocks(config, PostNormBlock, projected=False))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
         """See ThirdPartyEncoder; padding comes after the items, so forbidding the future is enough."""
@@ -88,18 +79,8 @@ class ReChorusBSARec(_ReChorus):
     config_type = ReChorusBSARecConfig
 
     def __init__(self, config: ReChorusBSARecConfig) -> None:
-        size = config.hidden_size
-        blocks = [
-            BSARecBlock(
-                Attention(size, config.num_heads),
-                FeedForward(size, config.inner_size, config.activation),
-                config.norm_eps,
-                config.alpha,
-                config.c,
-            )
-            for _ in range(config.num_layers)
-        ]
-        super().__init__(config, config.max_len + 1, cast(list[torch.nn.Module], blocks))
+        block = partial(BSARecBlock, alpha=config.alpha, c=config.c)
+        super().__init__(config, config.max_len + 1, attention_blocks(config, block))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
         """See ThirdPartyEncoder; `causal=False` leaves out the ones."""
