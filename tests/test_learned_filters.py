@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from test_foreign_published import fmlprec_state
 
 import models
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.registry import MODELS, build, configure
 from models.train import train
 from spectral import learned_filters, plot
+from spectral.command_line import Subject
 
 D = 4
 
@@ -99,6 +101,17 @@ def test_the_command_shows_them(command, tmp_path: Path):
     expected = learned_filters(models.load(path)).summary()
     assert json.loads(result.stdout)["layers"] == json.loads(json.dumps(expected))
     assert {"learned_filters.png", "learned_filters.pdf", "learned_filters.csv"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_file_of_other_people_needs_no_users_for_its_filters(command, tmp_path: Path):
+    path = tmp_path / "theirs.pt"
+    torch.save(fmlprec_state("item_encoder.blocks.{}.layer", "item_encoder.blocks.{}.feed_forward"), path)
+    result = command("spectral.learned_filters", path, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["layers"] == json.loads(json.dumps(learned_filters(models.load(path)).summary()))
+    assert len(Subject.load(path, which="none").windows) == 0
+    with pytest.raises(DataError, match="holds no sequences of users"):
+        Subject.load(path)
 
 
 def test_the_command_refuses_a_model_without(command, sasrec_checkpoint):
