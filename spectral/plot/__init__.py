@@ -5,17 +5,17 @@ opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is show
 colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
 """
 
-from spectral.plot.architecture import architecture
-from spectral.plot.attention import attention_statistics, attention_statistics_panels, rollout
-from spectral.plot.decay import theorem1
+from spectral.plot.attention_statistics import attention_statistics, attention_statistics_panels, rollout
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
-from spectral.plot.filters import filter_gains, filter_map, sorted_gains
-from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
-from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
+from spectral.plot.frequency_response import LOWEST_DB, block_response, frequency_response, ring_graph
+from spectral.plot.learned_filters import filter_gains, filter_map, sorted_gains
 from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
-from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
+from spectral.plot.singular_values import cosine_similarity, similarities_of, singular_values
 from spectral.plot.smoothing import smoothing, smoothing_panels
+from spectral.plot.structure import architecture
+from spectral.plot.theorem1 import theorem1
 from spectral.plot.user_frequency import user_groups
+from spectral.plot.user_signal import item_attributes, signals, user_signal, user_spectrum
 
 __all__ = [
     "BANDS",
