@@ -6,11 +6,15 @@ colour, a marker and a line style of its own, so that figures agree with each ot
 """
 
 from spectral.plot.attention_statistics import attention_statistics, attention_statistics_panels, rollout
+from spectral.plot.block_response import block_response
+from spectral.plot.cosine_similarity import cosine_similarity, similarities_of
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
-from spectral.plot.frequency_response import LOWEST_DB, block_response, frequency_response, ring_graph
+from spectral.plot.frequency_response import frequency_response
 from spectral.plot.learned_filters import filter_gains, filter_map, sorted_gains
+from spectral.plot.response import LOWEST_DB
+from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
-from spectral.plot.singular_values import cosine_similarity, similarities_of, singular_values
+from spectral.plot.singular_values import singular_values
 from spectral.plot.smoothing import smoothing, smoothing_panels
 from spectral.plot.structure import architecture
 from spectral.plot.theorem1 import theorem1
