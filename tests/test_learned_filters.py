@@ -79,18 +79,18 @@ def test_other_models_have_none(name):
 
 def test_figures_draw_what_was_learned():
     filters = learned_filters(model_of("fmlprec", num_layers=3))
-    ax = plot.filter_gains(filters)
+    ax = plot.learned_filters(filters)
     for row, line in enumerate(ax.get_lines()):
         np.testing.assert_allclose(line.get_ydata(), np.median(filters.gain[row], axis=-1))
-    ax = plot.sorted_gains(filters, label="beta", ax=Figure().add_subplot())
+    ax = plot.learned_filters_sorted(filters, label="beta", ax=Figure().add_subplot())
     np.testing.assert_allclose(ax.get_lines()[2].get_ydata(), np.sort(filters.gain[2, -1]))
     assert ax.get_ylabel() == "beta"
-    drawn = [plot.filter_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
+    drawn = [plot.learned_filters_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
     np.testing.assert_allclose(np.sort(drawn[0], axis=0), np.sort(filters.gain_db[1].T, axis=0))
     both = 10 ** (drawn[0] / 20) * np.exp(1j * drawn[1])  # the same order in both parts
     assert all(np.isclose(both, row).all(1).any() for row in filters.filters[1].T)
     with pytest.raises(ValueError, match="magnitude or phase"):
-        plot.filter_map(filters, 1, "colour")
+        plot.learned_filters_map(filters, 1, "colour")
 
 
 def test_the_command_shows_them(command, tmp_path: Path):

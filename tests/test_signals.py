@@ -133,7 +133,7 @@ def test_the_table_is_what_is_drawn():
     lines = {line.get_label(): line.get_ydata() for line in plot.user_signal(found).get_lines()}
     for name in ("signal", "LFC", "HFC"):
         np.testing.assert_allclose(lines[name], parts[name])
-    drawn = plot.user_spectrum(found).get_lines()[0].get_ydata()
+    drawn = plot.user_signal_spectrum(found).get_lines()[0].get_ydata()
     np.testing.assert_allclose(drawn * [1, 2, 2, 2, 1], parts["energy"])
 
 
@@ -143,24 +143,24 @@ def attributes(names: tuple[str, ...] = ()) -> Attributes:
 
 @pytest.mark.parametrize(("names", "labels"), [((), "attribute {}"), (("a1", "a2", "a3"), "a{}")])
 def test_attributes_are_marked_where_an_item_has_them_the_most_common_first(names: tuple[str, ...], labels: str):
-    ax = plot.item_attributes([1, 2, 3, 4, 2], attributes(names))
+    ax = plot.user_signal_items([1, 2, 3, 4, 2], attributes(names))
     assert [text.get_text() for text in ax.get_yticklabels()] == [labels.format(number) for number in (2, 1, 3)]
     cells = ax.collections[0].get_array().reshape(3, 5)
     assert cells.tolist() == [[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
 
 
 def test_items_without_attributes_make_an_empty_panel():
-    assert not plot.item_attributes([4, 4], attributes()).collections
+    assert not plot.user_signal_items([4, 4], attributes()).collections
 
 
 def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
     chosen = [user_signal(signal(8, seed), 3, [1] * 8, seed) for seed in range(2)]
-    assert len(plot.signals(chosen, attributes()).axes) == 6
-    figure = plot.signals(chosen, None, "left out")
+    assert len(plot.user_signal_panels(chosen, attributes()).axes) == 6
+    figure = plot.user_signal_panels(chosen, None, "left out")
     assert isinstance(figure, Figure) and len(figure.axes) == 4 and figure.get_supxlabel() == "left out"
     assert figure.axes[0].get_title().startswith("user 0: ")
     with pytest.raises(ValueError, match="at least one user"):
-        plot.signals([])
+        plot.user_signal_panels([])
 
 
 def test_attributes_that_cannot_be_had_are_none_with_the_reason(
@@ -265,6 +265,6 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     sequences = sequences_of(model)
     windows = sequences.windows("test", 12, padding).inputs
     chosen = extreme_signals(model, torch.from_numpy(windows), sequences.users)
-    expected = plot.signals(chosen, None, "what the items are is left out: their file was not found")
+    expected = plot.user_signal_panels(chosen, None, "what the items are is left out: their file was not found")
     (picture,) = plot.save(expected, tmp_path / "expected", formats=["png"])
     assert (tmp_path / "figures/lastfm/fig1.png").read_bytes() == picture.read_bytes()

@@ -42,7 +42,7 @@ def test_models_without_blocks_have_no_structure(name):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_drawing_has_a_box_for_each_step_and_text_inside_of_it(name):
     structure = structure_of(model_of(name))
-    ax = plot.architecture(structure)
+    ax = plot.structure(structure)
     ax.figure.canvas.draw()
     boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     table = structure.table()
@@ -57,4 +57,4 @@ def test_the_drawing_has_a_box_for_each_step_and_text_inside_of_it(name):
 
 def test_it_is_drawn_on_the_axes_that_are_given():
     ax = Figure().add_subplot()
-    assert plot.architecture(structure_of(model_of("sasrec")), ax=ax) is ax
+    assert plot.structure(structure_of(model_of("sasrec")), ax=ax) is ax

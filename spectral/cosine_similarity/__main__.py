@@ -7,7 +7,7 @@ import typer
 from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
-from spectral.cosine_similarity import Convention, LayerSimilarity, check_convention
+from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
 
 
 def main(
@@ -34,14 +34,14 @@ def main(
     windows = subject.users(length, at_least=2)
     subject.describe(len(windows), users_of(length, "users"))
     captures = subject.captures(windows, attention=False)
-    similarity = LayerSimilarity.from_captures(captures, cast(Convention, convention))
+    similarity = CosineSimilarity.from_captures(captures, cast(Convention, convention))
     if files.json:
         print_json({"layers": similarity.summary()})
     else:
         print_table(similarity.summary(), {})
     from spectral import plot
 
-    output.write(plot.similarities_of(subject.model.name, similarity).figure, similarity.table())
+    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity).figure, similarity.table())
 
 
 if __name__ == "__main__":

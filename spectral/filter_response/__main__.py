@@ -7,7 +7,7 @@ import typer
 from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
-from spectral.filter_response import FilterResponse
+from spectral.filter_response import FrequencyResponse
 
 DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "cutoff": 2, "hfc_lfc": 3}
 
@@ -43,7 +43,7 @@ def main(
     output.write(_draw(subject, responses), _table(responses))
 
 
-def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FilterResponse]:
+def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FrequencyResponse]:
     """Return the response over real positions, "real", and if asked for that over whole windows, "padded"."""
     responses = {}
     has_full = bool((subject.windows > 0).all(1).any())
@@ -52,15 +52,15 @@ def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict
         kind = users_of(length, "users with full windows")
         subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
         captures = subject.captures(windows, hidden=False)
-        responses["real"] = FilterResponse.from_captures(captures, c, length)
+        responses["real"] = FrequencyResponse.from_captures(captures, c, length)
     if padding:
         windows = subject.users()
         subject.describe(len(windows), "users with their whole windows, padding included")
-        responses["padded"] = FilterResponse.from_captures(subject.captures(windows, hidden=False), c)
+        responses["padded"] = FrequencyResponse.from_captures(subject.captures(windows, hidden=False), c)
     return responses
 
 
-def result(subject: Subject, responses: dict[str, FilterResponse]) -> dict[str, Any]:
+def result(subject: Subject, responses: dict[str, FrequencyResponse]) -> dict[str, Any]:
     """Return the JSON object; `padding` is in it if it was asked for."""
     real, padded = responses.get("real"), responses.get("padded")
     described = {
@@ -74,19 +74,19 @@ def result(subject: Subject, responses: dict[str, FilterResponse]) -> dict[str, 
     return described
 
 
-def _print_tables(responses: dict[str, FilterResponse]) -> None:
+def _print_tables(responses: dict[str, FrequencyResponse]) -> None:
     for window, response in responses.items():
         columns = {"window": window} if len(responses) > 1 or window != "real" else {}
         print_table([columns | record for record in response.summary()], DECIMALS)
 
 
-def _table(responses: dict[str, FilterResponse]) -> Any:
+def _table(responses: dict[str, FrequencyResponse]) -> Any:
     import pandas as pd
 
     return pd.concat([response.table().assign(window=window) for window, response in responses.items()])
 
 
-def _draw(subject: Subject, responses: dict[str, FilterResponse]) -> Any:
+def _draw(subject: Subject, responses: dict[str, FrequencyResponse]) -> Any:
     """One panel, or two that share their axes: real positions and whole windows."""
     from spectral import palette, plot  # matplotlib, only when there is something to draw
 

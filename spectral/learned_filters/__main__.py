@@ -28,8 +28,8 @@ def main(
     else:
         print_table(filters.summary(), {})
     figure, [(left, right)] = plot.grid([plot.HEIGHT], 2)
-    plot.filter_gains(filters, ax=left)
-    plot.sorted_gains(filters, ax=right, **{"label": r"$\beta$"} if model.name == "bsarec" else {})
+    plot.learned_filters(filters, ax=left)
+    plot.learned_filters_sorted(filters, ax=right, **{"label": r"$\beta$"} if model.name == "bsarec" else {})
     output.write(figure, filters.table())
 
 

@@ -3,7 +3,6 @@
 from matplotlib.axes import Axes
 
 from spectral.block_response import BlockResponse
-from spectral.palette import MODEL_NAMES
 from spectral.plot.figure import legend, styled
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
 
@@ -28,5 +27,5 @@ def block_response(
     gain_db = response.relative_db if at == "all" else response.last_relative_db
     layer_lines(ax, response, gain_db)
     gain_axis(ax, gain_db, floor, "gain relative to DC (dB)")
-    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    legend(ax, label)
     return ax

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 
-from spectral.cosine_similarity import LayerSimilarity
+from spectral.cosine_similarity import CosineSimilarity
 from spectral.palette import styles_of
 from spectral.plot.figure import layer_axis, legend, styled
 
 
 @styled()
 def cosine_similarity(
-    similarities: Mapping[str, LayerSimilarity],
+    similarities: Mapping[str, CosineSimilarity],
     *,
     kind: str = "between_users",
     ax: Axes | None = None,
@@ -33,7 +33,7 @@ def cosine_similarity(
 
 
 @styled()
-def similarities_of(name: str, similarity: LayerSimilarity, *, ax: Axes | None = None) -> Axes:
+def cosine_similarity_kinds(name: str, similarity: CosineSimilarity, *, ax: Axes | None = None) -> Axes:
     """Draw both similarities of one model over layers: between users, and within a sequence."""
     assert ax is not None
     color = styles_of([name])[name]["color"]

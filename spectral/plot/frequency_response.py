@@ -2,8 +2,8 @@
 
 from matplotlib.axes import Axes
 
-from spectral.filter_response import FilterResponse
-from spectral.palette import MODEL_NAMES, layer_styles
+from spectral.filter_response import FrequencyResponse
+from spectral.palette import layer_styles
 from spectral.plot.figure import drawable, legend, styled
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
 from spectral.response import decibels
@@ -11,7 +11,7 @@ from spectral.response import decibels
 
 @styled()
 def frequency_response(
-    response: FilterResponse, *, label: str | None = None, ax: Axes | None = None, floor: float = LOWEST_DB
+    response: FrequencyResponse, *, label: str | None = None, ax: Axes | None = None, floor: float = LOWEST_DB
 ) -> Axes:
     """Draw the gain of attention in dB against angular frequency: heads as thin lines, each layer's mean thick.
 
@@ -35,5 +35,5 @@ def frequency_response(
             ax.fill_between(response.angular_frequency, low[row, 0], high[row, 0], **shade)
     layer_lines(ax, response, mean.gain_db[:, 0])
     gain_axis(ax, response.gain_db, floor, "gain (dB)")
-    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    legend(ax, label)
     return ax

@@ -39,7 +39,7 @@ def main(
 
     from spectral import plot
 
-    output.write(plot.signals(chosen), pd.concat([signal.table() for signal in chosen]))
+    output.write(plot.user_signal_panels(chosen), pd.concat([signal.table() for signal in chosen]))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main(
         print_table(found.to_dict("records"), DECIMALS)
     from spectral import plot
 
-    output.write(plot.user_groups(found, metric=metric, measure=measure).figure, found)
+    output.write(plot.user_frequency(found, metric=metric, measure=measure).figure, found)
     for name, ranked in tables.items():
         table[f"{metric} {name}"] = ranked[metric]
     path = output.stem.with_name("user_frequency_users.csv")
