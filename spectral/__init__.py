@@ -1,7 +1,7 @@
 """What a trained recommender does to a sequence: measures of attention and hidden states, and figures.
 
 captures = spectral.capture(model, spectral.full_windows(model.probe.input_ids))
-response = spectral.FilterResponse.from_captures(captures)
+response = spectral.FrequencyResponse.from_captures(captures)
 spectral.plot.frequency_response(response).figure
 
 Each measure is a function on arrays, an accumulator over batches (a torchmetrics Metric), a figure, and a
@@ -16,8 +16,8 @@ from spectral.attention_statistics import AttentionStatistics, attention_statist
 from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import Capture, capture, full_windows, of_length
-from spectral.cosine_similarity import LayerSimilarity, cosine_similarity, within_sequence_similarity
-from spectral.filter_response import FilterResponse, frequency_response
+from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
+from spectral.filter_response import FrequencyResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
@@ -42,11 +42,11 @@ __all__ = [
     "AttentionStatisticsMetric",
     "BlockResponse",
     "Capture",
+    "CosineSimilarity",
     "CosineSimilarityMetric",
-    "FilterResponse",
+    "FrequencyResponse",
     "FrequencyResponseMetric",
     "LayerBounds",
-    "LayerSimilarity",
     "LayerSpectra",
     "LearnedFilters",
     "SingularValues",

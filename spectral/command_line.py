@@ -1,11 +1,13 @@
 """What the command lines of the measures share: options, the checkpoint and its users, output files."""
 
+import inspect
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -16,10 +18,12 @@ from torch import Tensor
 import models
 from models.checkpoint import sequences_of
 from models.command_line import check_device, inform
+from models.command_line import run as run_command
 from models.datasets.sequences import held_out
 from models.errors import ConfigError, DataError
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
+from spectral.response import DEFAULT_C
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -31,7 +35,6 @@ CheckpointArgument = Annotated[
     Path, typer.Argument(help="Checkpoint that models.train wrote, or a third-party one.", metavar="CHECKPOINT")
 ]
 ModelSettings = dict[str, Any]  # becomes the options for third-party checkpoints (models.command_line.run)
-NO_SETTINGS: ModelSettings = {}
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -68,6 +71,71 @@ COption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Users:
+    """The options that say whose histories are measured."""
+
+    data: DataOption = None
+    split: SplitOption = "test"
+    max_users: MaxUsersOption = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """The options that say what becomes of the results."""
+
+    out: OutOption = None
+    format: FormatOption = FORMATS
+    json: JsonOption = False
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The options that say how checkpoints and datasets are read, and where models compute."""
+
+    device: DeviceOption = "cpu"
+    batch_size: BatchSizeOption = BATCH_SIZE
+    data_dir: DataDirOption = None
+    settings: ModelSettings = field(default_factory=dict)
+
+
+def run(main: Callable[..., None]) -> NoReturn:
+    """Run the command of a measure as `models.command_line.run` does, with groups of options.
+
+    A parameter of `main` that is annotated with a dataclass stands for the fields of it, which are options.
+    """
+    run_command(_ungrouped(main))
+
+
+def _ungrouped(main: Callable[..., None]) -> Callable[..., None]:
+    groups: dict[str, Any] = {
+        name: each.annotation
+        for name, each in inspect.signature(main).parameters.items()
+        if is_dataclass(each.annotation)
+    }
+
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        main(**given)
+
+    options = [option for each in inspect.signature(main).parameters.values() for option in _options_of(each)]
+    command.__name__, command.__doc__ = main.__name__, main.__doc__
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return command
+
+
+def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return what a parameter stands for: the fields of a group, or itself."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    if not is_dataclass(parameter.annotation):
+        return [parameter.replace(kind=keyword)]
+    return [
+        inspect.Parameter(option.name, keyword, default=option.default, annotation=option.type)
+        for option in fields(parameter.annotation)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Output:
     """Where the figure of a measure goes, checked before anything is computed.
@@ -81,16 +149,16 @@ class Output:
     formats: tuple[str, ...]
 
     @classmethod
-    def prepare(cls, measure: str, checkpoint: Path, out: Path | None, formats: str) -> "Output":
+    def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
         """Check the formats and that the folder can be written; raises ConfigError or OSError."""
-        chosen = tuple(dict.fromkeys(part.strip() for part in formats.split(",") if part.strip()))
+        chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
         unknown = [part for part in chosen if part not in FORMATS.split(",")]
         if unknown or not chosen:
             given = ", ".join(map(repr, unknown)) or "nothing"
             raise ConfigError(f"--format got {given}; choose from png, pdf and csv, separated by commas")
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-        folder = checkpoint.parent if out is None else out
+        if files.out is not None:
+            files.out.mkdir(parents=True, exist_ok=True)
+        folder = checkpoint.parent if files.out is None else files.out
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written; name another folder with --out")
         return cls(folder / measure, chosen)
@@ -111,12 +179,14 @@ class Subject:
     Attributes:
         model: In evaluation mode, on the chosen device.
         dataset: Name of what the users are taken from.
-        windows: (P, N) int, padded with 0 on the left.
+        windows: (P, N) int, what the model is given of each user; shorter histories are filled up on the left with the
+            model's padding, 0 or their own items.
         names: (P,) what the dataset calls these users.
         uniform: (P,) bool, False for users that a checkpoint holds only because their window is full; measures of
             all kinds of users must leave them out.
         max_users: Use at most so many, the first ones; None for all.
         batch_size: Users at a time.
+        sequences: The `models.datasets.Sequences` that the users are of; None if they are kept in the checkpoint.
     """
 
     model: Any
@@ -126,43 +196,48 @@ class Subject:
     uniform: Tensor
     max_users: int | None
     batch_size: int
+    sequences: Any = None
 
     @classmethod
     def load(
         cls,
         checkpoint: Path,
         *,
-        data: str | None,
-        split: str,
+        which: Literal["some", "all", "none"] = "some",
+        data: str | None = None,
+        split: str = "test",
         max_users: int | None = None,
         device: str = "cpu",
         batch_size: int = BATCH_SIZE,
         data_dir: Path | None = None,
-        settings: Mapping[str, Any] = NO_SETTINGS,
+        settings: Mapping[str, Any] = MappingProxyType({}),
         c: int | None = None,
     ) -> "Subject":
-        """Load a checkpoint, and its own probe users or those of a dataset.
+        """Load a checkpoint with users of `data`, by default those that it keeps.
 
-        settings: for a third-party checkpoint. c: of the measure, and of such a file that does not say its own.
+        which: "all" takes all users of the dataset, "none" is for measures of the model alone: the dataset is not
+        looked for. settings: for a third-party checkpoint. c: of the measure, and of such a file that does not say
+        its own.
 
         Raises CheckpointError, DataError or ConfigError for what cannot be used.
         """
         held_out(split)
         model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
-        if data is None and split == "test" and len(model.probe.input_ids):
+        kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
+        if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
-            names = model.probe.users.numpy()
+            names, sequences = model.probe.users.numpy(), None
         else:
             sequences = sequences_of(model, data, data_dir)
             windows = torch.from_numpy(sequences.windows(split, model.config.max_len, model.config.padding).inputs)
             uniform, name = torch.ones(len(windows), dtype=torch.bool), sequences.name
             names = sequences.users
-        if model.config.padding != "zero":
+        if which == "some" and model.config.padding != "zero":
             inform(
                 f"note: {model.config.padding} padding fills shorter histories up with their own items: every window "
                 "counts as full, and what is measured includes the repetition"
             )
-        return cls(model, name, windows, names, uniform, max_users, batch_size)
+        return cls(model, name, windows, names, uniform, max_users, batch_size, sequences)
 
     def check_attention(self) -> None:
         """Raise ConfigError if the model has no attention; it says what can be measured instead."""
@@ -200,6 +275,10 @@ class Subject:
             raise DataError(f"{self.dataset}: at least {at_least} users are needed, found {len(windows)}")
         return windows
 
+    def modes(self, c: int | None, length: int | None = None) -> int:
+        """Return c, 3 if it is None; raises ConfigError unless that many modes can be low among the positions."""
+        return check_modes(DEFAULT_C if c is None else c, self.model.config.max_len if length is None else length)
+
     def captures(self, windows: Tensor, **options: Any) -> Iterator[Capture]:
         """Capture what the model computes on these windows, batch by batch, with progress on a terminal."""
         return capture(self.model, in_batches(windows, self.batch_size, self.model.name), **options)
@@ -207,6 +286,11 @@ class Subject:
     def describe(self, users: int, which: str) -> None:
         """Say on standard error what is measured, on how many users of which kind."""
         inform(f"{self.model.name} on {self.dataset}: {users:,} {which}")
+
+
+def users_of(length: int | None, kind: str) -> str:
+    """Say which users are measured: those with exactly so many items, or those of a kind."""
+    return kind if length is None else f"users with exactly {length} items"
 
 
 def check_modes(c: int, length: int) -> int:

@@ -20,7 +20,7 @@ from spectral.cosine_similarity import (
     directions,
     sequence_similarities,
 )
-from spectral.filter_response import AttentionPower, FilterResponse, attention_power
+from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
 from spectral.fourier import check_c
 from spectral.moments import Moments
 from spectral.response import DEFAULT_C
@@ -28,7 +28,7 @@ from spectral.singular_values import Gram, SingularValues, gram
 from spectral.smoothing import Smoothing, moments_of_layers
 
 
-class FrequencyResponseMetric(Accumulator[AttentionPower, FilterResponse]):
+class FrequencyResponseMetric(Accumulator[AttentionPower, FrequencyResponse]):
     """Accumulates the power that attention passes, for `frequency_response`: 2 x L x H x (N // 2 + 1) numbers and one.
 
     Args:

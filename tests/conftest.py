@@ -35,6 +35,12 @@ def sasrec_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_small(tmp_path_factory.mktemp("sasrec"), "sasrec")
 
 
+@pytest.fixture(scope="session")
+def cyclic_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small SASRec whose short histories are repeated, trained for two epochs on synthetic data."""
+    return train_small(tmp_path_factory.mktemp("cyclic"), "sasrec", padding="cyclic")
+
+
 def train_small(folder: Path, model: str, **settings: object) -> Path:
     from models.train import train
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from models.architectures.diagram import diagram_of
 from models.registry import MODELS, build, configure
 from models.results.sensitivity import Sensitivity
-from spectral import LayerSimilarity, plot
+from spectral import CosineSimilarity, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
-from spectral.filter_response import FilterResponse
+from spectral.filter_response import FrequencyResponse
 from spectral.learned_filters import LearnedFilters
 from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
@@ -34,12 +34,12 @@ def lowpass(layers: int, heads: int = 1) -> np.ndarray:
     return 1 / np.sqrt(1 + (strength[..., None] * OMEGA) ** 2)
 
 
-def filter_response(layers: int = 2, heads: int = 2, resamples: int = 5) -> FilterResponse:
+def frequency_response(layers: int = 2, heads: int = 2, resamples: int = 5) -> FrequencyResponse:
     gain = lowpass(layers, heads)
     spread = 1 + 0.1 * np.linspace(-1, 1, resamples)[:, None, None, None] * np.sin(OMEGA / 2)
     resampled = gain * spread if resamples else None
     numbers = tuple(range(1, layers + 1))
-    return FilterResponse(gain=gain, positions=N, users=9, layers=numbers, self_gain=0.9 * gain, resampled=resampled)
+    return FrequencyResponse(gain=gain, positions=N, users=9, layers=numbers, self_gain=0.9 * gain, resampled=resampled)
 
 
 def block_response(layers: int = 2) -> BlockResponse:
@@ -58,10 +58,10 @@ def singular_values(place: int) -> SingularValues:
     return SingularValues(8 * np.exp(-np.arange(D) * (place + 1) / 6), 30)
 
 
-def similarity(place: int, layers: int = 2) -> LayerSimilarity:
+def cosine_similarity(place: int, layers: int = 2) -> CosineSimilarity:
     depth = np.arange(layers + 1)
     users = 1 - np.exp(-(place + 1) * (depth + 1) / 20)
-    return LayerSimilarity(depth, users, np.sqrt(users), 30, 20)
+    return CosineSimilarity(depth, users, np.sqrt(users), 30, 20)
 
 
 def smoothing(place: int, layers: int = 2, sequences: int = 9) -> Smoothing:
@@ -152,7 +152,7 @@ def decay(matrices: int = 3) -> list[Case]:
     return cases
 
 
-def user_groups(models: list[str], groups: int = 4) -> pd.DataFrame:
+def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
     tables = []
     for place, model in enumerate(models):
         number = np.arange(1, groups + 1)
@@ -162,7 +162,7 @@ def user_groups(models: list[str], groups: int = 4) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def architecture(layers: int = 2) -> Any:
+def diagram(layers: int = 2) -> Any:
     return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
 
 
@@ -186,40 +186,46 @@ class Size:
 
 # Every function that draws on one Axes, of a size.
 ON_AXES: dict[str, Callable[..., Axes]] = {
-    "architecture": lambda size, **ax: plot.architecture(architecture(size.layers), **ax),
+    "diagram": lambda size, **ax: plot.diagram(diagram(size.layers), **ax),
     "attention_statistics": lambda size, **ax: plot.attention_statistics(
         size.of_each(attention_statistics, size.layers, size.heads), **ax
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
-    "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(similarity, size.layers), **ax),
-    "filter_gains": lambda size, **ax: plot.filter_gains(learned_filters(size.layers), **ax),
-    "filter_map": lambda size, **ax: plot.filter_map(learned_filters(size.layers), size.layers, "phase", **ax),
-    "frequency_response": lambda size, **ax: plot.frequency_response(
-        filter_response(size.layers, size.heads, size.resamples), label="sasrec", **ax
+    "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "learned_filters": lambda size, **ax: plot.learned_filters(learned_filters(size.layers), **ax),
+    "learned_filters_map": lambda size, **ax: plot.learned_filters_map(
+        learned_filters(size.layers), size.layers, "phase", **ax
     ),
-    "item_attributes": lambda size, **ax: plot.item_attributes(user_signal().items, Attributes(), **ax),
+    "frequency_response": lambda size, **ax: plot.frequency_response(
+        frequency_response(size.layers, size.heads, size.resamples), label="sasrec", **ax
+    ),
+    "user_signal_items": lambda size, **ax: plot.user_signal_items(user_signal().items, Attributes(), **ax),
     "ring_graph": lambda size, **ax: plot.ring_graph(8, (0, 1, 4), **ax),
-    "rollout": lambda size, **ax: plot.rollout(size.of_each(attention_statistics, size.layers, size.heads), **ax),
+    "attention_statistics_rollout": lambda size, **ax: plot.attention_statistics_rollout(
+        size.of_each(attention_statistics, size.layers, size.heads), **ax
+    ),
     "sensitivity": lambda size, **ax: plot.sensitivity(sensitivity(size.models - 1, size.seeds), **ax),
-    "similarities_of": lambda size, **ax: plot.similarities_of("sasrec", similarity(0, size.layers), **ax),
+    "cosine_similarity_kinds": lambda size, **ax: plot.cosine_similarity_kinds(
+        "sasrec", cosine_similarity(0, size.layers), **ax
+    ),
     "singular_values": lambda size, **ax: plot.singular_values(
         size.of_each(singular_values), effective_rank=True, **ax
     ),
     "smoothing": lambda size, **ax: plot.smoothing(size.of_each(smoothing, size.layers, size.seeds), **ax),
-    "sorted_gains": lambda size, **ax: plot.sorted_gains(learned_filters(size.layers), **ax),
+    "learned_filters_sorted": lambda size, **ax: plot.learned_filters_sorted(learned_filters(size.layers), **ax),
     "theorem1": lambda size, **ax: plot.theorem1(decay(size.layers), **ax),
-    "user_groups": lambda size, **ax: plot.user_groups(user_groups(size.names), **ax),
+    "user_frequency": lambda size, **ax: plot.user_frequency(user_frequency(size.names), **ax),
     "user_signal": lambda size, **ax: plot.user_signal(user_signal(), **ax),
-    "user_spectrum": lambda size, **ax: plot.user_spectrum(user_signal(), **ax),
+    "user_signal_spectrum": lambda size, **ax: plot.user_signal_spectrum(user_signal(), **ax),
 }
 # And those that make a figure of several.
 FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
     ),
-    "sensitivities": lambda size: plot.sensitivities(
+    "sensitivity_panels": lambda size: plot.sensitivity_panels(
         {"here": sensitivity(size.models - 1, size.seeds), "there": sensitivity(size.models - 1, size.seeds, 5)}
     ),
-    "signals": lambda size: plot.signals([user_signal(7), user_signal(30)], Attributes()),
+    "user_signal_panels": lambda size: plot.user_signal_panels([user_signal(7), user_signal(30)], Attributes()),
     "smoothing_panels": lambda size: plot.smoothing_panels(size.of_each(smoothing, size.layers, size.seeds)),
 }

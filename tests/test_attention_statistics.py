@@ -206,6 +206,8 @@ def test_figures_draw_heads_and_their_mean(heads, layers):
     np.testing.assert_allclose(ax.lines[0].get_ydata(), results["sasrec"].distance.mean(1))
     assert len(ax.lines) == (1 if heads == 1 else 1 + heads)
     assert len(plot.attention_statistics_panels(results).axes) == 4
-    np.testing.assert_allclose(plot.rollout(results).lines[0].get_ydata(), results["sasrec"].rollout)
+    np.testing.assert_allclose(
+        plot.attention_statistics_rollout(results).lines[0].get_ydata(), results["sasrec"].rollout
+    )
     with pytest.raises(ValueError, match="measure must be one of entropy"):
         plot.attention_statistics(results, "focus")

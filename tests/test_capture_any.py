@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.errors import ConfigError
-from spectral import FilterResponse, LayerSimilarity, LayerSpectra, Smoothing, capture
+from spectral import CosineSimilarity, FrequencyResponse, LayerSpectra, Smoothing, capture
 
 N, D, HEADS = 6, 8, 2
 
@@ -93,10 +93,10 @@ def test_real_positions_come_last_and_keep_their_values(model, ids):
 
 
 def test_the_measures_take_such_captures(model, ids):
-    response = FilterResponse.from_captures(capture(model, ids, **NAMES))
+    response = FrequencyResponse.from_captures(capture(model, ids, **NAMES))
     assert response.gain.shape == (2, HEADS, N // 2 + 1)
     torch.testing.assert_close(torch.from_numpy(response.gain[..., 0]), torch.ones(2, HEADS).double())
-    for measure in (LayerSpectra, LayerSimilarity, Smoothing):
+    for measure in (LayerSpectra, CosineSimilarity, Smoothing):
         assert set(measure.from_captures(capture(model, ids, **NAMES)).table()["layer"]) == {0, 1, 2}
 
 

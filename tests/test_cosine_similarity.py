@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError
 from spectral import (
+    CosineSimilarity,
     CosineSimilarityMetric,
-    LayerSimilarity,
     WithinSequenceSimilarityMetric,
     cosine_similarity,
     within_sequence_similarity,
@@ -161,17 +161,17 @@ def test_layers_are_measured_between_users_and_within_sequences():
     hidden = torch.randn(3, 7, 5, 4, generator=torch.Generator().manual_seed(0))  # L + 1 of (B, N, D)
     mask = torch.arange(5) >= torch.tensor([0, 1, 2, 3, 4, 0, 0])[:, None]
     captures = [Capture(tuple(hidden[:, part]), (), mask[part]) for part in (slice(4), slice(4, None))]
-    result = LayerSimilarity.from_captures(captures)
+    result = CosineSimilarity.from_captures(captures)
     assert result.layers.tolist() == [0, 1, 2] and (result.users, result.sequences) == (7, 6)
     for layer in range(3):
         last = hidden[layer, :, -1]
         assert result.between_users[layer] == pytest.approx(cosine_similarity(last), abs=1e-9)
         expected = within_sequence_similarity(hidden[layer], mask)
         assert result.within_sequence[layer] == pytest.approx(expected, abs=1e-9)
-    published = LayerSimilarity.from_captures(captures, "published")
+    published = CosineSimilarity.from_captures(captures, "published")
     np.testing.assert_allclose(published.between_users, result.between_users * 6 / 7)
     table = result.table()
     assert list(table.columns)[:3] == ["layer", "between_users", "within_sequence"] == list(result.summary()[0])
     assert set(table["convention"]) == {"pairs"}
     with pytest.raises(ValueError, match="no hidden states"):
-        LayerSimilarity.from_captures([])
+        CosineSimilarity.from_captures([])

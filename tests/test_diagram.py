@@ -42,7 +42,7 @@ def test_models_without_blocks_have_no_structure(name):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_drawing_has_a_box_for_each_step_and_text_inside_of_it(name):
     diagram = diagram_of(model_of(name))
-    ax = plot.architecture(diagram)
+    ax = plot.diagram(diagram)
     ax.figure.canvas.draw()
     boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     table = diagram.table()
@@ -57,4 +57,4 @@ def test_the_drawing_has_a_box_for_each_step_and_text_inside_of_it(name):
 
 def test_it_is_drawn_on_the_axes_that_are_given():
     ax = Figure().add_subplot()
-    assert plot.architecture(diagram_of(model_of("sasrec")), ax=ax) is ax
+    assert plot.diagram(diagram_of(model_of("sasrec")), ax=ax) is ax

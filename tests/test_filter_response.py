@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 import spectral
 from models.errors import ConfigError
-from spectral import FilterResponse, FrequencyResponseMetric, frequency_response
+from spectral import FrequencyResponse, FrequencyResponseMetric, frequency_response
 from spectral.capture import Capture
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -31,8 +31,8 @@ def transfer(a: np.ndarray) -> np.ndarray:
     return dft @ a @ dft.conj().T
 
 
-def a_response(gain: np.ndarray) -> FilterResponse:
-    return FilterResponse(gain=gain, self_gain=gain, positions=4, users=1, layers=(1,))
+def a_response(gain: np.ndarray) -> FrequencyResponse:
+    return FrequencyResponse(gain=gain, self_gain=gain, positions=4, users=1, layers=(1,))
 
 
 def captured(attention: torch.Tensor) -> Capture:
@@ -181,8 +181,8 @@ def test_state_does_not_grow_and_reset_forgets():
 def test_response_of_captures_uses_every_batch_and_only_the_real_positions():
     a = random_attention(2, 5, 1, 8, causal=True)
     batches = [captured(a[:, :2]), captured(a[:, 2:])]
-    np.testing.assert_allclose(FilterResponse.from_captures(batches).gain, frequency_response(a).gain, rtol=1e-12)
-    cut = FilterResponse.from_captures(iter(batches), c=1, length=5)
+    np.testing.assert_allclose(FrequencyResponse.from_captures(batches).gain, frequency_response(a).gain, rtol=1e-12)
+    cut = FrequencyResponse.from_captures(iter(batches), c=1, length=5)
     np.testing.assert_allclose(cut.gain, frequency_response(a[..., -5:, -5:], c=1).gain, rtol=1e-12)
     assert cut.positions == 5 and cut.users == 5
 
@@ -190,14 +190,14 @@ def test_response_of_captures_uses_every_batch_and_only_the_real_positions():
 def test_layers_that_were_not_captured_keep_their_numbers():
     a = random_attention(1, 2, 1, 4)
     capture = Capture(hidden=(), attention=(None, a[0]), mask=torch.ones(2, 4))
-    assert FilterResponse.from_captures([capture]).layers == (2,)
+    assert FrequencyResponse.from_captures([capture]).layers == (2,)
 
 
 def test_captures_without_attention_are_refused():
     with pytest.raises(ConfigError, match="no attention"):
-        FilterResponse.from_captures([Capture((), (None,), torch.ones(1, 4))])
+        FrequencyResponse.from_captures([Capture((), (None,), torch.ones(1, 4))])
     with pytest.raises(ValueError, match="no captures"):
-        FilterResponse.from_captures([])
+        FrequencyResponse.from_captures([])
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_public_names_are_there():
 
 def test_bootstrap_samples_are_what_averaging_each_sample_gives():
     a = random_attention(2, 7, 3, 6, seed=3)
-    response = FilterResponse.from_captures([captured(a[:, :4]), captured(a[:, 4:])], resamples=5, seed=9)
+    response = FrequencyResponse.from_captures([captured(a[:, :4]), captured(a[:, 4:])], resamples=5, seed=9)
     counts = np.random.default_rng(9).poisson(1.0, (7, 5))
     for sample, times in enumerate(counts.T):
         repeated = frequency_response(a[:, np.repeat(np.arange(7), times)])
@@ -261,18 +261,18 @@ def test_bootstrap_samples_are_what_averaging_each_sample_gives():
 
 def test_the_band_does_not_depend_on_batches_and_closes_where_users_agree():
     a = random_attention(1, 30, 1, 6, seed=3)
-    whole = FilterResponse.from_captures([captured(a)], resamples=200)
-    parts = FilterResponse.from_captures([captured(a[:, :11]), captured(a[:, 11:])], resamples=200)
+    whole = FrequencyResponse.from_captures([captured(a)], resamples=200)
+    parts = FrequencyResponse.from_captures([captured(a[:, :11]), captured(a[:, 11:])], resamples=200)
     np.testing.assert_allclose(whole.band(), parts.band(), atol=1e-12)
     low, high = whole.band()
     assert (low[..., 1:] < whole.gain[..., 1:]).all() and (whole.gain[..., 1:] < high[..., 1:]).all()
-    alike = FilterResponse.from_captures([captured(a[:, :1].expand(-1, 30, -1, -1, -1))], resamples=50)
+    alike = FrequencyResponse.from_captures([captured(a[:, :1].expand(-1, 30, -1, -1, -1))], resamples=50)
     np.testing.assert_allclose(*alike.band(), atol=1e-12)
 
 
 def test_the_band_is_as_wide_as_the_standard_error_says():
     a = random_attention(1, 400, 1, 8, seed=4)
-    response = FilterResponse.from_captures([captured(a)], resamples=1000)
+    response = FrequencyResponse.from_captures([captured(a)], resamples=1000)
     power = np.stack([frequency_response(each[None]).gain[0, 0] ** 2 for each in a[0]])
     error = power.std(0) / np.sqrt(len(power)) / (2 * response.gain[0, 0])  # delta method: of the root of a mean
     low, high = (end[0, 0] for end in response.band())

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from test_foreign_published import fmlprec_state
 
 import models
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.registry import MODELS, build, configure
 from models.train import train
 from spectral import learned_filters, plot
+from spectral.command_line import Subject
 
 D = 4
 
@@ -77,18 +79,18 @@ def test_other_models_have_none(name):
 
 def test_figures_draw_what_was_learned():
     filters = learned_filters(model_of("fmlprec", num_layers=3))
-    ax = plot.filter_gains(filters)
+    ax = plot.learned_filters(filters)
     for row, line in enumerate(ax.get_lines()):
         np.testing.assert_allclose(line.get_ydata(), np.median(filters.gain[row], axis=-1))
-    ax = plot.sorted_gains(filters, label="beta", ax=Figure().add_subplot())
+    ax = plot.learned_filters_sorted(filters, label="beta", ax=Figure().add_subplot())
     np.testing.assert_allclose(ax.get_lines()[2].get_ydata(), np.sort(filters.gain[2, -1]))
     assert ax.get_ylabel() == "beta"
-    drawn = [plot.filter_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
+    drawn = [plot.learned_filters_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
     np.testing.assert_allclose(np.sort(drawn[0], axis=0), np.sort(filters.gain_db[1].T, axis=0))
     both = 10 ** (drawn[0] / 20) * np.exp(1j * drawn[1])  # the same order in both parts
     assert all(np.isclose(both, row).all(1).any() for row in filters.filters[1].T)
     with pytest.raises(ValueError, match="magnitude or phase"):
-        plot.filter_map(filters, 1, "colour")
+        plot.learned_filters_map(filters, 1, "colour")
 
 
 def test_the_command_shows_them(command, tmp_path: Path):
@@ -99,6 +101,17 @@ def test_the_command_shows_them(command, tmp_path: Path):
     expected = learned_filters(models.load(path)).summary()
     assert json.loads(result.stdout)["layers"] == json.loads(json.dumps(expected))
     assert {"learned_filters.png", "learned_filters.pdf", "learned_filters.csv"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_file_of_other_people_needs_no_users_for_its_filters(command, tmp_path: Path):
+    path = tmp_path / "theirs.pt"
+    torch.save(fmlprec_state("item_encoder.blocks.{}.layer", "item_encoder.blocks.{}.feed_forward"), path)
+    result = command("spectral.learned_filters", path, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["layers"] == json.loads(json.dumps(learned_filters(models.load(path)).summary()))
+    assert len(Subject.load(path, which="none").windows) == 0
+    with pytest.raises(DataError, match="holds no sequences of users"):
+        Subject.load(path)
 
 
 def test_the_command_refuses_a_model_without(command, sasrec_checkpoint):

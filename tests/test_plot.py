@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from models.errors import ConfigError
 from spectral import (
-    LayerSimilarity,
+    CosineSimilarity,
     LayerSpectra,
     frequency_response,
     palette,
@@ -42,7 +42,7 @@ def spectra(names):
 
 
 def similarity(layers: int = 3):
-    return LayerSimilarity(np.arange(layers), np.linspace(0.1, 0.5, layers), np.linspace(0.2, 0.9, layers), 30, 20)
+    return CosineSimilarity(np.arange(layers), np.linspace(0.1, 0.5, layers), np.linspace(0.2, 0.9, layers), 30, 20)
 
 
 each_figure = pytest.mark.parametrize("draw", [partial(draw, Size()) for draw in ON_AXES.values()], ids=ON_AXES)
@@ -142,7 +142,7 @@ def test_similarity_is_drawn_over_whole_layers():
     ax = plot.cosine_similarity({"sasrec": measured}, kind="within_sequence")
     np.testing.assert_array_equal(data_of(ax)["SASRec"], measured.within_sequence)
     assert all(tick == int(tick) for tick in ax.get_xticks())
-    both = data_of(plot.similarities_of("mine", measured))
+    both = data_of(plot.cosine_similarity_kinds("mine", measured))
     np.testing.assert_array_equal(both["between users"], measured.between_users)
     np.testing.assert_array_equal(both["within a sequence"], measured.within_sequence)
     with pytest.raises(ValueError, match="between_users, within_sequence"):

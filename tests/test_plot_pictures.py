@@ -45,7 +45,7 @@ def test_picture(name: str) -> Figure:
     return drawing_of(name)
 
 
-@pytest.mark.parametrize("name", ["frequency_response", "user_signal", "signals", "smoothing_panels"])
+@pytest.mark.parametrize("name", ["frequency_response", "user_signal", "user_signal_panels", "smoothing_panels"])
 def test_a_curve_that_moves_by_a_twentieth_of_its_axis_is_noticed(name: str):
     before, after = drawing_of(name), drawing_of(name)
     ax = after.axes[0]

@@ -71,7 +71,9 @@ def test_nothing_is_cut_off_or_covered(name: str, size: Size):
         assert not one.bbox.overlaps(other.bbox)
 
 
-@pytest.mark.parametrize("name", ["singular_values", "cosine_similarity", "smoothing", "rollout", "user_groups"])
+@pytest.mark.parametrize(
+    "name", ["singular_values", "cosine_similarity", "smoothing", "attention_statistics_rollout", "user_frequency"]
+)
 def test_eight_models_are_named_and_told_apart_in_colour_and_in_grey(name: str):
     ax = ON_AXES[name](Size(models=8))
     assert len({text.get_text() for text in ax.get_legend().get_texts()}) == 8
@@ -81,13 +83,13 @@ def test_eight_models_are_named_and_told_apart_in_colour_and_in_grey(name: str):
         assert np.abs(np.subtract(to_rgb(one.get_color()), to_rgb(other.get_color()))).sum() > 0.2
 
 
-@pytest.mark.parametrize("name", sorted({*FIGURES} - {"signals"}))
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"user_signal_panels"}))
 @pytest.mark.parametrize("models", [1, 4, 5, 8])
 def test_panels_of_the_same_models_name_them_once(name: str, models: int):
     figure = FIGURES[name](Size(models=models))
     assert [ax for ax in figure.axes if ax.get_legend() is not None] == []
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == models + (name == "sensitivities")  # whose star is named as well
+    assert len(legend.get_texts()) == models + (name == "sensitivity_panels")  # whose star is named as well
 
 
 @pytest.mark.parametrize("layers", [1, 8, 16])
@@ -100,12 +102,14 @@ def test_the_matrices_of_theorem_1_are_named_under_the_axis_and_its_label(layers
 
 @pytest.mark.parametrize("layers", [1, 4, 5, 16])
 def test_bands_of_learned_filters_are_drawn_while_they_can_be_told_apart(layers: int):
-    ax: Axes = ON_AXES["filter_gains"](Size(layers=layers))
+    ax: Axes = ON_AXES["learned_filters"](Size(layers=layers))
     assert len(ax.get_lines()) == layers
     assert len(ax.collections) == (layers if layers <= MOST_INSIDE else 0)
 
 
-@pytest.mark.parametrize("name", ["attention_statistics", "user_groups", "sorted_gains", "filter_gains"])
+@pytest.mark.parametrize(
+    "name", ["attention_statistics", "user_frequency", "learned_filters_sorted", "learned_filters"]
+)
 def test_axes_from_zero_have_room_above_what_hardly_varies(name: str):
     ax = ON_AXES[name](Size(models=1, layers=1, heads=1))
     assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] >= 1.03 * ax.dataLim.y1

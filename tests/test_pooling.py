@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ConfigError
-from spectral import LayerSimilarity, LayerSpectra
+from spectral import CosineSimilarity, LayerSpectra
 from spectral.capture import Capture
 from spectral.pooling import pooled
 
@@ -44,7 +44,7 @@ def test_measures_of_captures_compare_what_is_pooled(pooling):
     captures = [padded(lengths[:3], 6, seed=1), padded(lengths[3:], 6, seed=2)]
     # The measure within sequences looks at all numbers, so its padding has to be finite.
     captures = [Capture(tuple(x.nan_to_num(nan=9.0) for x in c.hidden), (), c.mask) for c in captures]
-    similarity = LayerSimilarity.from_captures(captures, pooling=pooling)
+    similarity = CosineSimilarity.from_captures(captures, pooling=pooling)
     spectra = LayerSpectra.from_captures(captures, pooling=pooling)
     for layer in range(2):
         parts = zip(captures, (lengths[:3], lengths[3:]), strict=True)

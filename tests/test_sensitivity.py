@@ -183,11 +183,11 @@ def test_eight_models_are_drawn_and_named():
 
 
 def test_datasets_are_drawn_side_by_side_with_one_legend():
-    figure = plot.sensitivities({"a": curve(), "b": curve(seeds=(1,))})
+    figure = plot.sensitivity_panels({"a": curve(), "b": curve(seeds=(1,))})
     assert isinstance(figure, Figure) and len(figure.axes) == 4 and len(figure.legends) == 1
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
     assert all(ax.get_legend() is None for ax in figure.axes)
-    alone = plot.sensitivities({"a": curve()})
+    alone = plot.sensitivity_panels({"a": curve()})
     assert [ax.get_title() for ax in alone.axes] == ["", ""] and len(alone.legends) == 1
 
 
@@ -197,7 +197,7 @@ def test_wrong_requests_to_the_picture_are_refused():
     with pytest.raises(ValueError, match="band must be one of std, interval"):
         plot.sensitivity(curve(), band="sem")
     with pytest.raises(ValueError, match="at least one dataset"):
-        plot.sensitivities({})
+        plot.sensitivity_panels({})
 
 
 def test_costs_are_means_over_the_seeds_whose_time_is_known(tmp_path: Path):

@@ -133,7 +133,7 @@ def test_the_table_is_what_is_drawn():
     lines = {line.get_label(): line.get_ydata() for line in plot.user_signal(found).get_lines()}
     for name in ("signal", "LFC", "HFC"):
         np.testing.assert_allclose(lines[name], parts[name])
-    drawn = plot.user_spectrum(found).get_lines()[0].get_ydata()
+    drawn = plot.user_signal_spectrum(found).get_lines()[0].get_ydata()
     np.testing.assert_allclose(drawn * [1, 2, 2, 2, 1], parts["energy"])
 
 
@@ -143,24 +143,24 @@ def attributes(names: tuple[str, ...] = ()) -> Attributes:
 
 @pytest.mark.parametrize(("names", "labels"), [((), "attribute {}"), (("a1", "a2", "a3"), "a{}")])
 def test_attributes_are_marked_where_an_item_has_them_the_most_common_first(names: tuple[str, ...], labels: str):
-    ax = plot.item_attributes([1, 2, 3, 4, 2], attributes(names))
+    ax = plot.user_signal_items([1, 2, 3, 4, 2], attributes(names))
     assert [text.get_text() for text in ax.get_yticklabels()] == [labels.format(number) for number in (2, 1, 3)]
     cells = ax.collections[0].get_array().reshape(3, 5)
     assert cells.tolist() == [[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
 
 
 def test_items_without_attributes_make_an_empty_panel():
-    assert not plot.item_attributes([4, 4], attributes()).collections
+    assert not plot.user_signal_items([4, 4], attributes()).collections
 
 
 def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
     chosen = [user_signal(signal(8, seed), 3, [1] * 8, seed) for seed in range(2)]
-    assert len(plot.signals(chosen, attributes()).axes) == 6
-    figure = plot.signals(chosen, None, "left out")
+    assert len(plot.user_signal_panels(chosen, attributes()).axes) == 6
+    figure = plot.user_signal_panels(chosen, None, "left out")
     assert isinstance(figure, Figure) and len(figure.axes) == 4 and figure.get_supxlabel() == "left out"
     assert figure.axes[0].get_title().startswith("user 0: ")
     with pytest.raises(ValueError, match="at least one user"):
-        plot.signals([])
+        plot.user_signal_panels([])
 
 
 def test_attributes_that_cannot_be_had_are_none_with_the_reason(
@@ -197,20 +197,55 @@ def test_command_shows_the_extreme_users_of_a_checkpoint(command: Command, check
     assert table.user.unique().tolist() == [most["user"], least["user"]]
 
 
+@pytest.mark.parametrize("options", [[], ["--data", "synthetic:users=120,items=60"]])
+def test_command_takes_the_windows_with_the_padding_of_the_model(
+    command: Command, cyclic_checkpoint: Path, tmp_path: Path, options: list[str]
+):
+    done = command("spectral.signals", cyclic_checkpoint, *options, "--out", tmp_path, "--json", "--format", "csv")
+    assert done.returncode == 0 and "120 of 120 users have a full window" in done.stderr
+    assert "note: cyclic padding fills shorter histories up" in done.stderr
+    model = load(cyclic_checkpoint)
+    sequences = sequences_of(model)
+    histories = [row[row > 0] for row in sequences.windows("test", 20).inputs]
+    embeddings = model.state_dict()["items.weight"].double().numpy()
+    shares = []
+    for history in histories:
+        x = embeddings[np.pad(history, (20 - len(history), 0), mode="wrap")]
+        shares.append(naive_spectrum(x)[:2].sum() / (x**2).sum())  # c = 3
+    assert min(len(histories[index]) for index in (np.argmax(shares), np.argmin(shares))) < 20
+    printed = json.loads(done.stdout)["users"]
+    assert [signal["user"] for signal in printed] == [
+        sequences.users[index] for index in (np.argmax(shares), np.argmin(shares))
+    ]
+    assert [signal["low_share"] for signal in printed] == pytest.approx([max(shares), min(shares)])
+
+
 @pytest.mark.parametrize(("options", "message"), [(["--c", "4"], "c must be odd"), (["--data", "nowhere"], "nowhere")])
 def test_command_names_mistakes(command: Command, checkpoint: Path, options: list[str], message: str):
     done = command("spectral.signals", checkpoint, *options)
     assert done.returncode == 2 and message in done.stderr
 
 
+@pytest.mark.parametrize("padding", ["zero", "cyclic"])
 def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str
 ):
     history = np.random.default_rng(0).integers(1, 41, (30, 20))
-    lines = [" ".join(map(str, [user, *items])) for user, items in enumerate(history.tolist(), start=1)]
+    lines = [
+        " ".join(map(str, [user, *items[: 20 - user % 15]])) for user, items in enumerate(history.tolist(), start=1)
+    ]
     (tmp_path / "lastfm.txt").write_text("\n".join(lines) + "\n")  # a dataset of a name that has attributes
     run = tmp_path / "runs/smoke/lastfm/sasrec-seed42.pt"
-    train("sasrec", str(tmp_path / "lastfm.txt"), out=run, epochs=1, max_len=12, hidden_size=8, show_progress=False)
+    train(
+        "sasrec",
+        str(tmp_path / "lastfm.txt"),
+        out=run,
+        epochs=1,
+        max_len=12,
+        hidden_size=8,
+        padding=padding,
+        show_progress=False,
+    )
     monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("SPECTRAL_DATA_DIR", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
@@ -228,7 +263,8 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     assert "LastFM_item2attributes.json" in "".join(said)
     model = load(run)
     sequences = sequences_of(model)
-    chosen = extreme_signals(model, torch.from_numpy(sequences.windows("test", 12).inputs), sequences.users)
-    expected = plot.signals(chosen, None, "what the items are is left out: their file was not found")
+    windows = sequences.windows("test", 12, padding).inputs
+    chosen = extreme_signals(model, torch.from_numpy(windows), sequences.users)
+    expected = plot.user_signal_panels(chosen, None, "what the items are is left out: their file was not found")
     (picture,) = plot.save(expected, tmp_path / "expected", formats=["png"])
     assert (tmp_path / "figures/lastfm/fig1.png").read_bytes() == picture.read_bytes()

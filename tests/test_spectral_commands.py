@@ -18,7 +18,7 @@ import torch
 import models
 import spectral
 from models import datasets
-from spectral import FilterResponse, LayerSimilarity, LayerSpectra, full_windows
+from spectral import CosineSimilarity, FrequencyResponse, LayerSpectra, full_windows
 from spectral.capture import of_length, real_items
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,7 +87,7 @@ def test_filter_response_prints_its_documented_json(call, checkpoint, model, tmp
     assert (result["model"], result["dataset"]) == (model.name, model.checkpoint["dataset"]["name"])
     windows = full_windows(model.probe.input_ids)
     assert result["users"] == len(windows) and f"{len(windows):,} users" in err
-    expected = FilterResponse.from_captures(spectral.capture(model, windows)).summary()
+    expected = FrequencyResponse.from_captures(spectral.capture(model, windows)).summary()
     assert [list(record) for record in result["responses"]] == [list(record) for record in expected]
     for record, other in zip(result["responses"], expected, strict=True):
         assert record["head"] == other["head"] and record["layer"] == other["layer"]
@@ -117,7 +117,7 @@ def test_cosine_similarity_prints_its_documented_json(call, checkpoint, model, t
     result = json_of(out)
     assert list(result) == ["layers"]
     users = model.probe.input_ids[model.probe.uniform]
-    expected = LayerSimilarity.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
+    expected = CosineSimilarity.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
     for layer, other in zip(result["layers"], expected, strict=True):
         assert layer == pytest.approx(other)
         assert list(layer) == ["layer", "between_users", "within_sequence"]
@@ -182,7 +182,7 @@ def test_users_of_one_length_are_measured_on_their_own_positions(call, checkpoin
     result = json_of(out)
     assert result["users"] == int((lengths == n).sum())
     captures = spectral.capture(model, of_length(model.probe.input_ids, n))
-    expected = FilterResponse.from_captures(captures, c=1, length=n).summary()
+    expected = FrequencyResponse.from_captures(captures, c=1, length=n).summary()
     assert result["responses"][0]["gain_nyquist_db"] == pytest.approx(expected[0]["gain_nyquist_db"])
     assert result["responses"][0]["gain_dc_db"] == pytest.approx(0, abs=1e-5)
     for measure in ("singular_values", "cosine_similarity"):

@@ -179,6 +179,11 @@ def filter_mix(state: State, key: str):
     return mix
 
 
+def fmlprec_state(filters: str, inner: str) -> State:
+    weight = {f"{filters}.complex_weight": (1, N // 2 + 1, D, 2)}
+    return draw(TABLES | layers(weight | norms(f"{filters}.LayerNorm", D) | feed_forward_shapes(inner)))
+
+
 @pytest.mark.parametrize(
     ("filters", "inner"),
     [
@@ -187,8 +192,7 @@ def filter_mix(state: State, key: str):
     ],
 )
 def test_fmlprec_of_both_repositories_has_the_numbers_of_its_equations(tmp_path, filters, inner):
-    weight = {f"{filters}.complex_weight": (1, N // 2 + 1, D, 2)}
-    state = draw(TABLES | layers(weight | norms(f"{filters}.LayerNorm", D) | feed_forward_shapes(inner)))
+    state = fmlprec_state(filters, inner)
     torch.save(state, tmp_path / "file.pt")
     model = models.load(tmp_path / "file.pt")
     assert model.name == "fmlprec"

@@ -157,6 +157,25 @@ def test_the_command_groups_users_and_ranks_for_each_group(checkpoint, sasrec_ch
     assert {path.name for path in tmp_path.iterdir()} >= {f"user_frequency.{kind}" for kind in ("png", "pdf", "csv")}
 
 
+def test_shares_are_of_real_items_and_those_of_windows_of_what_the_model_is_given(cyclic_checkpoint, command, tmp_path):
+    done = command("spectral.user_frequency", cyclic_checkpoint, "--out", tmp_path)
+    assert done.returncode == 0 and "cyclic padding" not in done.stderr
+    users = pd.read_csv(tmp_path / "user_frequency_users.csv")
+    model = models.load(cyclic_checkpoint)
+    sequences = sequences_of(model)
+    embeddings = model.items.weight.detach().double().numpy()
+    for row, window in enumerate(sequences.windows("test", 20).inputs):
+        history = window[window > 0]
+        own = naive(embeddings[history], 3)
+        given = naive(embeddings[np.pad(history, (20 - len(history), 0), mode="wrap")], 3)
+        assert users["length"][row] == len(history)
+        for name in SHARES:
+            assert users[name][row] == pytest.approx(own[name], nan_ok=True, abs=1e-9), name
+        for name in ("dc_share", "low_share"):
+            assert users[f"window_{name}"][row] == pytest.approx(given[name]), name
+    assert (users["length"] < 20).any()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -182,7 +201,7 @@ def test_the_figure_has_a_marker_and_an_interval_for_each_model_and_group():
     measure = pd.Series(np.linspace(0, 1, 12), name="dc_share")
     values = np.random.default_rng(0).random(12)
     table = by_group(measure, {"bsarec": values, "sasrec": values / 2}, groups=3)
-    ax = plot.user_groups(table, measure="dc_share")
+    ax = plot.user_frequency(table, measure="dc_share")
     assert [container.get_label() for container in ax.containers] == ["BSARec", "SASRec"]
     np.testing.assert_allclose(ax.containers[1].lines[0].get_ydata(), table["mean"][3:])
     assert ax.get_xlabel().startswith("dc share") and ax.get_ylabel() == "NDCG@20"

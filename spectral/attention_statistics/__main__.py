@@ -5,30 +5,24 @@ from typing import Annotated
 import typer
 from torch import Tensor
 
-from models.command_line import inform, print_json, run
+from models.command_line import inform, print_json
 from models.errors import ConfigError
 from spectral import command_line as options
 from spectral.attention_statistics import MEASURES, RESIDUAL, AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
-from spectral.command_line import FORMATS, Output, Subject, print_table
+from spectral.command_line import Output, Subject, print_table, run
 
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     length: options.LengthOption = None,
     residual: Annotated[
         float, typer.Option(min=0, max=1, metavar="r", help="Weight of the residual connection.")
     ] = RESIDUAL,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure the attention maps of every layer and head, over users whose window is full.
 
@@ -38,23 +32,14 @@ def main(
     what is not constant, and what it does. Prints them; writes attention_statistics.png, .pdf and .csv with standard
     errors.
     """
-    output = Output.prepare("attention_statistics", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-    )
+    output = Output.prepare("attention_statistics", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     subject.check_attention()
     windows = subject.full_windows(length)
     subject.describe(len(windows), "users with a full window" if length is None else f"users with {length} items")
     statistics = AttentionStatistics.from_captures(subject.captures(windows, hidden=False), length, residual)
     bounds = _bounds(subject, statistics, windows, length)
-    if json:
+    if files.json:
         rollout = {"lambda2": statistics.rollout_lambda2, "last_row": statistics.rollout.tolist()}
         found = {"sequences": statistics.sequences, "residual": residual, "maps": statistics.summary()}
         print_json(found | {"rollout": rollout, "bounds": bounds.summary() if bounds else []})

@@ -1,35 +1,35 @@
 """Command line: python -m spectral.block_response ckpt.pt."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 import spectral.command_line as options
-from models.command_line import print_json, run
+from models.command_line import print_json
 from spectral.block_response import PROBES, block_response
 from spectral.capture import in_batches
-from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
-from spectral.response import DEFAULT_C
+from spectral.command_line import Output, Subject, print_table, run, users_of
 
 DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "hfc_lfc": 3}
-MAX_USERS = 128  # a layer's derivative costs a hundred times the layer, and a hundred users settle the curve
+
+
+@dataclass(frozen=True)
+class Users(options.Users):
+    """A layer's derivative costs a hundred times the layer, and a hundred users settle the curve."""
+
+    max_users: options.MaxUsersOption = 128
 
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = MAX_USERS,
+    *,
+    users: Users,
     length: options.LengthOption = None,
     probes: Annotated[int, typer.Option(min=1, help="Random outputs traced back to the input, per user.")] = PROBES,
     c: options.COption = None,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure how much of each frequency whole layers let through: attention, residuals, norms and feed-forward.
 
@@ -38,26 +38,15 @@ def main(
     and HFC/LFC as spectral.filter_response does; writes block_response.png, .pdf and .csv. Users with full windows
     are measured, or with --length those with exactly n items.
     """
-    output = Output.prepare("block_response", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-        c=c,
-    )
-    c = DEFAULT_C if c is None else c
-    check_modes(c, subject.model.config.max_len if length is None else length)
+    output = Output.prepare("block_response", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
+    c = subject.modes(c, length)
     windows = subject.full_windows(length)
-    kind = "users with full windows" if length is None else f"users with exactly {length} items"
+    kind = users_of(length, "users with full windows")
     subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
-    batches = in_batches(windows, batch_size, subject.model.name)
+    batches = in_batches(windows, loading.batch_size, subject.model.name)
     response = block_response(subject.model, batches, c, length, probes)
-    if json:
+    if files.json:
         print_json({"users": response.users, "responses": response.summary()})
     else:
         print_table(response.summary(), DECIMALS)

@@ -32,7 +32,7 @@ Convention = Literal["pairs", "published"]
 
 
 @dataclass(frozen=True, eq=False)
-class LayerSimilarity:
+class CosineSimilarity:
     """Mean cosine similarities after each layer; layer 0 is the embedding output.
 
     Attributes:
@@ -55,7 +55,7 @@ class LayerSimilarity:
     @classmethod
     def from_captures(
         cls, captures: Iterable[Capture], convention: Convention = "pairs", pooling: Pooling = "last"
-    ) -> "LayerSimilarity":
+    ) -> "CosineSimilarity":
         """Measure the hidden states of all users of the captures, layer by layer.
 
         pooling: what users are compared by: their state at the last or first real position, or the mean over real ones.

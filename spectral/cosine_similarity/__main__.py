@@ -4,29 +4,23 @@ from typing import Annotated, cast
 
 import typer
 
-from models.command_line import print_json, run
+from models.command_line import print_json
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, Subject, print_table
-from spectral.cosine_similarity import Convention, LayerSimilarity, check_convention
+from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
 
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     length: options.LengthOption = None,
     convention: Annotated[
         str,
         typer.Option(help="pairs divides by n (n - 1); published by n^2, as the notebook of BSARec's authors."),
     ] = "pairs",
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure mean cosine similarities after each layer: 1 means smoothed into one direction.
 
@@ -35,28 +29,19 @@ def main(
     .pdf and .csv. Layer 0 is the embedding output.
     """
     check_convention(convention)
-    output = Output.prepare("cosine_similarity", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-    )
+    output = Output.prepare("cosine_similarity", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length, at_least=2)
-    subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")
+    subject.describe(len(windows), users_of(length, "users"))
     captures = subject.captures(windows, attention=False)
-    similarity = LayerSimilarity.from_captures(captures, cast(Convention, convention))
-    if json:
+    similarity = CosineSimilarity.from_captures(captures, cast(Convention, convention))
+    if files.json:
         print_json({"layers": similarity.summary()})
     else:
         print_table(similarity.summary(), {})
     from spectral import plot
 
-    output.write(plot.similarities_of(subject.model.name, similarity).figure, similarity.table())
+    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity).figure, similarity.table())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FilterResponse(Response):
+class FrequencyResponse(Response):
     """The frequency response of attention, per layer and head.
 
     Attributes:
@@ -48,7 +48,7 @@ class FilterResponse(Response):
         length: int | None = None,
         resamples: int = 0,
         seed: int = 0,
-    ) -> "FilterResponse":
+    ) -> "FrequencyResponse":
         """Average over the users of all captures; with `length` n over their last n positions.
 
         `resamples` R also draws R bootstrap samples of the users, from the seed: each user is in each sample as often
@@ -69,7 +69,7 @@ class FilterResponse(Response):
         return decibels(self.self_gain)
 
     @property
-    def head_mean(self) -> "FilterResponse":
+    def head_mean(self) -> "FrequencyResponse":
         """The response with the power averaged over heads, (L, 1, F)."""
         return replace(
             self,
@@ -134,14 +134,14 @@ class AttentionPower(Sums):
     resampled: Tensor
     resampled_users: Tensor
 
-    def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FilterResponse:
+    def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FrequencyResponse:
         """Return the average over sequences; raises ValueError if there are none or c is impossible."""
         if self.users == 0:
             raise ValueError("there are no sequences to average over")
         check_finite(self.power, "attention")
         drawn = self.resampled_users > 0  # of a handful of users a sample may be empty
         resampled = self.resampled[drawn] / self.resampled_users[drawn, None, None, None]
-        return FilterResponse(
+        return FrequencyResponse(
             gain=(self.power / self.users).sqrt().numpy(),
             self_gain=(self.self_power / self.users).sqrt().numpy(),
             positions=self.positions,
@@ -152,7 +152,7 @@ class AttentionPower(Sums):
         )
 
 
-def frequency_response(attention: Any, c: int = DEFAULT_C) -> FilterResponse:
+def frequency_response(attention: Any, c: int = DEFAULT_C) -> FrequencyResponse:
     """Return the frequency response of attention maps, averaged over sequences.
 
     attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N); rows are queries. All
@@ -234,7 +234,7 @@ def _root_mean_square(gain: Array) -> Array:
     return np.sqrt((gain**2).mean(axis=-2, keepdims=True))
 
 
-def _long_table(response: FilterResponse, heads: Iterable[int | str]) -> "DataFrame":
+def _long_table(response: FrequencyResponse, heads: Iterable[int | str]) -> "DataFrame":
     import pandas as pd
 
     index = pd.MultiIndex.from_product(

@@ -4,33 +4,26 @@ from typing import Annotated, Any
 
 import typer
 
-from models.command_line import print_json, run
+from models.command_line import print_json
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
-from spectral.filter_response import FilterResponse
-from spectral.response import DEFAULT_C
+from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.filter_response import FrequencyResponse
 
 DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "cutoff": 2, "hfc_lfc": 3}
 
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     length: options.LengthOption = None,
     padding: Annotated[
         bool,
         typer.Option("--padding", help="Show beside it the whole window of all users, padding included."),
     ] = False,
     c: options.COption = None,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure how much of each frequency the attention of every layer and head lets through.
 
@@ -38,48 +31,36 @@ def main(
     that passes above c modes over that below; writes filter_response.png, .pdf and .csv. Rows of padding are
     not attention, so the users with full windows are measured, or with --length those with exactly n items.
     """
-    output = Output.prepare("filter_response", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-        c=c,
-    )
-    c = DEFAULT_C if c is None else c
+    output = Output.prepare("filter_response", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     subject.check_attention()
-    positions = subject.model.config.max_len if length is None else length
-    check_modes(c, positions)
+    c = subject.modes(c, length)
     responses = measure(subject, length, padding, c)
-    if json:
+    if files.json:
         print_json(result(subject, responses))
     else:
         _print_tables(responses)
     output.write(_draw(subject, responses), _table(responses))
 
 
-def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FilterResponse]:
+def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FrequencyResponse]:
     """Return the response over real positions, "real", and if asked for that over whole windows, "padded"."""
     responses = {}
     has_full = bool((subject.windows > 0).all(1).any())
     if has_full or length is not None or not padding:
         windows = subject.full_windows(length)
-        kind = "users with full windows" if length is None else f"users with exactly {length} items"
+        kind = users_of(length, "users with full windows")
         subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
         captures = subject.captures(windows, hidden=False)
-        responses["real"] = FilterResponse.from_captures(captures, c, length)
+        responses["real"] = FrequencyResponse.from_captures(captures, c, length)
     if padding:
         windows = subject.users()
         subject.describe(len(windows), "users with their whole windows, padding included")
-        responses["padded"] = FilterResponse.from_captures(subject.captures(windows, hidden=False), c)
+        responses["padded"] = FrequencyResponse.from_captures(subject.captures(windows, hidden=False), c)
     return responses
 
 
-def result(subject: Subject, responses: dict[str, FilterResponse]) -> dict[str, Any]:
+def result(subject: Subject, responses: dict[str, FrequencyResponse]) -> dict[str, Any]:
     """Return the JSON object; `padding` is in it if it was asked for."""
     real, padded = responses.get("real"), responses.get("padded")
     described = {
@@ -93,19 +74,19 @@ def result(subject: Subject, responses: dict[str, FilterResponse]) -> dict[str, 
     return described
 
 
-def _print_tables(responses: dict[str, FilterResponse]) -> None:
+def _print_tables(responses: dict[str, FrequencyResponse]) -> None:
     for window, response in responses.items():
         columns = {"window": window} if len(responses) > 1 or window != "real" else {}
         print_table([columns | record for record in response.summary()], DECIMALS)
 
 
-def _table(responses: dict[str, FilterResponse]) -> Any:
+def _table(responses: dict[str, FrequencyResponse]) -> Any:
     import pandas as pd
 
     return pd.concat([response.table().assign(window=window) for window, response in responses.items()])
 
 
-def _draw(subject: Subject, responses: dict[str, FilterResponse]) -> Any:
+def _draw(subject: Subject, responses: dict[str, FrequencyResponse]) -> Any:
     """One panel, or two that share their axes: real positions and whole windows."""
     from spectral import palette, plot  # matplotlib, only when there is something to draw
 

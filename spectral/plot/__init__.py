@@ -5,17 +5,25 @@ opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is show
 colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
 """
 
-from spectral.plot.architecture import architecture
-from spectral.plot.attention import attention_statistics, attention_statistics_panels, rollout
-from spectral.plot.decay import theorem1
+from spectral.plot.attention_statistics import (
+    attention_statistics,
+    attention_statistics_panels,
+    attention_statistics_rollout,
+)
+from spectral.plot.block_response import block_response
+from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
+from spectral.plot.diagram import diagram
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
-from spectral.plot.filters import filter_gains, filter_map, sorted_gains
-from spectral.plot.frequency import LOWEST_DB, block_response, frequency_response, ring_graph
-from spectral.plot.oversmoothing import cosine_similarity, similarities_of, singular_values
-from spectral.plot.sensitivity import BANDS, sensitivities, sensitivity
-from spectral.plot.signals import item_attributes, signals, user_signal, user_spectrum
+from spectral.plot.frequency_response import frequency_response
+from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
+from spectral.plot.response import LOWEST_DB
+from spectral.plot.ring_graph import ring_graph
+from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
+from spectral.plot.singular_values import singular_values
 from spectral.plot.smoothing import smoothing, smoothing_panels
-from spectral.plot.user_frequency import user_groups
+from spectral.plot.theorem1 import theorem1
+from spectral.plot.user_frequency import user_frequency
+from spectral.plot.user_signal import user_signal, user_signal_items, user_signal_panels, user_signal_spectrum
 
 __all__ = [
     "BANDS",
@@ -23,33 +31,33 @@ __all__ = [
     "FORMATS",
     "HEIGHT",
     "LOWEST_DB",
-    "architecture",
     "attention_statistics",
     "attention_statistics_panels",
+    "attention_statistics_rollout",
     "block_response",
     "check_formats",
     "cosine_similarity",
-    "filter_gains",
-    "filter_map",
+    "cosine_similarity_kinds",
+    "diagram",
     "frequency_response",
     "grid",
-    "item_attributes",
+    "learned_filters",
+    "learned_filters_map",
+    "learned_filters_sorted",
     "panels",
     "ring_graph",
-    "rollout",
     "save",
-    "sensitivities",
     "sensitivity",
+    "sensitivity_panels",
     "side_by_side",
-    "signals",
-    "similarities_of",
     "singular_values",
     "smoothing",
     "smoothing_panels",
-    "sorted_gains",
     "style",
     "theorem1",
-    "user_groups",
+    "user_frequency",
     "user_signal",
-    "user_spectrum",
+    "user_signal_items",
+    "user_signal_panels",
+    "user_signal_spectrum",
 ]

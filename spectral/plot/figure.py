@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.errors import ConfigError
 from models.files import write_atomically
+from spectral.palette import MODEL_NAMES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -189,12 +190,15 @@ def from_zero(ax: Axes) -> None:
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.03 * ax.dataLim.y1))
 
 
-def legend(ax: Axes, **options: Any) -> None:
-    """Name what is drawn: within the axes, where there is room, or above them if there is much to name."""
+def legend(ax: Axes, of: str | None = None, **options: Any) -> None:
+    """Name what is drawn: within the axes, where there is room, or above them if there is much to name.
+
+    of: whose it is, a model, as a title.
+    """
     if len(ax.get_legend_handles_labels()[1]) > MOST_INSIDE:
         options |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "handlelength": 1.8}
         options |= {"columnspacing": 0.8, "handletextpad": 0.5}
-    ax.legend(**options)
+    ax.legend(title=of and MODEL_NAMES.get(of, of), title_fontsize=8, **options)
 
 
 def layer_axis(ax: Axes, label: str) -> None:

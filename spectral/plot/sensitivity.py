@@ -70,7 +70,9 @@ def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
     return drawable(rows["mean"] - rows["std"]), drawable(rows["mean"] + rows["std"])
 
 
-def sensitivities(curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH) -> Figure:
+def sensitivity_panels(
+    curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH
+) -> Figure:
     """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend; at most `width` inches.
 
     Datasets differ in scale, so every panel has its own; several have their names above them. Raises ValueError if

@@ -15,7 +15,7 @@ WIDTH = 0.5  # of the markers of all models of one group, in groups
 
 
 @styled()
-def user_groups(
+def user_frequency(
     groups: "DataFrame", *, metric: str = "NDCG@20", measure: str = "measure", ax: Axes | None = None
 ) -> Axes:
     """Draw the mean of a metric for each group of users, a marker with its 95% interval per model, side by side.

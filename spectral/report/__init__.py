@@ -16,8 +16,8 @@ from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import block_response
 from spectral.capture import in_batches
 from spectral.command_line import Subject
-from spectral.cosine_similarity import LayerSimilarity
-from spectral.filter_response import FilterResponse
+from spectral.cosine_similarity import CosineSimilarity
+from spectral.filter_response import FrequencyResponse
 from spectral.learned_filters import learned_filters
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
@@ -169,7 +169,7 @@ def _architecture(subjects: Subjects) -> Section:
         "From the items (below) to the scores (above), read from the model itself; the frame is one block, which is "
         "there as often as it says. The table counts the numbers that each step trains."
     )
-    figures = {f"Architecture of {name}": plot.architecture(diagram).figure for name, diagram in found.items()}
+    figures = {f"Architecture of {name}": plot.diagram(diagram).figure for name, diagram in found.items()}
     return Section("Of what it is made", text, figures, _tables({n: s.table() for n, s in found.items()}), missing)
 
 
@@ -188,7 +188,9 @@ def _signals(subjects: Subjects, c: int) -> Section:
         f"least energy in the {c} lowest modes. Above, the signal with its low and its high frequencies, along the "
         "direction that holds most of it; below, the spectrum. White noise has equal shares of all modes."
     )
-    figures = {f"Two histories in the item embeddings of {name}": plot.signals(pair) for name, pair in found.items()}
+    figures = {
+        f"Two histories in the item embeddings of {name}": plot.user_signal_panels(pair) for name, pair in found.items()
+    }
     tables = {name: pd.DataFrame([signal.summary() for signal in pair]) for name, pair in found.items()}
     return Section("Histories as signals", text, figures, _tables(tables), missing)
 
@@ -196,10 +198,10 @@ def _signals(subjects: Subjects, c: int) -> Section:
 def _attention_response(subjects: Subjects, c: int) -> Section:
     from spectral import plot
 
-    def measure(subject: Subject) -> FilterResponse:
+    def measure(subject: Subject) -> FrequencyResponse:
         subject.check_attention()
         captures = subject.captures(subject.full_windows(), hidden=False)
-        return FilterResponse.from_captures(captures, c, resamples=RESAMPLES)
+        return FrequencyResponse.from_captures(captures, c, resamples=RESAMPLES)
 
     found, missing = _each(subjects, measure)
     text = (
@@ -233,7 +235,7 @@ def _filters(subjects: Subjects) -> Section:
     from spectral import plot
 
     found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
-    figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.filter_gains, share_y=False)
+    figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.learned_filters, share_y=False)
     text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
     tables = {name: _records(filters.summary()) for name, filters in found.items()}
     return Section("Learned filters", text, figures, _tables(tables), missing)
@@ -255,7 +257,7 @@ def _attention_maps(subjects: Subjects) -> list[Section]:
     figures: dict[str, Any] = {}
     if found:
         figures = {"Statistics of attention maps over layers": plot.attention_statistics_panels(found)}
-        figures["Rollout of attention over all layers"] = plot.rollout(found).figure
+        figures["Rollout of attention over all layers"] = plot.attention_statistics_rollout(found).figure
     tables = {name: _records(statistics.summary()) for name, statistics in found.items()}
     maps = Section("Attention maps", text, figures, _tables(tables), missing)
     return [maps, _bounds({name: subjects[name] for name in found}, found)]
@@ -312,7 +314,7 @@ def _similarity(subjects: Subjects) -> Section:
     from spectral import plot
 
     found, missing = _each(
-        subjects, lambda s: LayerSimilarity.from_captures(s.captures(s.users(at_least=2), attention=False))
+        subjects, lambda s: CosineSimilarity.from_captures(s.captures(s.users(at_least=2), attention=False))
     )
     text = "Mean cosine after each layer of all pairs of users (left) and of the real positions of one user (right)."
     figures: dict[str, Any] = {}

@@ -5,28 +5,24 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform, run
+from models.command_line import inform
 from models.errors import ConfigError
 from models.files import write_atomically
 from spectral import command_line as options
-from spectral.command_line import Subject, check_modes
+from spectral.command_line import Subject, check_modes, run
 from spectral.report import page
 from spectral.response import DEFAULT_C
 
 
 def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="One or several checkpoints.", metavar="CHECKPOINT...")],
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     c: options.COption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write (default: report.html beside the first one).")
     ] = None,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    loading: options.Loading,
 ) -> None:
     """Measure everything of one or several checkpoints, side by side, and write it as one HTML file.
 
@@ -37,20 +33,7 @@ def main(
     if target.is_dir():
         raise ConfigError(f"--out {target} is a folder; name the file to write, as in --out {target}/report.html")
     target.parent.mkdir(parents=True, exist_ok=True)
-    subjects = {
-        checkpoint: Subject.load(
-            checkpoint,
-            data=data,
-            split=split,
-            max_users=max_users,
-            device=device,
-            batch_size=batch_size,
-            data_dir=data_dir,
-            settings=settings,
-            c=c,
-        )
-        for checkpoint in checkpoints
-    }
+    subjects = {checkpoint: Subject.load(checkpoint, **vars(users), **vars(loading), c=c) for checkpoint in checkpoints}
     c = DEFAULT_C if c is None else c
     check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))
     html = page(subjects, c)

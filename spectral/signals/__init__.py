@@ -129,7 +129,8 @@ def extreme_signals(
 
     Args:
         model: With a table of item embeddings, `model.items`.
-        windows: (P, N) item ids, padded with 0 on the left.
+        windows: (P, N) item ids as the model is given them, padded on the left with 0; or with the items of shorter
+            histories, if that is the model's padding: then all are full, repetitions included.
         users: (P,) what the dataset calls them; None counts them from 0.
         c: Modes that are low; None is the model's own c, or 3.
         batch_size: Users at a time; changes memory and speed only.

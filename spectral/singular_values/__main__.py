@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import print_json, run
+from models.command_line import print_json
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, Subject, print_table
+from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.singular_values import LayerSpectra
 
 DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
@@ -14,18 +14,12 @@ DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     length: options.LengthOption = None,
     center: Annotated[bool, typer.Option("--center", help="Remove the mean over users first.")] = False,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure in how many directions the users lie after each layer.
 
@@ -33,21 +27,12 @@ def main(
     rank (exp of the entropy of the singular values) and stable rank; writes singular_values.png, .pdf and
     .csv. The mean over users is not removed unless --center is given. Layer 0 is the embedding output.
     """
-    output = Output.prepare("singular_values", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-    )
+    output = Output.prepare("singular_values", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length)
-    subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")
+    subject.describe(len(windows), users_of(length, "users"))
     spectra = LayerSpectra.from_captures(subject.captures(windows, attention=False), center)
-    if json:
+    if files.json:
         print_json({"layers": spectra.summary()})
     else:
         print_table(_rows(spectra), DECIMALS)

@@ -1,10 +1,9 @@
 """Measure how smooth sequences become along their positions: `python -m spectral.smoothing ckpt.pt`."""
 
-from models.command_line import print_json, run
+from models.command_line import print_json
 from models.errors import DataError
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
-from spectral.response import DEFAULT_C
+from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.smoothing import Smoothing
 
 DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stable_rank": 2}
@@ -12,18 +11,12 @@ DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stab
 
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: options.MaxUsersOption = None,
+    *,
+    users: options.Users,
     length: options.LengthOption = None,
     c: options.COption = None,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Measure how smooth the hidden states of users are along the positions of their sequences, after each layer.
 
@@ -32,26 +25,15 @@ def main(
     over that below; means over users with at least two items, on their real positions. Prints them; writes
     smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding output.
     """
-    output = Output.prepare("smoothing", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-        c=c,
-    )
-    c = DEFAULT_C if c is None else c
-    check_modes(c, subject.model.config.max_len if length is None else length)
+    output = Output.prepare("smoothing", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
+    c = subject.modes(c, length)
     windows = subject.users(length)
-    subject.describe(len(windows), "users" if length is None else f"users with exactly {length} items")
+    subject.describe(len(windows), users_of(length, "users"))
     measured = Smoothing.from_captures(subject.captures(windows, attention=False), c)
     if not measured.sequences:
         raise DataError(f"{subject.dataset}: no user has two items, so there are no positions to compare")
-    if json:
+    if files.json:
         print_json({"sequences": measured.sequences, "c": c, "layers": measured.summary()})
     else:
         print_table(measured.summary(), DECIMALS)

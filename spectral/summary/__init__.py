@@ -27,15 +27,15 @@ from models.files import write_atomically
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, in_batches, real_items
 from spectral.cosine_similarity import (
+    CosineSimilarity,
     Directions,
-    LayerSimilarity,
     SequenceSimilarities,
     directions,
     sequence_similarities,
     similarity_of_each,
     unit_rows,
 )
-from spectral.filter_response import FilterResponse, power_of_each
+from spectral.filter_response import FrequencyResponse, power_of_each
 from spectral.learned_filters import learned_filters
 from spectral.response import Array
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank
@@ -97,14 +97,14 @@ class SpectralSummary:
     within_samples: Array
     beta: Array
 
-    def response(self) -> FilterResponse:
+    def response(self) -> FrequencyResponse:
         """Return the frequency response of attention, heads together, with the samples.
 
         Raises ConfigError if the model has no attention.
         """
         if not len(self.power):
             raise ConfigError(f"{self.about['model']} has no attention, so its summary holds no response of it")
-        return FilterResponse(
+        return FrequencyResponse(
             gain=np.sqrt(self.power.mean(1, keepdims=True) / self.window_users),
             self_gain=np.sqrt(self.self_power.mean(1, keepdims=True) / self.window_users),
             positions=self.positions,
@@ -119,9 +119,9 @@ class SpectralSummary:
             {layer: SingularValues(values, self.users) for layer, values in enumerate(self.singular_values)}
         )
 
-    def similarity(self) -> LayerSimilarity:
+    def similarity(self) -> CosineSimilarity:
         """Return the similarities after each layer, between all pairs of users and between positions."""
-        return LayerSimilarity(
+        return CosineSimilarity(
             np.arange(len(self.directions)),
             np.array([Directions(torch.from_numpy(total), self.users).similarity() for total in self.directions]),
             self.within / self.sequences if self.sequences else np.full(len(self.within), np.nan),

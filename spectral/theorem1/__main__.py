@@ -1,13 +1,14 @@
 """Check Theorem 1 on random attention and on a checkpoint's: `python -m spectral.theorem1 ckpt.pt`."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from models.command_line import inform, print_json, run
+from models.command_line import inform, print_json
 from models.errors import ConfigError
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, Subject, check_modes, print_table
+from spectral.command_line import Output, Subject, check_modes, print_table, run
 from spectral.theorem1 import (
     DEFAULT_C,
     Attention,
@@ -22,21 +23,24 @@ DECIMALS = {"limit": 3}
 TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
 
 
+@dataclass(frozen=True)
+class Users(options.Users):
+    """One user has as many matrices as there are heads, which is enough for a table."""
+
+    max_users: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")
+    ] = 1
+
+
 def main(
     checkpoint: options.CheckpointArgument,
-    data: options.DataOption = None,
-    split: options.SplitOption = "test",
-    max_users: Annotated[int, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")] = 1,
+    *,
+    users: Users,
     length: options.LengthOption = None,
     c: options.COption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random attention and of x.")] = 0,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
-    device: options.DeviceOption = "cpu",
-    batch_size: options.BatchSizeOption = options.BATCH_SIZE,
-    data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    files: options.Files,
+    loading: options.Loading,
 ) -> None:
     """Check numerically that repeated attention is a low-pass filter, at which rate, and when it is not.
 
@@ -45,18 +49,8 @@ def main(
     measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, also for an exceptional x that is
     orthogonal to the left Perron vector. Prints a table; writes theorem1.png, .pdf and .csv.
     """
-    output = Output.prepare("theorem1", checkpoint, out, format)
-    subject = Subject.load(
-        checkpoint,
-        data=data,
-        split=split,
-        max_users=max_users,
-        device=device,
-        batch_size=batch_size,
-        data_dir=data_dir,
-        settings=settings,
-        c=c,
-    )
+    output = Output.prepare("theorem1", checkpoint, files)
+    subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     c = DEFAULT_C if c is None else c
     subject.check_attention()
     windows = subject.full_windows(length)
@@ -64,7 +58,7 @@ def main(
     kind = "with a full window" if length is None else f"with exactly {length} items"
     subject.describe(len(windows), f"user{'s' if len(windows) > 1 else ''} {kind}, the first")
     checked = theorem1([*_random(c, seed), *_trained(subject, length)], c, seed)
-    if json:
+    if files.json:
         print_json({"cases": checked.summary()})
     else:
         _print_tables(subject, checked, length)

@@ -14,7 +14,7 @@ one, also the excess over noise, (share - noise) / (1 - noise):
 
 What a history does not have is NaN: with n = 1 there is no dc_excess, with n <= c no low_share and low_excess, and
 categories have none of these where no item has an attribute. `window_` stands before the shares of the whole window of
-N positions as the model sees it, padding rows included: what they have more or less is padding's own contribution.
+N positions as the model sees it, its padding included: what they have more or less is padding's own contribution.
 Users with full windows have equal ones.
 
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).
@@ -53,11 +53,13 @@ def user_frequency(
     attributes: "Attributes | None" = None,
     users: Sequence[int] | NDArray[Any] | None = None,
     batch_size: int = BATCH_SIZE,
+    inputs: Tensor | None = None,
 ) -> "DataFrame":
     """Return one row per user: user, length and the measures of this module, those of categories where there are any.
 
     windows: (P, N) item ids, padded with 0 on the left. embeddings: (items + 1, D), row 0 is padding. users: (P,) what
-    the dataset calls them; None counts from 0.
+    the dataset calls them; None counts from 0. inputs: (P, N) the same windows as the model is given them, where its
+    padding is another than 0; None: like `windows`.
 
     Raises ValueError for a c that is not odd or not in 1..N, or an item without an embedding.
     """
@@ -78,7 +80,8 @@ def user_frequency(
             windows, lengths, lambda ids: torch.from_numpy(attributes.matrix(ids.numpy())), c, batch_size
         )
         columns |= {f"category_{name}": values for name, values in categories.items()}
-    whole = [_shares(table[batch.long()], c) for batch in in_batches(windows, batch_size)]
+    given = windows if inputs is None else inputs
+    whole = [_shares(table[batch.long()], c) for batch in in_batches(given, batch_size)]
     for column, name in enumerate(("window_dc_share", "window_low_share")):
         columns[name] = np.concatenate([shares[column] for shares in whole]) if whole else np.empty(0)
     return pd.DataFrame(columns)

@@ -6,17 +6,14 @@ from typing import Annotated
 import torch
 import typer
 
-import models
-from models.checkpoint import sequences_of
-from models.command_line import check_device, inform, print_json, run
+from models.command_line import inform, print_json
 from models.datasets import find_attributes
 from models.errors import ConfigError
 from models.evaluation import per_user, rank_targets
 from models.files import write_atomically
 from spectral import command_line as options
-from spectral.command_line import FORMATS, Output, check_modes, print_table
+from spectral.command_line import Output, Subject, print_table, run
 from spectral.report import names_of
-from spectral.response import DEFAULT_C
 from spectral.user_frequency import MEASURES, by_group, user_frequency
 
 DECIMALS = {"from": 3, "to": 3}
@@ -24,18 +21,17 @@ DECIMALS = {"from": 3, "to": 3}
 
 def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="One or several checkpoints.", metavar="CHECKPOINT...")],
+    *,
     measure: Annotated[str, typer.Option(help=f"What groups are made by: {', '.join(MEASURES)}.")] = "low_excess",
     groups: Annotated[int, typer.Option(min=1, help="Number of quantile groups.")] = 4,
     metric: Annotated[str, typer.Option(help="HR@k, NDCG@k with k = 5, 10, 20, or reciprocal_rank.")] = "NDCG@20",
     data: options.DataOption = None,
     split: options.SplitOption = "test",
     c: options.COption = None,
-    out: options.OutOption = None,
-    format: options.FormatOption = FORMATS,
-    json: options.JsonOption = False,
+    files: options.Files,
     device: options.DeviceOption = "cpu",
     data_dir: options.DataDirOption = None,
-    settings: options.ModelSettings = options.NO_SETTINGS,
+    settings: options.ModelSettings,
 ) -> None:
     """Group users by how low-frequency their histories are, and show how well each checkpoint ranks for each group.
 
@@ -45,23 +41,27 @@ def main(
     """
     if measure not in MEASURES:
         raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, got {measure!r}")
-    output = Output.prepare("user_frequency", checkpoints[0], out, format)
-    loaded = {path: models.load(path, check_device(device), fallback={"c": c}, **settings) for path in checkpoints}
-    first = loaded[checkpoints[0]]
-    c = DEFAULT_C if c is None else c
-    check_modes(c, first.config.max_len)
-    sequences = {path: sequences_of(model, data, data_dir) for path, model in loaded.items()}
-    users = sequences[checkpoints[0]]
-    for path, other in sequences.items():
-        if other.fingerprint != users.fingerprint:
+    output = Output.prepare("user_frequency", checkpoints[0], files)
+    subjects = {
+        path: Subject.load(
+            path, which="all", data=data, split=split, device=device, data_dir=data_dir, settings=settings, c=c
+        )
+        for path in checkpoints
+    }
+    first = subjects[checkpoints[0]]
+    c = first.modes(c)
+    users = first.sequences
+    for path, other in subjects.items():
+        if other.sequences.fingerprint != users.fingerprint:
             raise ConfigError(
-                f"{path} is of {other.name}, {checkpoints[0]} of {users.name}; compare models of one dataset"
+                f"{path} is of {other.dataset}, {checkpoints[0]} of {users.name}; compare models of one dataset"
             )
     attributes, missing = find_attributes(users.name, users.num_items, data_dir)
     if attributes is None and measure.startswith("category_"):
         raise ConfigError(f"--measure {measure} needs attributes of the items of {users.name}: {missing}")
-    windows = torch.from_numpy(users.windows(split, first.config.max_len).inputs)
-    table = user_frequency(windows, first.items.weight, c, attributes, users.users)
+    histories = torch.from_numpy(users.windows(split, first.model.config.max_len).inputs)
+    table = user_frequency(histories, first.model.items.weight, c, attributes, users.users, inputs=first.windows)
+    loaded = {path: subject.model for path, subject in subjects.items()}
     tables = {
         name: per_user(users, split, rank_targets(model, users, split))
         for name, model in zip(names_of(loaded), loaded.values(), strict=True)
@@ -74,13 +74,13 @@ def main(
         f"{users.name}: {grouped:,} of {users.num_users:,} users have a {measure} (c = {c}); embeddings of "
         f"{checkpoints[0].name}"
     )
-    if json:
+    if files.json:
         print_json({"measure": measure, "metric": metric, "c": c, "groups": found.to_dict("records")})
     else:
         print_table(found.to_dict("records"), DECIMALS)
     from spectral import plot
 
-    output.write(plot.user_groups(found, metric=metric, measure=measure).figure, found)
+    output.write(plot.user_frequency(found, metric=metric, measure=measure).figure, found)
     for name, ranked in tables.items():
         table[f"{metric} {name}"] = ranked[metric]
     path = output.stem.with_name("user_frequency_users.csv")

@@ -57,7 +57,7 @@ def attention_statistics_panels(results: Mapping[str, AttentionStatistics]) -> F
 
 
 @styled()
-def rollout(results: Mapping[str, AttentionStatistics], *, ax: Axes | None = None) -> Axes:
+def attention_statistics_rollout(results: Mapping[str, AttentionStatistics], *, ax: Axes | None = None) -> Axes:
     """Draw how much of each position reaches the last output by attention and residuals alone."""
     assert ax is not None
     for name, style in styles_of(results).items():

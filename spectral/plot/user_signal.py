@@ -47,7 +47,7 @@ def user_signal(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
 
 
 @styled()
-def user_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
+def user_signal_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
     """Draw the share of the energy in a mode of each frequency; the low modes are shaded, dotted is white noise."""
     assert ax is not None
     length = len(signal.signal)
@@ -64,7 +64,7 @@ def user_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
 
 
 @styled(height=1.1)
-def item_attributes(items: Any, attributes: ItemAttributes, *, ax: Axes | None = None) -> Axes:
+def user_signal_items(items: Any, attributes: ItemAttributes, *, ax: Axes | None = None) -> Axes:
     """Draw which items of a history have its most common attributes, a row for each, the most common one on top."""
     assert ax is not None
     of_items = [set(attributes.of(int(item)).tolist()) for item in items]
@@ -85,7 +85,7 @@ def item_attributes(items: Any, attributes: ItemAttributes, *, ax: Axes | None =
     return ax
 
 
-def signals(
+def user_signal_panels(
     chosen: Sequence[UserSignal],
     attributes: ItemAttributes | None = None,
     note: str = "",
@@ -104,9 +104,9 @@ def signals(
             axes = [row[column] for row in rows]
             user_signal(signal, ax=axes[0])
             if attributes is not None:
-                item_attributes(signal.items, attributes, ax=axes[1])
+                user_signal_items(signal.items, attributes, ax=axes[1])
                 axes[0].set_xlabel("")
-            user_spectrum(signal, ax=axes[-1])
+            user_signal_spectrum(signal, ax=axes[-1])
             axes[0].set_title(f"user {signal.user}: {signal.low_share:.0%} of the energy is low", pad=14)
         limits = [ax.get_ylim() for ax in rows[-1]]
         for ax in rows[-1]:  # the same scale, that the users can be compared

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from spectral.learned_filters import LearnedFilters
-from spectral.palette import MODEL_NAMES, layer_styles
+from spectral.palette import layer_styles
 from spectral.plot.figure import MOST_INSIDE, angular_axis, drawable, from_zero, legend, styled
 
 
 @styled()
-def filter_gains(filters: LearnedFilters, *, label: str | None = None, ax: Axes | None = None) -> Axes:
+def learned_filters(filters: LearnedFilters, *, label: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%.
 
     Of more than four layers only the medians: bands would cover each other. `label` is written into the axes (a model's
@@ -27,12 +27,12 @@ def filter_gains(filters: LearnedFilters, *, label: str | None = None, ax: Axes 
     angular_axis(ax)
     from_zero(ax)
     ax.set_ylabel("gain")
-    legend(ax, title=label and MODEL_NAMES.get(label, label), title_fontsize=8)
+    legend(ax, label)
     return ax
 
 
 @styled()
-def sorted_gains(
+def learned_filters_sorted(
     filters: LearnedFilters, *, label: str = "gain at the highest frequency", ax: Axes | None = None
 ) -> Axes:
     """Draw the gain at the highest frequency over dimensions in ascending order, a line per layer.
@@ -55,7 +55,9 @@ def sorted_gains(
 
 
 @styled()
-def filter_map(filters: LearnedFilters, layer: int = 1, part: str = "magnitude", *, ax: Axes | None = None) -> Axes:
+def learned_filters_map(
+    filters: LearnedFilters, layer: int = 1, part: str = "magnitude", *, ax: Axes | None = None
+) -> Axes:
     """Draw a layer's filter over angular frequency and dimension: "magnitude" in dB, or "phase" in rad.
 
     Dimensions are in the order of their magnitude's centre of gravity, those that pass low frequencies first, so that

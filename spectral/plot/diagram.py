@@ -12,7 +12,7 @@ FILLS = {"embedding": "#E8EEF4", "frequency": "#FBE6D4", "other": "#D9ECF7", "fe
 
 
 @styled(height=3.9)
-def architecture(diagram: Diagram, *, ax: Axes | None = None) -> Axes:
+def diagram(diagram: Diagram, *, ax: Axes | None = None) -> Axes:
     """Draw a model from its input (below) to its scores, with the sizes of its steps (Figure 4).
 
     The frame is one block, which is there `num_layers` times.

@@ -1,0 +1,31 @@
+"""The gain of whole layers at each frequency."""
+
+from matplotlib.axes import Axes
+
+from spectral.block_response import BlockResponse
+from spectral.plot.figure import legend, styled
+from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
+
+
+@styled()
+def block_response(
+    response: BlockResponse,
+    *,
+    label: str | None = None,
+    at: str = "all",
+    ax: Axes | None = None,
+    floor: float = LOWEST_DB,
+) -> Axes:
+    """Draw the gain of whole layers relative to that of a constant signal, in dB, against angular frequency.
+
+    at: "all" positions of the output, or the "last" alone. `label`, the dotted line and `floor` are those of
+    `frequency_response`.
+    """
+    assert ax is not None
+    if at not in ("all", "last"):
+        raise ValueError(f"at must be all or last, got {at!r}")
+    gain_db = response.relative_db if at == "all" else response.last_relative_db
+    layer_lines(ax, response, gain_db)
+    gain_axis(ax, gain_db, floor, "gain relative to DC (dB)")
+    legend(ax, label)
+    return ax

@@ -1,0 +1,45 @@
+"""How many directions users take up: singular values of their representations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from spectral.palette import styles_of
+from spectral.plot.figure import drawable, legend, marked, styled
+from spectral.singular_values import SingularValues
+
+
+@styled()
+def singular_values(
+    spectra: Mapping[Any, SingularValues],
+    *,
+    ax: Axes | None = None,
+    normalised: bool = True,
+    effective_rank: bool = False,
+) -> Axes:
+    """Draw singular value spectra on a logarithmic axis, a line per model (a name) or layer (a number).
+
+    `normalised` divides each by its largest value, which is needed to compare different numbers of users;
+    `effective_rank` adds that to the names.
+    """
+    assert ax is not None
+    styles = styles_of(spectra)
+    for name, spectrum in spectra.items():
+        values = spectrum.normalised if normalised else spectrum.values
+        index = np.arange(1, len(values) + 1)
+        rank = f" ({spectrum.effective_rank:.1f})" if effective_rank else ""
+        ax.plot(
+            index,
+            drawable(values),
+            **styles[name] | {"label": f"{styles[name]['label']}{rank}"},
+            markevery=marked(len(values), len(spectra), name, spectra),
+        )
+    ax.set_yscale("log")
+    ax.set_xlabel("index of the singular value")
+    ax.set_ylabel("singular value / largest" if normalised else "singular value")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(ax)
+    return ax
