@@ -18,7 +18,7 @@ RANKS = (
     ("results",),
     ("training",),  # leaves a result
     ("command_line", "notebook"),
-    ("train", "evaluate", "compare", "convert", "datasets.__main__"),
+    ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__"),
     ("__init__",),  # `models.load`, for users
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
