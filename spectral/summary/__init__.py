@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.checkpoint import RANDOM_STREAMS
 from models.errors import CheckpointError, ConfigError
@@ -241,7 +242,7 @@ class _AlongPositions:
         """Take in the users of a capture, and how often each is in the samples, (B, R)."""
         weights = counts.double().T  # (R, B)
         self.counts += weights.sum(1)
-        states = torch.stack([as_float64(x) for x in captured.hidden if x is not None])  # (L + 1, B, n, D)
+        states = _stacked(captured)  # (L + 1, B, n, D)
         energy = torch.fft.rfft(states, dim=2, norm="ortho").abs().square().sum(-1)  # (L + 1, B, F)
         measured = {"hidden_power": energy}
         if maps := [a for a in captured.attention if a is not None]:
@@ -277,11 +278,11 @@ class _LastPosition:
     def add(self, captured: Capture, counts: Tensor) -> None:
         """Take in the users of a capture, and how often each is in the samples, (B, R)."""
         weights = counts.double().T  # (R, B)
-        states = [x for x in captured.hidden if x is not None]
+        states = _stacked(captured)  # (L + 1, B, N, D)
         batch = [(gram(x[:, -1]), directions(x[:, -1]), sequence_similarities(x, captured.mask)) for x in states]
         pairs = list(zip(self.layers, batch, strict=True)) if self.layers else []
         self.layers = [(a + x, b + y, c + z) for (a, b, c), (x, y, z) in pairs] or batch
-        rows = torch.stack([as_float64(x[:, -1]) for x in states])  # (L + 1, B, D)
+        rows = states[:, :, -1]
         products = torch.einsum("lbd,lbe->lbde", rows, rows).flatten(2)
         units = torch.stack([unit_rows(x) for x in rows])
         several = captured.mask.sum(1).cpu() >= 2
@@ -313,6 +314,13 @@ class _LastPosition:
             "between_samples": between.numpy(),
             "within_samples": (self.samples["within"] / self.sequence_counts[:, None]).numpy(),
         }
+
+
+def _stacked(captured: Capture) -> Tensor:
+    """Return the hidden states (L + 1, B, N, D); narrower layers are filled up with zeros, which change no measure."""
+    states = [as_float64(x) for x in captured.hidden if x is not None]
+    widest = max(x.shape[-1] for x in states)
+    return torch.stack([functional.pad(x, (0, widest - x.shape[-1])) for x in states])
 
 
 def _add(sums: dict[str, Tensor], name: str, values: Tensor) -> None:
