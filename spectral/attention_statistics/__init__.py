@@ -142,11 +142,9 @@ class AttentionSums(Moments):
         sequences = int(self.count.max())
         if not sequences:
             raise ValueError("there are no sequences to average over")
-        means, errors = self.mean, self.standard_error
         return AttentionStatistics(
-            layers=tuple(layers or range(1, len(means) + 1)),
-            **{name: means[..., column] for column, name in enumerate(MEASURES)},
-            standard_error={name: errors[..., column] for column, name in enumerate(MEASURES)},
+            layers=tuple(layers or range(1, len(self.total) + 1)),
+            **self.named(MEASURES),
             perron=(self.perron / sequences).numpy(),
             rollout=(self.rollout / sequences).numpy(),
             rollout_lambda2=float(self.rollout_lambda2) / sequences,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ConfigError
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, as_rows, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
@@ -158,9 +158,7 @@ def within_sequence_similarity(hidden: Any, mask: Any = None) -> float:
 
 def directions(x: Any) -> Directions:
     """Return the sum of the directions of rows (n, D), from which their mean cosine similarity follows."""
-    rows = as_float64(x)
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    rows = as_rows(x)
     return Directions(_unit(rows, torch.ones(len(rows), dtype=torch.bool)).sum(0), len(rows))
 
 

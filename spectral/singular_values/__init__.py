@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_rows, check_finite
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
 from spectral.sums import Sums, sum_of_hidden
@@ -154,7 +154,5 @@ def stable_rank(values: Tensor) -> Tensor:
 
 def gram(x: Any) -> Gram:
     """Return the sums of products of a matrix (n, D), from which its singular values follow."""
-    rows = as_float64(x)
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    rows = as_rows(x)
     return Gram(rows.T @ rows, rows.sum(0), len(rows))

@@ -120,11 +120,9 @@ class Smoothing:
     @classmethod
     def from_moments(cls, moments: Moments, c: int, layers: Sequence[int] | None = None) -> "Smoothing":
         """Return the means of sums (L + 1, 9) over sequences, in the order of `MEASURES`."""
-        means, errors = moments.mean, moments.standard_error
         return cls(
-            layers=np.array(range(len(means)) if layers is None else layers),
-            **{name: means[:, column] for column, name in enumerate(MEASURES)},
-            standard_error={name: errors[:, column] for column, name in enumerate(MEASURES)},
+            layers=np.array(range(len(moments.total)) if layers is None else layers),
+            **moments.named(MEASURES),
             sequences=int(moments.count[0, 0]),
             long_sequences=int(moments.count[0, -1]),
             c=c,
