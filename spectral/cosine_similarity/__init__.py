@@ -5,6 +5,9 @@ Between users: the mean cosine of all pairs of n representations follows from th
 that directions cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`),
 which is smaller by the factor (n - 1) / n.
 
+Here live `cosine_similarity` and `within_sequence_similarity` for arrays of one's own, both after every layer of a
+model, `CosineSimilarity`, and the sums that they follow from, `Directions` and `SequenceSimilarities`.
+
 Source: Shin et al., AAAI 2024, Figure 3b; within a sequence: the token-wise similarity of language and vision
 models.
 """

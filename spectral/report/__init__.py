@@ -2,6 +2,8 @@
 
 `python -m spectral.report ckpt.pt [more.pt ...]` writes the page: one HTML file that holds its pictures, opens without
 a network and prints. A measure that a model does not have is named with the reason.
+
+Here live `sections`, the parts of the page one by one, which a notebook shows as well, and `page`, all of them as HTML.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -5,6 +5,9 @@ eigenvalues of the Gram matrix X^T X (D x D), summed in float64 batch by batch, 
 1e-8 of the largest one: smaller ones are rounding. The mean vector is not removed unless `center` asks for
 it.
 
+Here live `singular_values` for a matrix and its result `SingularValues`, those after every layer of a model,
+`LayerSpectra`, and the sums that they follow from, `Gram`.
+
 Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
 """
 
