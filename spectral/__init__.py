@@ -7,6 +7,25 @@ spectral.plot.frequency_response(response).figure
 Each measure is a function on arrays, an accumulator over batches (a torchmetrics Metric), a figure, and a
 command line `python -m spectral.<measure> ckpt.pt`. Layer 0 is the embedding output, layer l the output of
 block l; heads count from 1, positions from 0.
+
+Who lives here:
+
+    capture, sources    what a model computes on its users, batch by batch, whoever wrote the model
+    filter_response, block_response, learned_filters
+                        what attention, whole layers and learned filters do to each frequency
+    singular_values, cosine_similarity, smoothing
+                        how far users, and the positions of one user, are smoothed into one point
+    attention_statistics, theorem1
+                        what attention maps are like, and where they lead when they are applied again and again
+    signals, user_frequency
+                        the histories themselves as signals, and for whom models rank well
+    sums, accumulator, metrics
+                        the sums that measures follow from, and the same as metrics of torchmetrics
+    arrays, blocks, fourier, moments, pooling, response, tables
+                        what the measures have in common: numbers, masks, modes, means, and the shape of results
+    plot, palette       a picture of every measure
+    report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
+    command_line        options, checkpoints, users and files of all commands
 """
 
 from importlib import import_module

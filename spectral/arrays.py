@@ -21,6 +21,14 @@ def as_float64(x: Any) -> Tensor:
     return as_float(x).to("cpu", torch.float64)
 
 
+def as_rows(x: Any) -> Tensor:
+    """Return a matrix of one row per user, (n, D), as float64; raises ValueError for another shape."""
+    rows = as_float64(x)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    return rows
+
+
 def check_finite(x: Tensor, what: str) -> Tensor:
     """Return x if all its numbers are finite; raises ValueError naming `what` otherwise."""
     if not bool(x.isfinite().all()):

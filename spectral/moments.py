@@ -1,6 +1,8 @@
 """Means over sequences with their standard errors, from sums that add up over batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +33,12 @@ class Moments(Sums):
     def mean(self) -> Array:
         """The mean over sequences; NaN where there is none."""
         return (self.total / self.count).numpy()
+
+    def named(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the means by the names of the last axis, and under `standard_error` their errors by the same names."""
+        means, errors = self.mean, self.standard_error
+        found: dict[str, Any] = {name: means[..., column] for column, name in enumerate(names)}
+        return found | {"standard_error": {name: errors[..., column] for column, name in enumerate(names)}}
 
     @property
     def standard_error(self) -> Array:

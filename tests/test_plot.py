@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import ON_AXES, Size
+from drawn import FIGURES, ON_AXES, Size
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -50,6 +50,12 @@ each_figure = pytest.mark.parametrize("draw", [partial(draw, Size()) for draw in
 
 def data_of(ax: Axes) -> dict[str, np.ndarray]:
     return {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}
+
+
+@pytest.mark.parametrize("name", [*ON_AXES, *FIGURES])
+def test_a_picture_is_named_after_the_module_that_it_is_in(name: str):
+    module = getattr(plot, name).__module__.removeprefix("spectral.plot.")
+    assert name == module or name.startswith(f"{module}_")
 
 
 @each_figure

@@ -20,6 +20,10 @@ layers of r I + (1 - r) (mean of A over heads), its last row: how much of each i
 and its |lambda_2|. Values, output projections, LayerNorm and feed-forward networks are outside of all of this; with
 projections and residual it is `spectral.attention_statistics.bounds`, and whole layers `spectral.block_response`.
 
+Here live `attention_statistics` for maps of one's own, its result `AttentionStatistics`, which is measured from
+captures of a model as well, and the sums that it follows from, `AttentionSums`; next door `bounds`, how much a layer
+can scale what is not DC, and `eigenvalues`, the numerical work.
+
 Sources: distance: Dosovitskiy et al., ICLR 2021 (in an image; here along the sequence). lambda_2 and pi: Shin et al.,
 AAAI 2024, Theorem 1. The factor of what is not DC: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision
 transformers via the Fourier domain analysis", whose lambda_A is its square. Rollout: Abnar and Zuidema, ACL 2020.
@@ -142,11 +146,9 @@ class AttentionSums(Moments):
         sequences = int(self.count.max())
         if not sequences:
             raise ValueError("there are no sequences to average over")
-        means, errors = self.mean, self.standard_error
         return AttentionStatistics(
-            layers=tuple(layers or range(1, len(means) + 1)),
-            **{name: means[..., column] for column, name in enumerate(MEASURES)},
-            standard_error={name: errors[..., column] for column, name in enumerate(MEASURES)},
+            layers=tuple(layers or range(1, len(self.total) + 1)),
+            **self.named(MEASURES),
             perron=(self.perron / sequences).numpy(),
             rollout=(self.rollout / sequences).numpy(),
             rollout_lambda2=float(self.rollout_lambda2) / sequences,

@@ -12,6 +12,8 @@ at the last position of the output alone, the one that recommendations are made 
 The waves are not sent in one by one. For random signs w, E ||(f_k x I)^H J^T w||^2 = ||J (f_k x I)||_F^2 (Hutchinson
 1990), so one step of backpropagation gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has
 only D rows, which are computed one by one.
+
+Here live `block_response`, which needs the model itself, and its result `BlockResponse`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -5,6 +5,9 @@ Between users: the mean cosine of all pairs of n representations follows from th
 that directions cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`),
 which is smaller by the factor (n - 1) / n.
 
+Here live `cosine_similarity` and `within_sequence_similarity` for arrays of one's own, both after every layer of a
+model, `CosineSimilarity`, and the sums that they follow from, `Directions` and `SequenceSimilarities`.
+
 Source: Shin et al., AAAI 2024, Figure 3b; within a sequence: the token-wise similarity of language and vision
 models.
 """
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ConfigError
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, as_rows, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
@@ -164,9 +167,7 @@ def directions(x: Any) -> Directions:
 
 def unit_rows(x: Any) -> Tensor:
     """Return rows (n, D) with length 1, float64; raises ValueError as `cosine_similarity`."""
-    rows = as_float64(x)
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    rows = as_rows(x)
     return _unit(rows, torch.ones(len(rows), dtype=torch.bool))
 
 

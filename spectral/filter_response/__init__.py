@@ -5,6 +5,9 @@ the energy of a unit wave f_k of frequency k goes. F is unitary, so ||H[:, k]|| 
 transform along the keys is all that has to be computed. Power is averaged over sequences, and over heads
 where a head mean is asked for; decibels are taken last.
 
+Here live `frequency_response` for arrays of one's own, its result `FrequencyResponse`, which is measured from captures
+of a model as well, and the sums that it follows from, `AttentionPower`.
+
 Source: Shin et al., AAAI 2024, Figure 2b; gain here is of the whole column, `self_gain` of the diagonal of H.
 """
 

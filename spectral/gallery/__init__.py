@@ -2,6 +2,9 @@
 
 A notebook opens a `Gallery`, and saves its figures through it. `python -m spectral.gallery figures` then writes
 figures/README.md and figures/index.html from the notes.
+
+Here live the `Gallery`, its `Note`, and what a note says about the runs behind a figure; next door `sentences`, numbers
+in words, and the templates of the pages.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 FMLP-Rec multiplies the spectrum of a layer's input by complex numbers (Zhou et al., WWW 2022, section 4.2); BSARec's
 frequency branch by 1 in the c lowest modes and by beta >= 0 above (Shin et al., AAAI 2024, section 4.2). They are the
 same for every input, so no users are needed.
+
+Here live `learned_filters` and its result `LearnedFilters`.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,11 @@
 Every function takes what a measure returned and returns the Axes; nothing global is changed and no window
 opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is shown), and every model has a
 colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
+
+A picture is named after the result that it draws, and lives in a module of that name: `frequency_response` draws a
+`FrequencyResponse`, `user_signal` a `UserSignal`. Other pictures of the same result are called after it too
+(`learned_filters_map`), figures of several panels `..._panels`. `figure` holds what all share: style, panels, files,
+axes and legends; `response` what pictures of gains share.
 """
 
 from spectral.plot.attention_statistics import (

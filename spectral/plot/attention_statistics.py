@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spectral.attention_statistics import MEASURES, AttentionStatistics
 from spectral.palette import styles_of
-from spectral.plot.figure import from_zero, grid, layer_axis, legend, marked, shared_legend, styled
+from spectral.plot.figure import from_zero, layer_axis, legend, marked, panels_of_measures, styled
 
 LABELS = {
     "entropy": "entropy (nats)",
@@ -47,13 +47,7 @@ def attention_statistics(
 
 def attention_statistics_panels(results: Mapping[str, AttentionStatistics]) -> Figure:
     """Draw the four measures of `OVERVIEW` on a figure of two columns' width, with one legend below."""
-    figure, rows = grid([1.7, 1.7], 2)
-    for measure, ax in zip(OVERVIEW, [*rows[0], *rows[1]], strict=True):
-        attention_statistics(results, measure, ax=ax)
-        if measure not in OVERVIEW[2:]:
-            ax.set_xlabel("")
-    shared_legend(figure)
-    return figure
+    return panels_of_measures(results, OVERVIEW, attention_statistics, columns=2)
 
 
 @styled()

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -82,6 +83,27 @@ def side_by_side(
             axes[place].set_ylabel("")
     for ax in axes[len(results) :]:
         ax.remove()
+    return figure
+
+
+def panels_of_measures(
+    results: Mapping[str, Any],
+    measures: Sequence[str],
+    draw: Callable[..., Any],
+    columns: int,
+    width: float = COLUMN_WIDTH,
+) -> Figure:
+    """Return a figure with a panel for each measure of the same results, drawn by `draw(results, measure, ax=ax)`.
+
+    Panels are `width` inches wide, in full rows of `columns`. The x axis is labelled in the last row, and one legend
+    below serves all.
+    """
+    figure, rows = grid([1.7] * (len(measures) // columns), columns, width)
+    for measure, ax in zip(measures, chain(*rows), strict=True):
+        draw(results, measure, ax=ax)
+    for ax in chain(*rows[:-1]):
+        ax.set_xlabel("")
+    shared_legend(figure)
     return figure
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral.palette import styles_of
-from spectral.plot.figure import drawable, grid, layer_axis, legend, shared_legend, styled
+from spectral.plot.figure import drawable, layer_axis, legend, panels_of_measures, styled
 from spectral.smoothing import MEASURES, Smoothing
 
 LABELS = {
@@ -43,10 +43,4 @@ def smoothing(results: Mapping[str, Smoothing], measure: str = "mad", *, ax: Axe
 
 def smoothing_panels(results: Mapping[str, Smoothing]) -> Figure:
     """Draw the six measures of `OVERVIEW` on a figure of two columns' width, with one legend below."""
-    figure, rows = grid([1.7, 1.7], 3, width=2.22)
-    for measure, ax in zip(OVERVIEW, [*rows[0], *rows[1]], strict=True):
-        smoothing(results, measure, ax=ax)
-        if measure not in OVERVIEW[3:]:
-            ax.set_xlabel("")
-    shared_legend(figure)
-    return figure
+    return panels_of_measures(results, OVERVIEW, smoothing, columns=3, width=2.22)

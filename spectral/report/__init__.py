@@ -2,6 +2,8 @@
 
 `python -m spectral.report ckpt.pt [more.pt ...]` writes the page: one HTML file that holds its pictures, opens without
 a network and prints. A measure that a model does not have is named with the reason.
+
+Here live `sections`, the parts of the page one by one, which a notebook shows as well, and `page`, all of them as HTML.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +157,13 @@ def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
     return stacked(tables) if tables else None
 
 
+def _summaries(found: Mapping[str, Any]) -> "DataFrame | None":
+    """Return what results by model's name say in short, one below the other."""
+    import pandas as pd
+
+    return _tables({name: pd.DataFrame(result.summary()) for name, result in found.items()})
+
+
 def _panels(caption: str, found: Mapping[str, Any], draw: Callable[..., Any], **options: Any) -> "dict[str, Figure]":
     from spectral import plot
 
@@ -210,8 +219,7 @@ def _attention_response(subjects: Subjects, c: int) -> Section:
         "are not in it."
     )
     figures = _panels("Gain of attention in dB", found, plot.frequency_response)
-    tables = {name: _records(response.summary()) for name, response in found.items()}
-    return Section("What attention does to frequencies", text, figures, _tables(tables), missing)
+    return Section("What attention does to frequencies", text, figures, _summaries(found), missing)
 
 
 def _layer_response(subjects: Subjects, c: int) -> Section:
@@ -227,8 +235,7 @@ def _layer_response(subjects: Subjects, c: int) -> Section:
         f"constant signal: from the derivatives at the hidden states of up to {JACOBIAN_USERS} users with full windows."
     )
     figures = _panels("Gain of whole layers relative to DC in dB", found, plot.block_response)
-    tables = {name: _records(response.summary()) for name, response in found.items()}
-    return Section("What whole layers do to frequencies", text, figures, _tables(tables), missing)
+    return Section("What whole layers do to frequencies", text, figures, _summaries(found), missing)
 
 
 def _filters(subjects: Subjects) -> Section:
@@ -237,8 +244,7 @@ def _filters(subjects: Subjects) -> Section:
     found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
     figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.learned_filters, share_y=False)
     text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
-    tables = {name: _records(filters.summary()) for name, filters in found.items()}
-    return Section("Learned filters", text, figures, _tables(tables), missing)
+    return Section("Learned filters", text, figures, _summaries(found), missing)
 
 
 def _attention_maps(subjects: Subjects) -> list[Section]:
@@ -258,8 +264,7 @@ def _attention_maps(subjects: Subjects) -> list[Section]:
     if found:
         figures = {"Statistics of attention maps over layers": plot.attention_statistics_panels(found)}
         figures["Rollout of attention over all layers"] = plot.attention_statistics_rollout(found).figure
-    tables = {name: _records(statistics.summary()) for name, statistics in found.items()}
-    maps = Section("Attention maps", text, figures, _tables(tables), missing)
+    maps = Section("Attention maps", text, figures, _summaries(found), missing)
     return [maps, _bounds({name: subjects[name] for name in found}, found)]
 
 
@@ -275,8 +280,7 @@ def _bounds(subjects: Subjects, statistics: Mapping[str, AttentionStatistics]) -
         "the factor that it scales what is not constant by, measured, and between which bounds it must lie for any "
         "input (Wang et al., ICLR 2022). A lower bound of 0 allows complete smoothing; a factor of 1 is none."
     )
-    tables = {name: _records(bounds.summary()) for name, bounds in found.items()}
-    return Section("Bounds of attention with its residual", text, {}, _tables(tables), missing)
+    return Section("Bounds of attention with its residual", text, {}, _summaries(found), missing)
 
 
 def _theorem1(subjects: Subjects) -> Section:
@@ -292,8 +296,7 @@ def _theorem1(subjects: Subjects) -> Section:
         "causal mask; dotted, the rate |lambda_2|^t of the theorem. Thin dashes: an x for which the limit is not DC."
     )
     figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
-    tables = {name: _records(checked.summary()) for name, checked in found.items()}
-    return Section("Theorem 1", text, figures, _tables(tables), missing)
+    return Section("Theorem 1", text, figures, _summaries(found), missing)
 
 
 def _singular_values(subjects: Subjects) -> Section:
@@ -306,8 +309,9 @@ def _singular_values(subjects: Subjects) -> Section:
         "rank. Steeper is smoother: users lie in fewer directions."
     )
     figures = {"Normalised singular values": plot.singular_values(last, effective_rank=True).figure} if last else {}
-    tables = {name: _records(spectra.summary()).drop(columns="singular_values") for name, spectra in found.items()}
-    return Section("Directions that users take up", text, figures, _tables(tables), missing)
+    table = _summaries(found)
+    ranks = None if table is None else table.drop(columns="singular_values")
+    return Section("Directions that users take up", text, figures, ranks, missing)
 
 
 def _similarity(subjects: Subjects) -> Section:
@@ -337,11 +341,4 @@ def _smoothing(subjects: Subjects, c: int) -> Section:
         "bars are two standard errors."
     )
     figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
-    tables = {name: _records(smoothing.summary()) for name, smoothing in found.items()}
-    return Section("How smooth sequences become", text, figures, _tables(tables), missing)
-
-
-def _records(records: list[dict[str, Any]]) -> "DataFrame":
-    import pandas as pd
-
-    return pd.DataFrame(records)
+    return Section("How smooth sequences become", text, figures, _summaries(found), missing)

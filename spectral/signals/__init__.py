@@ -2,6 +2,8 @@
 
 Item embeddings along the positions of a window are a signal of N samples in D dimensions. A persisting taste is in its
 low frequencies, an abrupt change in its high ones.
+
+Here live `user_signal` with its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
 """
 
 from collections.abc import Iterator

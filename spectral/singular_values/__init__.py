@@ -5,6 +5,9 @@ eigenvalues of the Gram matrix X^T X (D x D), summed in float64 batch by batch, 
 1e-8 of the largest one: smaller ones are rounding. The mean vector is not removed unless `center` asks for
 it.
 
+Here live `singular_values` for a matrix and its result `SingularValues`, those after every layer of a model,
+`LayerSpectra`, and the sums that they follow from, `Gram`.
+
 Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
 """
 
@@ -17,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_rows, check_finite
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
 from spectral.sums import Sums, sum_of_hidden
@@ -154,7 +157,5 @@ def stable_rank(values: Tensor) -> Tensor:
 
 def gram(x: Any) -> Gram:
     """Return the sums of products of a matrix (n, D), from which its singular values follow."""
-    rows = as_float64(x)
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"expected a matrix of one row per user, (n, D), got shape {tuple(rows.shape)}")
+    rows = as_rows(x)
     return Gram(rows.T @ rows, rows.sum(0), len(rows))

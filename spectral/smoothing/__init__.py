@@ -24,6 +24,9 @@ the measures are
 One position alone is smooth whatever the model does (mad 0, ranks 1, dc_share 1), so sequences with one real
 position are left out of all measures, and of `hfc_lfc` also those with at most c, which have no HFC.
 
+Here live `smoothing` for hidden states of one's own, its result `Smoothing`, which is measured from captures of a model
+as well, and what can be asked of a single signal: `dirichlet_energy`, `dc_share` and `hfc_lfc`.
+
 Sources: MAD: Chen et al., AAAI 2020, "Measuring and relieving the over-smoothing problem for graph neural
 networks from the topological view", with the mask of all pairs; their mean leaves out distances of exactly 0
 between two nodes, which here are distances like all others, or full smoothing would have no MAD. Dirichlet
@@ -120,11 +123,9 @@ class Smoothing:
     @classmethod
     def from_moments(cls, moments: Moments, c: int, layers: Sequence[int] | None = None) -> "Smoothing":
         """Return the means of sums (L + 1, 9) over sequences, in the order of `MEASURES`."""
-        means, errors = moments.mean, moments.standard_error
         return cls(
-            layers=np.array(range(len(means)) if layers is None else layers),
-            **{name: means[:, column] for column, name in enumerate(MEASURES)},
-            standard_error={name: errors[:, column] for column, name in enumerate(MEASURES)},
+            layers=np.array(range(len(moments.total)) if layers is None else layers),
+            **moments.named(MEASURES),
             sequences=int(moments.count[0, 0]),
             long_sequences=int(moments.count[0, -1]),
             c=c,

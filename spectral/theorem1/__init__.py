@@ -11,6 +11,10 @@ which collapses onto the first (real) position. Residual connections, the value 
 LayerNorm and the feed-forward network are outside the theorem; `layer_ratios` measures the blocks with all of
 these.
 
+Here live `theorem1`, which follows attention matrices of any kind, its result `Theorem1` of one `Case` each, and the
+matrices to follow, `random_attentions` and `trained_attentions`; `decay` follows a single one. Next door `spectrum`,
+what the theorem predicts of a matrix.
+
 Source: Shin et al., AAAI 2024, Definition 2 and Theorem 1. Positions count from 0; LFC has c modes, c = 1
 (DC) here unless said otherwise: the limit and the rate are the same for every c.
 """

@@ -17,6 +17,8 @@ categories have none of these where no item has an attribute. `window_` stands b
 N positions as the model sees it, its padding included: what they have more or less is padding's own contribution.
 Users with full windows have equal ones.
 
+Here live `user_frequency`, a table of users, and `by_group`, a metric of models by groups of them.
+
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).
 The modes: Shin et al., AAAI 2024.
 """
