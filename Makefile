@@ -59,8 +59,8 @@ redraw: $(STAMP) ## figures, all drawn again: make redraw PROFILE=paper DATASET=
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) --forcerun \
 	  $(filter-out fig5% fig8%,$(basename $(notdir $(wildcard notebooks/fig*.ipynb notebooks/theorem1.ipynb)))) fig5_alpha fig6_c
 
-tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days)
-	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- tables
+tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days; MISSING=name trains nothing)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(if $(MISSING),missing=$(MISSING)) -- tables
 
 runs: $(STAMP) ## the run list of config/paper.yaml, block by block: weeks, resumable (CORES=1: one run at a time)
 	@$(PY) -m models.remaining $(CONFIG)

@@ -20,6 +20,7 @@ from models.evaluation import summarise
 from models.registry import configure
 from models.results import runs
 from models.results.comparison import METRICS, compare, holm, write_tables
+from models.results.cost import costs
 from models.results.runs import Origin, Result, collect, read, result_of
 
 USERS = 60
@@ -293,6 +294,40 @@ def test_a_result_has_the_metrics_among_99_items_and_where_it_was_trained(tmp_pa
     few = [*train[:3], "synthetic:users=40,items=60", *train[4:]]
     assert command("models.train", *few, "--out", "few.pt").returncode == 0
     assert read(tmp_path / "few.json").sampled is None
+
+
+def test_what_is_missing_and_what_has_not_learned_is_named_below_the_table(tmp_path: Path):
+    folder = runs.runs_folder(tmp_path, "somewhere", "paper")
+    for run in RUNS:
+        replace(run, best_epoch=0 if run.seed == 2 else 3).save(folder / f"{run.model}-seed{run.seed}.json")
+    found, missing = runs.available(
+        folder, ["sasrec", "bsarec", "caser"], {"sasrec": [1], "bsarec": [1, 2, 9], "caser": [4]}
+    )
+    assert [(run.model, run.seed) for run in found] == [("sasrec", 1), ("bsarec", 1), ("bsarec", 2)]
+    assert missing == {"bsarec": [9], "caser": [4]}
+    assert runs.available(folder, ["sasrec", "caser"], None)[1] == {"caser": []}
+    for made in (compare(found, missing=missing), costs(found, missing)):
+        text = made.to_markdown()
+        assert "| BSARec † |" in text and "| SASRec |" in text
+        assert text.endswith(
+            "† The first epoch is the best of: BSARec, seed 2.\n\nMissing: bsarec, seed 9; caser, seed 4.\n"
+        )
+        assert r"BSARec $\dagger$ &" in made.to_latex()
+    assert "Missing" not in compare(found).to_markdown() and "†" not in compare([found[0]]).to_markdown()
+    with pytest.raises(CheckpointError, match=r"lacks results of caser.*make tables PROFILE=paper DATASET=somewhere"):
+        runs.available(folder, ["caser"], [1])
+
+
+def test_the_table_among_99_items_takes_their_metrics_and_makes_no_test():
+    sampled = [replace(run, sampled={name: value / 2 for name, value in run.test.items()}) for run in RUNS[:5]]
+    comparison = compare([*sampled, RUNS[5]], sampled=True)
+    table = comparison.metrics.set_index(["system", "metric"])
+    expected = np.mean([run.test["HR@10"] / 2 for run in RUNS[:3]])
+    assert table.loc[("SASRec", "HR@10"), "mean"] == pytest.approx(expected)
+    assert comparison.systems.n.tolist() == [3, 2] and comparison.systems.p_value.isna().all()
+    assert comparison.missing == {"bsarec": [3]}
+    with pytest.raises(DataError, match="no results to compare"):
+        compare(RUNS, sampled=True)
 
 
 def test_command_compares_trained_runs(command: Command, checkpoint: Path, sasrec_checkpoint: Path, tmp_path: Path):

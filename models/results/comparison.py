@@ -1,7 +1,7 @@
 """Systems against each other: means over seeds with their spread, and tests over users."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from scipy import stats
 from models.errors import ConfigError, DataError
 from models.evaluation import ndcg
 from models.registry import MODELS
-from models.results.runs import Result
-from models.results.tables import latex_table, markdown_table, write_table
+from models.results.runs import Result, run_name
+from models.results.tables import MARK, footnotes, latex_table, markdown_table, write_table
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
 TESTED_CUTOFF = 20
@@ -31,15 +31,18 @@ class Comparison:
         dataset: Its name.
         reference: The system that the others are compared with.
         systems: One row per system: system, model, seeds, n, parameters, seconds_per_epoch, p_value and p_holm of
-            the test against the reference (NaN for itself), and the sources of its results.
+            the test against the reference (NaN for itself), first_epoch (the seeds of runs whose first epoch was their
+            best), and the sources of its results.
         metrics: One row per system and metric: mean, std (n - 1 in the denominator), low and high ends of the 95%
             interval of the mean over seeds, improvement (the reference's gain over it in percent), place (1 is best).
+        missing: By name, systems with runs that are missing, and their seeds; those without any run have no row.
     """
 
     dataset: str
     reference: str
     systems: pd.DataFrame
     metrics: pd.DataFrame
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table, one row per system and metric, with everything that is known of the system."""
@@ -47,9 +50,10 @@ class Comparison:
 
     def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a Markdown table: mean ± std; best in bold, second best in italics."""
-        return markdown_table(
-            ["", *metrics, "p (Holm)", "gain", "seeds"], self._rows(metrics, "±", ("**{}**", "*{}*"), "%")
-        )
+        head = ["", *metrics, "p (Holm)", "gain", "seeds"]
+        first_epoch = self.systems.set_index("system")["first_epoch"].to_dict()
+        table = markdown_table(head, self._rows(metrics, "±", ("**{}**", "*{}*"), "%"))
+        return table + footnotes(first_epoch, self.missing)
 
     def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
         """Return a LaTeX table for booktabs: best in bold, second best underlined."""
@@ -71,7 +75,8 @@ class Comparison:
             p_value = "" if np.isnan(system.p_holm) else f"{system.p_holm:.3g}"
             improvement = own.loc[TESTED, "improvement"]  # NaN where the system's NDCG is 0
             gain = "" if is_reference or np.isnan(improvement) else f"{improvement:+.1f}{percent}"
-            rows.append([str(system.system), *cells, p_value, gain, str(system.n)])
+            name = f"{system.system} {MARK}" if system.first_epoch else str(system.system)
+            rows.append([name, *cells, p_value, gain, str(system.n)])
         return rows
 
 
@@ -80,11 +85,20 @@ def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str
     write_table(stem, comparison.table(), comparison.to_markdown(metrics), comparison.to_latex(metrics))
 
 
-def compare(results: Iterable[Result], reference: str | None = None) -> Comparison:
+def compare(
+    results: Iterable[Result],
+    reference: str | None = None,
+    missing: Mapping[str, Sequence[int]] | None = None,
+    sampled: bool = False,
+) -> Comparison:
     """Compare systems: models with their settings, each over its seeds, in the order of their first results.
 
     reference: the system that the others are tested against, by its name in the table or, where only one system is of
     it, by its model; in any case of letters. By default the one with the best mean NDCG@20.
+
+    missing: runs that should be there and are not, by system; they are named below the table. sampled: take the metrics
+    among 99 drawn items instead of all, of the runs that have them; no test is made then, for the ranks of users are
+    those among all items.
 
     The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, averaged over the seeds that both
     systems have (the first of each, as many of both, if they share none): a mean over more seeds has another
@@ -95,13 +109,18 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
     Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for a reference
     that is unknown, or fits several systems.
     """
-    systems = systems_of(list(results))
+    runs, missing = list(results), dict(missing or {})
+    if sampled:
+        without = [run for run in runs if run.sampled is None]
+        missing |= {run_name(run): [*missing.get(run_name(run), []), run.seed] for run in without}
+        runs = [replace(run, test=run.sampled) for run in runs if run.sampled is not None]
+    systems = systems_of(runs)
     if reference is None:
         reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
     else:
         reference = _named(reference, systems)
     others = [name for name in systems if name != reference]
-    p_values = [_p_value(systems[reference], systems[name]) for name in others]
+    p_values = [np.nan if sampled else _p_value(systems[reference], systems[name]) for name in others]
     corrected = dict(zip(others, holm(p_values), strict=True))
     rows = [
         {
@@ -113,11 +132,12 @@ def compare(results: Iterable[Result], reference: str | None = None) -> Comparis
             "seconds_per_epoch": np.mean([run.seconds_per_epoch or np.nan for run in runs]),
             "p_value": dict(zip(others, p_values, strict=True)).get(name, np.nan),
             "p_holm": corrected.get(name, np.nan),
+            "first_epoch": " ".join(str(run.seed) for run in runs if run.best_epoch == 0),
             "sources": " ".join(run.source for run in runs),
         }
         for name, runs in systems.items()
     ]
-    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference))
+    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference), missing)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

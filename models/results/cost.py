@@ -1,7 +1,7 @@
 """What systems cost: how many numbers they train, and for how long, from the results of their runs."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 
 from models.results.comparison import dataset_of, systems_of
 from models.results.runs import Result
-from models.results.tables import latex_table, markdown_table, write_table
+from models.results.tables import MARK, footnotes, latex_table, markdown_table, write_table
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Costs:
         dataset: Its name.
         systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds whose time
             is known, with the fastest and slowest of them (NaN if none is); epochs, the mean number until the
-            training stopped; minutes, the mean of their product; n, seeds, sources.
+            training stopped; minutes, the mean of their product; first_epoch, the seeds of runs whose first epoch was
+            their best; n, seeds, sources.
+        missing: By name, systems with runs that are missing, and their seeds; those without any run have no row.
     """
 
     dataset: str
     systems: pd.DataFrame
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table, one row per system."""
@@ -32,7 +35,8 @@ class Costs:
 
     def to_markdown(self) -> str:
         """Return a Markdown table."""
-        return markdown_table(*self._cells("–"))
+        first_epoch = self.systems.set_index("system")["first_epoch"].to_dict()
+        return markdown_table(*self._cells("–")) + footnotes(first_epoch, self.missing)
 
     def to_latex(self) -> str:
         """Return a LaTeX table for booktabs."""
@@ -51,12 +55,15 @@ class Costs:
                 [f"{row.seconds_per_epoch:.1f}", f"{row.fastest:.1f}{dash}{row.slowest:.1f}"] if timed else ["", ""]
             )
             minutes = f"{row.minutes:.1f}" if timed else ""
-            rows.append([row.system, f"{row.parameters:,}", *seconds, f"{row.epochs:.0f}", minutes, str(row.n)])
+            name = f"{row.system} {MARK}" if row.first_epoch else row.system
+            rows.append([name, f"{row.parameters:,}", *seconds, f"{row.epochs:.0f}", minutes, str(row.n)])
         return head, rows
 
 
-def costs(results: Iterable[Result]) -> Costs:
+def costs(results: Iterable[Result], missing: Mapping[str, Sequence[int]] | None = None) -> Costs:
     """Return what the systems of some runs cost, in the order of their first results.
+
+    missing: runs that should be there and are not, by system; they are named below the table.
 
     Raises DataError if there are none, one is there twice, or they are not of the same data.
     """
@@ -78,7 +85,8 @@ def costs(results: Iterable[Result]) -> Costs:
                 "minutes": (seconds * epochs)[known].mean() / 60 if known.any() else np.nan,
                 "n": len(runs),
                 "seeds": " ".join(str(run.seed) for run in runs),
+                "first_epoch": " ".join(str(run.seed) for run in runs if run.best_epoch == 0),
                 "sources": " ".join(run.source for run in runs),
             }
         )
-    return Costs(dataset_of(systems), pd.DataFrame(rows))
+    return Costs(dataset_of(systems), pd.DataFrame(rows), missing or {})

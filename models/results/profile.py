@@ -18,6 +18,7 @@ from models.errors import ConfigError
 VARIED_MODEL = "bsarec"  # whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
 _OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that open the dataset; the others look at models alone
+SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 
 
@@ -39,7 +40,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Block:
-    """Runs of the run list that go together: every system on every dataset with every seed."""
+    """Runs of the run list that go together: every system on every dataset, by its folder's name, with every seed."""
 
     datasets: list[str]
     systems: list[str]
@@ -70,6 +71,7 @@ class Profile:
         run_list: What `make runs` trains, block by block.
         data_dir: Folder with the datasets' files, if they are not where they are looked for.
         block: The block of the run list that is asked for, from 1; None for all.
+        missing: What becomes of runs that a table lacks: `train` them, or `name` them below the table.
         file: Where the settings come from, for messages.
         known_profiles: The names of all profiles.
         root: The repository's folder, which a dataset's file is relative to.
@@ -93,6 +95,7 @@ class Profile:
     dataset_settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     data_dir: str | None = None
     block: int | None = None
+    missing: str = "train"
     file: str = ""
     known_profiles: tuple[str, ...] = ()
     root: str = "."
@@ -111,7 +114,8 @@ class Profile:
         for number, block in enumerate(self.run_list, start=1):
             self._check_systems(f"run_list, block {number}", block.systems)
             for dataset in block.datasets:
-                self._check(f"run_list, block {number}", dataset, known)
+                self._check(f"run_list, block {number}", dataset, self.datasets)
+        self._check("missing", self.missing, ("train", "name"))
         if self.block is not None and not 1 <= self.block <= len(self.run_list):
             raise ConfigError(f"{self.file}, block: must lie in 1..{len(self.run_list)}, got {self.block}")
 
@@ -206,12 +210,13 @@ class Profile:
         return [*shown, *(f"{system}-{self.depth}" for system in shown)] if has_deep else shown
 
     def table_results(self, table: str, dataset: str) -> list[str]:
-        """Return the paths of the results that a table is made of."""
-        return [
+        """Return the paths of the results that a table is made of; where missing runs are named, of those there are."""
+        paths = [
             self.result.format(dataset=dataset, system=system, seed=seed)
             for system in self.tables[table]
             for seed in self.seeds_of(system)
         ]
+        return [path for path in paths if self.missing == "train" or Path(path).exists()]
 
     def varied_systems(self, setting: str, dataset: str) -> list[str]:
         """Return the systems of a sensitivity figure: one for each value, and the baselines.
@@ -275,7 +280,10 @@ class Profile:
 
     def table_parameters(self, dataset: str, table: str) -> dict[str, Any]:
         """Return the parameters of a notebook that makes a table of results."""
-        return self.results_parameters(dataset=dataset, table=table, models=self.tables[table])
+        seeds = {system: self.seeds_of(system) for system in self.tables[table]}
+        of_table = {"dataset": dataset, "table": table, "models": self.tables[table], "seeds": seeds}
+        sampled = {"sampled": True} if table == SAMPLED_TABLE else {}
+        return self.results_parameters(**of_table, **sampled)
 
     def results_parameters(self, **of_notebook: Any) -> dict[str, Any]:
         """Return the parameters of a notebook that is made of results, with those of its own."""
@@ -343,7 +351,7 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
 
 
 _OWN = {"file", "known_profiles", "root"}  # fields that are no settings
-_REQUIRED = {item.name for item in fields(Profile)} - {"dataset_settings", "data_dir", "block", *_OWN}
+_REQUIRED = {item.name for item in fields(Profile)} - {"dataset_settings", "data_dir", "block", "missing", *_OWN}
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

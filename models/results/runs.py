@@ -10,7 +10,7 @@ import math
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -295,6 +295,11 @@ def collect(paths: Iterable[str | Path]) -> list[Result]:
     return list(found.values())
 
 
+def run_name(run: Result) -> str:
+    """Return the system that the file of a result is named after, or the model of a result without a file."""
+    return Path(run.source).stem.rpartition("-seed")[0] or run.model
+
+
 def runs_folder(results: str | Path, dataset: str, profile: str) -> Path:
     """Return where the workflow keeps the results of a profile's runs: budgets differ, so profiles lie apart."""
     return Path(results, dataset, "runs", profile)
@@ -307,19 +312,44 @@ def of_systems(
 
     Raises CheckpointError saying how to make those that are missing, with which target of make.
     """
-    found = []
-    for system in systems:
-        if seeds is None:
-            paths = sorted(Path(folder).glob(f"{system}-seed[0-9]*.json"))
-        else:
-            paths = [Path(folder, f"{system}-seed{seed}.json") for seed in seeds]
-        if not paths or not all(path.exists() for path in paths):
-            raise CheckpointError(
-                f"{folder} lacks results of {system}; make them with: make {target} PROFILE={Path(folder).name} "
-                f"DATASET={Path(folder).parent.parent.name}"
-            )
-        found += [read(path) for path in paths]
+    found, missing = available(folder, systems, seeds, target)
+    if missing:
+        raise _missing(folder, next(iter(missing)), target)
     return found
+
+
+def available(
+    folder: str | Path,
+    systems: Iterable[str],
+    seeds: Mapping[str, Iterable[int]] | Iterable[int] | None,
+    target: str = "tables",
+) -> tuple[list[Result], dict[str, list[int]]]:
+    """Return the results that are there in a `runs_folder`, and by system the seeds of those that are missing.
+
+    seeds: of every system, or by system; None takes all that there are, and a system without any is missing with no
+    seeds.
+
+    Raises CheckpointError if there is none at all, saying how to make them, with which target of make.
+    """
+    systems, found, missing = list(systems), [], {}
+    seeds = seeds if seeds is None or isinstance(seeds, Mapping) else {system: list(seeds) for system in systems}
+    for system in systems:
+        there = sorted(Path(folder).glob(f"{system}-seed[0-9]*.json"))
+        wanted = there if seeds is None else [Path(folder, f"{system}-seed{seed}.json") for seed in seeds[system]]
+        found += [read(path) for path in wanted if path in there]
+        lacking = [path for path in wanted if path not in there]
+        if lacking or not wanted:
+            missing[system] = [int(path.stem.rpartition("-seed")[2]) for path in lacking]
+    if not found:
+        raise _missing(folder, systems[0], target)
+    return found, missing
+
+
+def _missing(folder: str | Path, system: str, target: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} lacks results of {system}; make them with: make {target} PROFILE={Path(folder).name} "
+        f"DATASET={Path(folder).parent.parent.name}"
+    )
 
 
 def _note_left_out(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import DataError
 from models.files import write_atomically
 from models.recommender import Recommender
-from models.results.runs import Result, read
+from models.results.runs import Result, read, run_name
 from spectral.gallery.sentences import listing
 from spectral.tables import stacked
 
@@ -134,8 +134,8 @@ def results_behind(sources: Iterable[str]) -> dict[str, list[Result]]:
     """
     runs: dict[str, list[Result]] = {}
     for path in dict.fromkeys(path for paths in sources for path in re.split(r"(?<=\.json) ", paths)):
-        system = Path(path).stem.rpartition("-seed")[0]
-        runs.setdefault(system, []).append(read(path))
+        run = read(path)
+        runs.setdefault(run_name(run), []).append(run)
     return runs
 
 
