@@ -22,7 +22,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print mean and standard deviation over seeds of every system, and tests over users against the best one."""
+    """Print every system's mean and standard deviation over seeds, and tests over users against the best system."""
     columns = [name.strip() for name in metrics.split(",")]
     if unknown := [name for name in columns if name not in METRICS]:
         raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")

@@ -1,4 +1,4 @@
-"""Say what is left of the run list, and how long it may take: `python -m models.remaining`."""
+"""Print what is left of the run list, and how long it may take: `python -m models.remaining`."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ def main(
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print for each block of the run list what is left of it, and the hours that it may take on one core."""
+    """Print how many runs of each block of the run list are left, and how many hours they may take on one core."""
     settings = dict(text.partition("=")[::2] for text in given or [])
     if malformed := [text for text in given or [] if "=" not in text]:
         raise ConfigError(f"expected KEY=VALUE, got {malformed[0]!r}")
