@@ -1,4 +1,4 @@
-"""What systems cost: how many numbers they train, and for how long, from the results of their runs."""
+"""The costs of systems, from the results of their runs: number of trained parameters, and training time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Costs:
     """The costs of systems on one dataset.
 
     Attributes:
-        dataset: Its name.
-        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds whose time
-            is known, with the fastest and slowest of them (NaN if none is); epochs, the mean number until the
-            training stopped; minutes, the mean of their product; n, seeds, sources.
+        dataset: Name of the dataset.
+        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds with a known
+            time, and fastest and slowest of these seeds (NaN if no time is known); epochs, the mean number of epochs
+            until training stopped; minutes, the mean training time; n, seeds, sources.
     """
 
     dataset: str
@@ -56,9 +56,9 @@ class Costs:
 
 
 def costs(results: Iterable[Result]) -> Costs:
-    """Return what the systems of some runs cost, in the order of their first results.
+    """Return the costs of the systems of some runs, in the order of their first results.
 
-    Raises DataError if there are none, one is there twice, or they are not of the same data.
+    Raises DataError if there are no results, if one occurs twice, or if they are not of the same data.
     """
     systems = systems_of(list(results))
     rows = []

@@ -1,4 +1,4 @@
-"""Tables as text: Markdown for people, LaTeX for papers, CSV for programs."""
+"""Tables as text: Markdown to read, LaTeX for papers, CSV for programs."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +12,32 @@ if TYPE_CHECKING:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with the first column on the left and the others on the right."""
+    """Return a Markdown table; the first column is aligned left, the others right.
+
+    >>> print(markdown_table(["system", "HR@5"], [["SASRec", "0.0500"], ["BSARec", "0.0600"]]), end="")
+    | system | HR@5 |
+    | --- | ---: |
+    | SASRec | 0.0500 |
+    | BSARec | 0.0600 |
+    """
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join("| " + " | ".join(row) + " |\n" for row in [head, rule, *rows])
 
 
 def latex_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table for booktabs, aligned as `markdown_table`; the first cell of each row is plain text, not LaTeX."""
+    r"""Return a LaTeX table for booktabs, aligned as in `markdown_table`.
+
+    In the first cell of each row the characters that LaTeX treats specially are escaped; other cells are LaTeX code.
+
+    >>> print(latex_table(["", "HR@5"], [["ml_100k", "$0.05$"]]), end="")
+    \begin{tabular}{lr}
+    \toprule
+     & HR@5 \\
+    \midrule
+    ml\_100k & $0.05$ \\
+    \bottomrule
+    \end{tabular}
+    """
     named = [[re.sub(r"([_%&#$])", r"\\\1", name), *cells] for name, *cells in rows]
     first, *others = [" & ".join(row) + r" \\" for row in [head, *named]]
     columns = "l" + "r" * (len(head) - 1)
@@ -27,6 +46,6 @@ def latex_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_table(stem: str | Path, table: "DataFrame", markdown: str, latex: str) -> None:
-    """Write a tidy table as stem.csv, and how it is printed as stem.md and stem.tex."""
+    """Write a tidy table as stem.csv, and its printed forms as stem.md and stem.tex."""
     for ending, text in {"csv": table.to_csv(index=False), "md": markdown, "tex": latex}.items():
         write_atomically(Path(f"{stem}.{ending}"), text.encode())
