@@ -44,7 +44,7 @@ def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative
     positive and negative are the scores of the target and of the negative item. Shapes and unit are those of
     `cross_entropy`; negative: (B,). Raises ValueError without negatives.
 
-    Source: Kang and McAuley, ICDM 2018, equation 7, at the last position only.
+    Source: Kang and McAuley, ICDM 2018; here at the last position only.
 
     >>> output, items = torch.zeros(1, 4), torch.randn(8, 4)  # all scores are 0
     >>> round(binary_cross_entropy(output, items, torch.tensor([1]), torch.tensor([5])).item(), 4)  # 2 ln 2
