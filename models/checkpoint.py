@@ -204,7 +204,7 @@ def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path
         if config.get(name) != value:
             held = f"has {name} {config[name]}" if name in config else f"has no {name}"
             raise ConfigError(
-                f"{path}: {held} and says so itself; {option(name).rstrip('=')} is for third-party checkpoints"
+                f"{path}: {held}, which cannot be changed; {option(name).rstrip('=')} is for third-party checkpoints"
             )
 
 
@@ -250,10 +250,11 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
     if not trained_on["fingerprint"] and not data:
-        logger.warning("note: taking the users of %s, which a configuration names as its data", sequences.name)
+        logger.warning("note: using the users of %s, the data that a configuration names", sequences.name)
     elif not trained_on["fingerprint"]:
         logger.warning(
-            "note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name
+            "note: %s must have the item ids of the training data, which the checkpoint does not identify",
+            sequences.name,
         )
     elif sequences.fingerprint != trained_on["fingerprint"]:
         logger.warning(
@@ -299,7 +300,7 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
     if content["model"] not in KNOWN:
-        raise CheckpointError(f"{path}: is of model {content['model']!r}; known are {', '.join(KNOWN)}")
+        raise CheckpointError(f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}")
     return content
 
 

@@ -34,9 +34,9 @@ def main(
         print_json({"dataset": comparison.dataset, "reference": comparison.reference, "rows": rows})
         return
     inform(
-        f"{comparison.dataset}: mean ± standard deviation over seeds, of one seed none; 95% intervals of the means are "
-        f"in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over "
-        f"users against {comparison.reference}, corrected after Holm; gain: how much better that one's {TESTED} is"
+        f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed); 95% confidence intervals "
+        f"of the means are in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over users against "
+        f"{comparison.reference}, with Holm's correction; gain: how much higher the {TESTED} of {comparison.reference} is"
     )
     print(comparison.to_markdown(columns), end="")
 

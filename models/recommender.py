@@ -183,7 +183,7 @@ class Recommender(nn.Module):
         one of two branches. Raises ConfigError if the layers are not of this kind.
         """
         raise ConfigError(
-            f"{self.title} has no layers that add multi-head attention to what it reads, x + sum_h A_h x W_v^h W_o^h, "
+            f"{self.title} has no layers that add multi-head attention to their input, x + sum_h A_h x W_v^h W_o^h, "
             "so there are no bounds with projections and residual for them"
         )
 

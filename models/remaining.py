@@ -13,7 +13,7 @@ from models.results.remaining import remaining, unfinished_blocks
 def main(
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="settings on top of the profile's, as figures=FOLDER"),
+        typer.Argument(metavar="KEY=VALUE", help="settings that override the profile's, such as figures=FOLDER"),
     ] = None,
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
@@ -32,11 +32,11 @@ def main(
         print_json({"blocks": [vars(block) for block in found]})
         return
     for block in found:
-        unknown = f", and {block.unknown} that nothing was measured for" if block.unknown else ""
+        unknown = f", and {block.unknown} without an estimate" if block.unknown else ""
         print(
             f"block {block.number:2}: {block.left:3} of {block.total:3} runs left, about {block.hours:5.1f} h{unknown}"
         )
-    inform(f"in all {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h of one core")
+    inform(f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h of one core")
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def _check_archive(path: str | Path) -> None:
 
 def _describe_code(path: str | Path, name: str) -> str:
     """Return what a file with objects that are not tensors is, judged by the names in it."""
-    what_to_do = f"where its code is, write the weights alone: {_EXPORT}"
+    what_to_do = f"on a machine with its code, save only the weights: {_EXPORT}"
     names = _names(path)
     if any(known.startswith(("torch.nn.modules.", "torch.nn.parallel.")) for known in names):
         return (

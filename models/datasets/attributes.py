@@ -115,7 +115,9 @@ def load_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     else:
         genres = movielens_1m.read_genres(interactions)
     if len(genres) != num_items:
-        raise DataError(f"{name} has {len(genres)} items, not {num_items}: attributes are of the items of all of it")
+        raise DataError(
+            f"{name} has {len(genres)} items, not {num_items}; give the number of items of the whole dataset"
+        )
     names = sorted({genre for of_item in genres for genre in of_item})
     number = {genre: place for place, genre in enumerate(names, start=1)}
     return _grouped([[number[genre] for genre in of_item] for of_item in genres], tuple(names))
@@ -146,7 +148,7 @@ def find_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     except DataError as error:
         logger.warning("note: %s", error)
         reason = "their file was not found" if has_attributes(name) else "none are published"
-        return None, f"what the items are is left out: {reason}"
+        return None, f"attributes of the items are left out: {reason}"
 
 
 def read_attributes(path: Path, num_items: int) -> Attributes:

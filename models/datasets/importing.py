@@ -181,14 +181,15 @@ def _read_text(path: Path, separator: str | None) -> pd.DataFrame:
     pattern = separator if engine == "c" else re.escape(separator)
     table = pd.read_csv(path, sep=pattern, dtype=str, engine=engine)
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes values without a column name as names of rows
-        raise DataError(f"{path}: its rows have more values than its first line has names of columns")
+        raise DataError(f"{path}: its rows have more values than its first line has names")
     return table
 
 
 def _separator(path: Path, given: str | None) -> str:
     if given is None and path.suffix not in SEPARATORS:
         raise ConfigError(
-            f"{path}: what separates its columns? Name it with --separator, or call the file .csv or .tsv"
+            f"{path}: its ending does not tell what separates the columns; give --separator, or rename it to .csv "
+            "or .tsv"
         )
     return "\t" if given == r"\t" else given or SEPARATORS[path.suffix]  # as it is typed in a shell
 

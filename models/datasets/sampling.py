@@ -149,7 +149,7 @@ class UnseenItems:
         left = self.num_items - int(self._counts.max())
         if left < count:
             raise DataError(
-                f"{self.name}: {count} unseen items are to be drawn for every user, but one user has only {left} left"
+                f"{self.name}: {count} unseen items are needed for every user, but a user has only {left} left"
             )
 
     def _key(self, users: NDArray[np.int64], items: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from models.errors import DataError
 
 logger = logging.getLogger("models")
 
-FORMAT = "expected one user a line, 'user item item ...', with integer ids from 1 separated by spaces"
+FORMAT = "expected one user per line, 'user item item ...', with integer ids from 1 separated by spaces"
 MAX_ITEM = np.iinfo(np.int32).max
 MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
 SHOWN = 40  # characters of a wrong token that a message repeats

@@ -254,13 +254,13 @@ def _damage(content: dict[str, Any]) -> str | None:
     """Return what is wrong with the fields of a result, or None."""
     wrong = [name for name, kind in _KINDS.items() if not isinstance(content[name], kind)]
     if wrong:
-        return f"these fields hold something of another kind than expected: {', '.join(wrong)}"
+        return f"these fields have another type than expected: {', '.join(wrong)}"
     training, dataset, ranks, test = (content[name] for name in ("training", "dataset", "test_ranks", "test"))
     if not isinstance(training.get("seed"), int) or not all(_is_plain(value) for value in training.values()):
         return "training needs a seed, and numbers or text in every field"
     wrong = [name for name, kind in _DATASET_KINDS.items() if not isinstance(dataset.get(name), kind)]
     if wrong:
-        return f"dataset lacks, or has of another kind than expected: {', '.join(wrong)}"
+        return f"dataset has no such fields, or of another type than expected: {', '.join(wrong)}"
     if content["origin"] is not None and content["origin"].keys() != {field.name for field in fields(Origin)}:
         return f"origin needs {', '.join(field.name for field in fields(Origin))}, and nothing else"
     last = dataset["num_items"] + 1  # the padding item takes part

@@ -154,7 +154,9 @@ def _read_shared(weights: Weights) -> Recommender:
     model: Callable[[], Recommender]
     attention = _attention("blocks.{}.mixer", f"{_BLOCK}.layer")
     if name == "fearec":
-        bands = settings.default("bands", one_of("sliding", "first"), "sliding", "first: all layers on one, as once")
+        bands = settings.default(
+            "bands", one_of("sliding", "first"), "sliding", "first: all layers on the first band, as in older code"
+        )
         for ratio, default in (("global_ratio", 0.6), ("spatial_ratio", 0.1)):
             config[ratio] = settings.default(ratio, real, default, "as published")
         attention = _band_attention("blocks.{}.mixer", f"{_BLOCK}.layer")
@@ -220,7 +222,7 @@ def _read_gru4rec(weights: Weights) -> Recommender:
 
 
 def _read_caser(weights: Weights) -> Recommender:
-    weights.settings.note("the mean user stands for all where users are not given")
+    weights.settings.note("the mean user is used if users are not given")
     weights.settings.check()
     config = CaserConfig(
         **_sizes(weights),

@@ -75,7 +75,7 @@ _BLOCK = "transformer_blocks.{}"
 def _read(weights: Weights) -> Recommender:
     size = weights.columns("item_embedding.weight")
     heads = weights.heads(size)
-    why = "none for files before it was added"
+    why = "none for files of older code"
     activation = weights.settings.default("activation", one_of(*ACTIVATIONS), "relu", why)
     weights.settings.check()
     own_output = "output_embedding.weight" in weights.state

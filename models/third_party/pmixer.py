@@ -99,7 +99,7 @@ def _read(weights: Weights) -> Recommender:
         f"the first position row is {'' if starts_with_zeros else 'not '}0",
     )
     norm = settings.default("norm", one_of(*NORMS), "query", "pre and post came later, with norm_first")
-    activation = settings.default("activation", one_of(*ACTIVATIONS), "relu", "none for files before it was added")
+    activation = settings.default("activation", one_of(*ACTIVATIONS), "relu", "none for files of older code")
     settings.check()
     config = PmixerSASRecConfig(
         num_items=weights.rows("item_emb.weight") - 1,

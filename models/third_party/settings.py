@@ -118,8 +118,8 @@ class Settings:
         if self._missing:
             wanted = "; ".join(f"{option(name)} ({allowed})" for name, allowed in self._missing.items())
             raise ConfigError(
-                f"{self.path}: is {self.title}, but neither the file nor a configuration beside it says all that is "
-                f"needed; give {wanted}"
+                f"{self.path}: is {self.title}, but neither the file nor a configuration beside it has all settings "
+                f"that are needed; give {wanted}"
             )
         if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
