@@ -1,10 +1,10 @@
-"""What is measured: sequential recommenders, their data, training, evaluation and checkpoints.
+"""Sequential recommenders: their data, training, evaluation and checkpoints.
 
-`recommender` is the contract of all models, `registry` has them by name. They are in `architectures`, made of `layers`;
-`training` and `evaluation` take the sequences of `datasets`. `checkpoint` writes and loads what was trained, through
-`safe_load`, and third-party files with `third_party`; `results` is what runs leave for tables. The commands `train`,
-`evaluate`, `compare` and `convert` begin with `command_line`, notebooks with `notebook`. Which way imports run says
-tests/test_import_direction.py.
+`recommender` is the interface of all models, and `registry` lists them by name. The models are in `architectures` and
+are made of `layers`. `training` and `evaluation` work on the sequences of `datasets`. `checkpoint` saves and loads
+trained models; it reads files with `safe_load` and opens third-party files with `third_party`. `results` makes tables
+of finished runs. The commands are `train`, `evaluate`, `compare`, `convert` and `remaining`; they share `command_line`,
+and notebooks share `notebook`. tests/test_import_direction.py says which module may import which.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checkpoints that explain themselves: written in one piece, read without running any code they may hold."""
+"""Self-describing checkpoints: written in one piece, and read without running any code in them."""
 
 import io
 import logging
@@ -30,17 +30,17 @@ logger = logging.getLogger("models")
 FORMAT = "spectral-recommender-checkpoint"
 FORMAT_VERSION = 1
 UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
-RANDOM_STREAMS = "1"  # what a seed draws: weights, order, negatives, dropout; a change of any is a new version
-PROBE_SEED = 0  # not the run's: runs of the same dataset are compared on the same users
+RANDOM_STREAMS = "1"  # version of what a seed draws: weights, order, negatives, dropout
+PROBE_SEED = 0  # not the seed of the run, so that all runs on a dataset are compared on the same users
 _FIELDS = ("model", "config", "dataset", "training", "metrics", "seed", "versions", "probe", "state_dict")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Sequences kept in the checkpoint, so that every analysis runs without the dataset.
+    """Sequences stored in the checkpoint, so that every analysis runs without the dataset.
 
-    Windows of test inputs of up to 512 users drawn uniformly, then up to 256 more users with full windows. They are
-    filled up as the model's padding says: with any but `zero` every window counts as full.
+    They are the test windows of up to 512 users drawn uniformly, and of up to 256 further users with full windows. The
+    windows are padded as the model's padding says; with any padding except `zero`, every window counts as full.
     """
 
     input_ids: Tensor  # (P, N) int32, padded with 0 on the left
@@ -49,7 +49,7 @@ class Probe:
 
 
 def describe_dataset(sequences: Sequences) -> dict[str, Any]:
-    """Return what a checkpoint says about the dataset it was trained on."""
+    """Return what a checkpoint says about its training data: name, source, fingerprint and counts."""
     return {
         "name": sequences.name,
         "source": sequences.source,
@@ -61,13 +61,13 @@ def describe_dataset(sequences: Sequences) -> dict[str, Any]:
 
 
 def no_probe(max_len: int) -> Probe:
-    """Return the probe of a checkpoint whose data is not known."""
+    """Return the empty probe of a checkpoint whose data is not known."""
     nobody = torch.zeros(0, dtype=torch.int64)
     return Probe(torch.zeros(0, max_len, dtype=torch.int32), nobody, nobody > 0)
 
 
 def draw_probe(sequences: Sequences, max_len: int, padding: str = "zero") -> Probe:
-    """Draw the probe sequences of a dataset: the same users for every run on it."""
+    """Return the probe sequences of a dataset, from the same users for every run on it; max_len is N."""
     windows = sequences.windows("test", max_len, padding)
     order = np.random.default_rng(PROBE_SEED).permutation(sequences.num_users)
     uniform, others = np.sort(order[:UNIFORM_PROBES]), order[UNIFORM_PROBES:]
@@ -81,7 +81,7 @@ def draw_probe(sequences: Sequences, max_len: int, padding: str = "zero") -> Pro
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computed a checkpoint."""
+    """Return the versions of this toolkit, Python, torch and numpy, which a checkpoint records."""
     try:
         own = version("spectral-recommenders")
     except PackageNotFoundError:
@@ -104,7 +104,7 @@ def pack(
     seed: int | None,
     probe: Probe,
 ) -> dict[str, Any]:
-    """Return the content of a checkpoint: plain values and tensors on the CPU."""
+    """Return the content of a checkpoint: plain values, and tensors on the CPU; `save` writes it."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -121,16 +121,17 @@ def pack(
 
 
 def save(content: dict[str, Any], path: str | Path) -> None:
-    """Write what `pack` returned; the file is there in full or not at all, and equal content gives equal bytes."""
+    """Write what `pack` returned; the file is complete or not written at all, and equal content has equal bytes."""
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
     write_atomically(Path(path), buffer.getvalue())
 
 
 def _canonical(value: Any) -> Any:
-    """Return the value with one object for equal strings, since pickle writes an object that it knows in another way.
+    """Return the value with equal strings as one object.
 
-    Otherwise a resumed run, whose strings were read from a file, would end in other bytes than an uninterrupted one.
+    Pickle writes the second occurrence of an object differently from the first. Without this, a resumed run, whose
+    strings were read from a file, would end in other bytes than an uninterrupted one.
     """
     if isinstance(value, dict):
         return {_canonical(key): _canonical(item) for key, item in value.items()}
@@ -146,23 +147,38 @@ def load(
     fallback: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Recommender:
-    """Return the model of a checkpoint, ready for evaluation and analysis.
+    """Return the model of a checkpoint, in evaluation mode.
 
-    The model's `checkpoint` holds everything else that the file says (dataset, training, metrics, seed, versions)
-    and its `probe` the probe sequences. Third-party checkpoints (models.third_party) have none, and say little else.
+    The model's attribute `checkpoint` holds everything else in the file (dataset, training, metrics, seed, versions),
+    and `probe` the probe sequences. For third-party checkpoints (models.third_party) the probe is empty, and
+    `checkpoint` says little.
 
     Args:
         path: The file.
-        device: Where the model goes.
-        fallback: Settings for a third-party checkpoint that neither it nor a configuration beside it says.
-        **settings: The same, but before what a configuration says: model, heads, alpha, c and others (see
-            models.third_party.settings); those of a checkpoint of this toolkit cannot be changed.
+        device: The model's device, as for torch.
+        fallback: Settings for a third-party checkpoint, used if neither the file nor a configuration beside it has
+            them.
+        **settings: Settings for a third-party checkpoint that override its configuration: model, heads, alpha, c and
+            others (see models.third_party.settings). Those of a checkpoint of this toolkit cannot be changed.
 
     Raises:
         CheckpointError: With the reason, if the file is truncated, is not a checkpoint, holds code, was written by a
-            newer version, or lacks tensors or has them in other shapes.
-        ConfigError: If a third-party checkpoint needs settings that it does not hold; it says which.
+            newer version, lacks tensors, or has tensors of other shapes.
+        ConfigError: If a third-party checkpoint needs settings that it does not hold; the message says which.
         OSError: If the file cannot be read.
+
+    >>> import tempfile
+    >>> from models.train import train
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train("sasrec", "synthetic:users=20,items=30", out=f"{folder}/model.pt", epochs=1, max_len=10)
+    ...     model = load(run.path)
+    >>> model.title, model.checkpoint["dataset"]["name"], model.checkpoint["seed"]
+    ('SASRec', 'synthetic:users=20,items=30', 42)
+    >>> model.probe.input_ids.shape  # the test windows of all 20 users
+    torch.Size([20, 10])
+    >>> scores = model(torch.tensor([[3, 14, 5]]))  # what comes after items 3, 14 and 5?
+    >>> scores.shape  # one score per item, and column 0 for padding
+    torch.Size([1, 31])
     """
     content = read_tensors(path)
     if not _is_own(content):
@@ -183,20 +199,20 @@ def load(
 
 
 def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path: str | Path) -> None:
-    """Raise ConfigError if settings differ from those that a checkpoint of this toolkit was trained with."""
+    """Raise ConfigError if settings differ from those of a checkpoint of this toolkit."""
     for name, value in canonical(settings).items():
         if config.get(name) != value:
             held = f"has {name} {config[name]}" if name in config else f"has no {name}"
             raise ConfigError(
-                f"{path}: {held} and says so itself; {option(name).rstrip('=')} is for third-party checkpoints"
+                f"{path}: {held}, which cannot be changed; {option(name).rstrip('=')} is for third-party checkpoints"
             )
 
 
 def check_made(path: str | Path) -> Path:
-    """Return the path of a checkpoint if it is there.
+    """Return the path of a checkpoint that exists.
 
-    Raises CheckpointError saying how to make one; of a run of the workflow, which has the path
-    <runs>/<profile>/<dataset>/<system>-seed<seed>.pt, the command that makes it.
+    Raises CheckpointError if it does not; the message says how to make it. For a run of the workflow, whose path is
+    <runs>/<profile>/<dataset>/<system>-seed<seed>.pt, it names the make command.
     """
     path = Path(path)
     if not path.exists():
@@ -210,15 +226,15 @@ def check_made(path: str | Path) -> Path:
 def load_runs(
     runs: str | Path, profile: str, dataset: str, models: Iterable[str], seed: int, device: str = "cpu"
 ) -> dict[str, Recommender]:
-    """Return the models that the workflow trained, by name; raises CheckpointError saying how to make a missing one."""
+    """Return models that the workflow trained, by name; raises CheckpointError as `check_made` does."""
     paths = {model: check_made(Path(runs, profile, dataset, f"{model}-seed{seed}.pt")) for model in models}
     return {model: load(path, device) for model, path in paths.items()}
 
 
 def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
-    """Return the dataset that a loaded model was trained on, or another one (a name or a file) that it can be given.
+    """Return the dataset that a loaded model was trained on, or the dataset `data` (a name or a file).
 
-    Raises DataError if that cannot be found or is not known, or has items that the model does not know.
+    Raises DataError if the dataset cannot be found, is not known, or has items that the model does not have.
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
@@ -234,10 +250,11 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
             f"{model.config.num_items}; it was trained on {trained_on['name']}"
         )
     if not trained_on["fingerprint"] and not data:
-        logger.warning("note: taking the users of %s, which a configuration names as its data", sequences.name)
+        logger.warning("note: using the users of %s, the data that a configuration names", sequences.name)
     elif not trained_on["fingerprint"]:
         logger.warning(
-            "note: %s must have the item ids that the checkpoint was trained with; it does not say", sequences.name
+            "note: %s must have the item ids of the training data, which the checkpoint does not identify",
+            sequences.name,
         )
     elif sequences.fingerprint != trained_on["fingerprint"]:
         logger.warning(
@@ -247,7 +264,7 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
 
 
 def windows_of(models: Mapping[str, Recommender], data_dir: str | Path | None = None) -> dict[str, Tensor]:
-    """Return each model's test windows (P, N) of all users of the dataset that the first one was trained on, by name.
+    """Return the test windows (P, N) of each model, by name, for all P users of the first model's training data.
 
     Raises DataError as `sequences_of` does.
     """
@@ -259,7 +276,7 @@ def windows_of(models: Mapping[str, Recommender], data_dir: str | Path | None = 
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the checked content of a checkpoint of this toolkit, never running code; raises as `load` does."""
+    """Return the checked content of a checkpoint of this toolkit, without running code; raises as `load` does."""
     content = read_tensors(path)
     if not _is_own(content):
         raise CheckpointError(
@@ -283,7 +300,7 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
     if content["model"] not in KNOWN:
-        raise CheckpointError(f"{path}: is of model {content['model']!r}; known are {', '.join(KNOWN)}")
+        raise CheckpointError(f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}")
     return content
 
 

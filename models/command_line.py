@@ -1,4 +1,4 @@
-"""What every command line of the toolkit shares: how it starts, fails, prints JSON and picks a device."""
+"""What all command lines of the toolkit share: start, errors, JSON output and the choice of a device."""
 
 import inspect
 import json
@@ -17,12 +17,12 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-_PANEL = "Third-party checkpoints"  # of the help
+_PANEL = "Third-party checkpoints"  # heading in the help
 _MODEL_OPTIONS: dict[str, Any] = {
     "model": Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=_PANEL, help="Which model, where keys do not tell: sasrec, duorec, fearec, bert4rec."
+            rich_help_panel=_PANEL, help="Model, if the keys do not tell: sasrec, duorec, fearec or bert4rec."
         ),
     ],
     "heads": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, help="Attention heads.")],
@@ -35,20 +35,20 @@ _MODEL_OPTIONS: dict[str, Any] = {
             rich_help_panel=_PANEL,
             metavar="NAME=VALUE",
             help="Any other setting of such a file: activation, norm, positions, attention, bands, max_len, ...; the "
-            "note about the file names those with a default. Repeatable.",
+            "note about the file names the settings that have a default. Repeatable.",
         ),
     ],
 }
 
 
 def run(main: Callable[..., None]) -> NoReturn:
-    """Run a typer function as the program: messages instead of tracebacks, and meaningful exit codes.
+    """Run a typer function as the program, with messages instead of tracebacks, and meaningful exit codes.
 
-    A parameter `settings` of the function becomes the options for third-party checkpoints, those that the function does
-    not have itself, and gets what was given of them as a dictionary.
+    If the function has a parameter `settings`, the command gets the options for third-party checkpoints, except those
+    that the function has itself; `settings` is then a dictionary of the options that were given.
 
-    A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2, Ctrl-C becomes exit
-    code 130. Any other exception is a fault of the toolkit and keeps its traceback.
+    A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2; Ctrl-C becomes exit code 130.
+    Any other exception is a bug of the toolkit and keeps its traceback.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_with_model_options(main))
@@ -58,7 +58,10 @@ def run(main: Callable[..., None]) -> NoReturn:
 def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, Any]:
     """Return the settings of "NAME=VALUE" texts; numbers become numbers, other values stay text.
 
-    Raises ConfigError for a text without "=", or a name that is not known.
+    Raises ConfigError for a text without "=", or an unknown name.
+
+    >>> parse_assignments(["c=5", "alpha=0.3", "beta=scalar"], known=["alpha", "beta", "c"])
+    {'c': 5, 'alpha': 0.3, 'beta': 'scalar'}
     """
     known = list(known)
     settings: dict[str, Any] = {}
@@ -106,7 +109,7 @@ def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def run_app(app: typer.Typer) -> NoReturn:
-    """Run a typer application that may have subcommands; see `run` for what happens to errors."""
+    """Run a typer application, which may have subcommands; errors are handled as in `run`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app(standalone_mode=True)
@@ -115,17 +118,17 @@ def run_app(app: typer.Typer) -> NoReturn:
     except OSError as error:
         fail(describe(error))
     except SystemExit as stop:
-        if stop.code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit without a word
+        if stop.code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit without a message
             inform("interrupted")
         raise
-    except KeyboardInterrupt:  # while the arguments were not yet typer's business
+    except KeyboardInterrupt:  # before typer handles the arguments
         inform("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)
 
 
 def describe(error: OSError) -> str:
-    """Say which file an operating system error is about and what went wrong with it."""
+    """Return which file an operating system error is about, and what went wrong."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
 
@@ -137,14 +140,17 @@ def fail(message: str) -> NoReturn:
 
 
 def inform(message: str) -> None:
-    """Print a message for people on standard error, so that standard output stays for results."""
+    """Print a message for people on standard error; standard output is for results only."""
     print(message, file=sys.stderr)
 
 
 def print_json(result: Any) -> None:
-    """Print one JSON value on standard output; numbers that JSON cannot hold (NaN, infinities) become null.
+    """Print one JSON value on standard output; numbers that JSON does not have (NaN, infinities) become null.
 
-    Numpy and torch numbers and arrays are printed as the numbers and lists they hold, paths as text.
+    Numpy and torch scalars and arrays are printed as numbers and lists, paths as text.
+
+    >>> print_json({"HR@5": 0.25, "std": float("nan")})
+    {"HR@5": 0.25, "std": null}
     """
     print(json.dumps(_finite(result), allow_nan=False))
 
@@ -164,9 +170,12 @@ def _finite(value: Any) -> Any:
 
 
 def check_device(name: str) -> str:
-    """Return the device name if torch can use it; `auto` means CUDA where there is one, else the CPU.
+    """Return the device name if torch can use it; `auto` means CUDA if there is a GPU, else the CPU.
 
-    Raises ConfigError for a name that torch does not know or a device that this machine does not have.
+    Raises ConfigError for a name that torch does not know, or a device that this machine does not have.
+
+    >>> check_device("cpu")
+    'cpu'
     """
     import torch
 
@@ -176,6 +185,6 @@ def check_device(name: str) -> str:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()  # the round trip also refuses "meta", which holds no numbers
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch goes on for a page
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's message is a page long
         raise ConfigError(f"device {name!r} cannot be used ({reason}); try cpu, cuda, cuda:0 or auto") from error
     return str(device)

@@ -22,7 +22,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print mean and standard deviation over seeds of every system, and tests over users against the best one."""
+    """Print every system's mean and standard deviation over seeds, and tests over users against the best system."""
     columns = [name.strip() for name in metrics.split(",")]
     if unknown := [name for name in columns if name not in METRICS]:
         raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")
@@ -34,9 +34,9 @@ def main(
         print_json({"dataset": comparison.dataset, "reference": comparison.reference, "rows": rows})
         return
     inform(
-        f"{comparison.dataset}: mean ± standard deviation over seeds, of one seed none; 95% intervals of the means are "
-        f"in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over "
-        f"users against {comparison.reference}, corrected after Holm; gain: how much better that one's {TESTED} is"
+        f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed); 95% confidence intervals "
+        f"of the means are in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over users against "
+        f"{comparison.reference}, with Holm's correction; gain: how much higher the {TESTED} of {comparison.reference} is"
     )
     print(comparison.to_markdown(columns), end="")
 

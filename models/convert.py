@@ -1,4 +1,4 @@
-"""Turn a third-party checkpoint into one of this toolkit: `python -m models.convert THEIR.pt ours.pt`."""
+"""Convert a third-party checkpoint into one of this toolkit: `python -m models.convert THEIR.pt ours.pt`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,17 +13,17 @@ from models.errors import ConfigError
 def convert(
     source: str | Path, out: str | Path, data: str | None = None, data_dir: str | Path | None = None, **settings: Any
 ) -> None:
-    """Write a checkpoint that explains itself, with the numbers of the one at `source`.
+    """Write a self-describing checkpoint of this toolkit, with the same numbers as the one at `source`.
 
     Args:
         source: A file that `models.load` opens.
         out: The checkpoint to write.
-        data: A dataset (name or file) with the item ids of the model; probe sequences are drawn from it.
+        data: A dataset (name or file) with the item ids of the model. Probe sequences for analysis are drawn from it.
         data_dir: Folder that may hold the datasets' files.
-        **settings: What the file does not hold, as `models.load` takes it.
+        **settings: Settings that the file does not hold, as for `models.load`.
 
     Raises:
-        UserError: For a file, settings or data that cannot be used.
+        UserError: If the file, a setting or the data cannot be used.
         OSError: If a file cannot be read or written.
     """
     model = load(source, **settings)
@@ -49,12 +49,14 @@ def main(
     out: Annotated[Path, typer.Argument(metavar="OURS.pt", help="checkpoint to write")],
     data: Annotated[
         str | None,
-        typer.Option(help="name of a dataset, or a file, with the model's item ids; its users are kept in it"),
+        typer.Option(
+            help="name of a dataset, or a file, with the model's item ids; some of its users are kept for analysis"
+        ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:
-    """Write a checkpoint that every command opens without options, with the same numbers."""
+    """Write a checkpoint with the same numbers that every command opens without options."""
     if out.exists() and out.samefile(source):
         raise ConfigError(f"{out} is the file to convert; choose another name")
     convert(source, out, data, data_dir, **settings)

@@ -1,8 +1,8 @@
-"""The errors that tell a user of the toolkit what was wrong with their input, and what to do."""
+"""The errors that tell users of the toolkit what is wrong with their input, and what to do."""
 
 
 class UserError(ValueError):
-    """Input that cannot be used; the message names the place, what was expected and what to do.
+    """Input that cannot be used; the message names the file or field, what was expected, and what to do.
 
     Command lines print the message without a traceback and exit with code 2.
     """

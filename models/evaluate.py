@@ -19,7 +19,8 @@ def main(
     data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
     negatives: Annotated[
-        int | None, typer.Option(help="rank among this many drawn unseen items instead of all items; papers take 99")
+        int | None,
+        typer.Option(help="rank among this many randomly drawn unseen items instead of all items; many papers use 99"),
     ] = None,
     negatives_seed: Annotated[int, typer.Option(help="of the drawn items")] = 0,
     mask_seen: Annotated[
@@ -36,7 +37,7 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
     settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:
-    """Print HR@k and NDCG@k, k = 5, 10, 20, and MRR of the held-out items among all items."""
+    """Print HR@k and NDCG@k for k = 5, 10, 20, and MRR, of the held-out items ranked among all items."""
     protocol = Protocol(mask_seen, negatives, negatives_seed)
     if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
@@ -45,7 +46,7 @@ def main(
     model = load(checkpoint, check_device(device), **settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
-        raise ConfigError(f"--result is for models that are trained here; {checkpoint} comes from elsewhere")
+        raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")
     sequences = sequences_of(model, data, data_dir)
     ranks = rank_targets(model, sequences, split, protocol)
     metrics = summarise(ranks)

@@ -1,4 +1,4 @@
-"""Evaluation of rankings, leave-one-out: the place of the one held-out item of every user among the others."""
+"""Leave-one-out evaluation: the rank of every user's one held-out item, the target, among the other items."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,14 +21,18 @@ ITEMS_AT_ONCE = 8192  # with USERS_AT_ONCE this bounds a block of scores to 8 MB
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which items a target is ranked among; the defaults are the published ones. Raises ConfigError.
+    """Which items a target is ranked among; the defaults are the published ones.
 
     Attributes:
-        mask_seen: What becomes of the score of an item that the user has before the target: "0" sets it to 0, so the
-            item stays in the ranking, as published; "inf" takes it out, and the padding item with it.
-        negatives: Rank the target among this many items that the user does not have at all, drawn from `seed`;
-            None ranks it among all items.
-        seed: Of the drawn items; the same for every model, so that models are compared on the same draws.
+        mask_seen: What happens to the score of an item that the user's history already contains. "0" sets the score
+            to 0, so the item stays in the ranking, as published. "inf" sets it to minus infinity, which removes the
+            item from the ranking, and the padding item too.
+        negatives: Rank the target among this many randomly drawn items that the user never interacted with. None
+            ranks it among all items.
+        seed: Seed of the drawn items. It does not depend on the model, so models are compared on the same draws.
+
+    Raises:
+        ConfigError: If a field is outside its range.
     """
 
     mask_seen: str = "0"
@@ -45,7 +49,7 @@ class Protocol:
 
 
 PUBLISHED = Protocol()
-SAMPLED = Protocol(negatives=99)  # many papers' other protocol
+SAMPLED = Protocol(negatives=99)  # the other protocol of many papers
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,19 @@ class _Batch:
     rows: slice  # of the users
     inputs: Tensor  # (B, N)
     target: Tensor  # (B,)
-    seen_rows: Tensor  # (S,) for every item that a user has before the target, the user's row in the batch
-    seen_items: Tensor  # (S,) and the item
+    seen_rows: Tensor  # (S,) one entry for every item before a target: the user's row in the batch
+    seen_items: Tensor  # (S,) the item of each entry
 
 
 def ndcg(rank: Tensor, k: int) -> Tensor:
     """Return NDCG@k of each rank (...), float64: 1 / log2(rank + 1) up to rank k, else 0.
 
-    rank: the place of the one relevant item, from 1, so that the best possible gain is 1.
+    rank: the rank of the one relevant item; 1 is the best rank and has gain 1.
+
     Source: Järvelin and Kekäläinen, ACM Transactions on Information Systems 2002, with one relevant item.
+
+    >>> ndcg(torch.tensor([1, 3, 7, 8]), k=7).tolist()  # 1 / log2(2), 1 / log2(4), 1 / log2(8), below the cutoff
+    [1.0, 0.5, 0.3333333333333333, 0.0]
     """
     return torch.where(rank <= k, 1 / (rank.double() + 1).log2(), 0.0)
 
@@ -69,7 +77,17 @@ def ndcg(rank: Tensor, k: int) -> Tensor:
 class RankingMetrics(Metric):
     """HR@k, NDCG@k and MRR over users, accumulated from ranks (1 is the first place).
 
-    With one relevant item per user HR@k is 1 for rank <= k, else 0; for NDCG@k see `ndcg`.
+    With one relevant item per user HR@k is 1 for rank <= k, else 0; for NDCG@k see `ndcg`. The reciprocal rank of a
+    user is 1 / rank, and MRR is its mean.
+
+    >>> metrics = RankingMetrics()
+    >>> metrics.update(torch.tensor([1, 4]))  # one batch of users
+    >>> metrics.update(torch.tensor([8, 100]))  # the next
+    >>> found = metrics.compute()
+    >>> found["HR@5"], found["HR@10"]  # 2 and 3 of 4 users
+    (0.5, 0.75)
+    >>> round(found["MRR"], 4)  # (1 + 1/4 + 1/8 + 1/100) / 4
+    0.3463
     """
 
     full_state_update = False
@@ -87,7 +105,7 @@ class RankingMetrics(Metric):
         self.add_state("users", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, rank: Tensor) -> None:
-        """Take in the ranks of some users, (B,)."""
+        """Add the ranks of some users, (B,)."""
         for index, k in enumerate(CUTOFFS):
             hit = rank <= k
             self.hits[index] += hit.sum()
@@ -105,12 +123,20 @@ class RankingMetrics(Metric):
 
 
 def evaluate(model: Recommender, sequences: Sequences, split: str, protocol: Protocol = PUBLISHED) -> dict[str, float]:
-    """Return HR@k and NDCG@k, k = 5, 10, 20, and MRR of the targets of a split; see `rank_targets`."""
+    """Return HR@k and NDCG@k for k = 5, 10, 20, and MRR, of the targets of a split.
+
+    The arguments and errors are those of `rank_targets`, the names and units those of `RankingMetrics`.
+    """
     return summarise(rank_targets(model, sequences, split, protocol))
 
 
 def summarise(ranks: Tensor) -> dict[str, float]:
-    """Return the metrics of ranks (num_users,)."""
+    """Return the metrics of ranks (num_users,), each a mean over users in [0, 1].
+
+    >>> metrics = summarise(torch.tensor([1, 3, 30]))
+    >>> round(metrics["HR@5"], 4), round(metrics["NDCG@5"], 4)  # 2 / 3 and (1 + 0.5) / 3
+    (0.6667, 0.5)
+    """
     metrics = RankingMetrics()
     metrics.update(ranks)
     return metrics.compute()
@@ -118,14 +144,19 @@ def summarise(ranks: Tensor) -> dict[str, float]:
 
 @torch.inference_mode()
 def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol: Protocol = PUBLISHED) -> Tensor:
-    """Return the place of every user's target, (num_users,) int64 on the CPU; 1 is the first.
+    """Return the rank of every user's target, (num_users,) int64 on the CPU; 1 is the best rank.
 
-    split: "test", "valid" or "train" (the last item of the training part). Ties count against the target, so a model
-    that scores all items alike ranks its targets last, not first; so do scores that are not numbers. In the full
-    ranking of the published protocol the padding item takes part, and a target that the user already has gets the
-    score 0 like every other seen item.
+    split: "test", "valid" or "train" (the last item of the training part).
+
+    Ties count against the target: a model that gives all items the same score ranks its targets last, not first. NaN
+    scores count against it too. In the full ranking of the published protocol the padding item takes part, and a
+    target that the history already contains gets the score 0 like every other seen item.
 
     Scores are computed for some users and some items at a time; no users x items matrix is held.
+
+    Raises:
+        ConfigError: If the split is unknown.
+        DataError: If `protocol.negatives` items are to be drawn and a user has fewer unseen ones.
     """
     ranks = torch.empty(sequences.num_users, dtype=torch.int64)
     users = _known_users(model, sequences)
@@ -151,7 +182,13 @@ def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol:
 
 
 def per_user(sequences: Sequences, split: str, ranks: Tensor) -> pd.DataFrame:
-    """Return a table of one row per user: user (id as in the file), history length, target, rank, metrics."""
+    """Return a table with one row per user.
+
+    Columns: user (id as in the file), history (number of items before the target), target, rank, HR@k and NDCG@k for
+    k = 5, 10, 20, reciprocal_rank.
+
+    split: the one that `ranks` (num_users,) are from; see `rank_targets`.
+    """
     rank = ranks.numpy()
     lengths = np.diff(sequences.history(split)[1])
     table = pd.DataFrame({"user": sequences.users, "history": lengths})
@@ -170,8 +207,8 @@ def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Prot
     def products() -> Iterator[tuple[slice, Tensor]]:
         return ((block, _scores(output, items, block, batch, protocol)) for block in blocks)
 
-    # The target's score comes out of the very product that the others are compared in, so that ties are exact; a
-    # single block is kept for that, several are computed twice.
+    # The target's score is taken from the same matrix product as the scores it is compared with, so that ties are
+    # exact. A single block is kept for this; several blocks are computed twice.
     kept = list(products()) if len(blocks) == 1 else None
     target_score = output.new_empty(len(output))
     for block, scores in kept or products():
@@ -184,13 +221,13 @@ def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Prot
 
 
 def _scores(output: Tensor, items: Tensor, block: slice, batch: _Batch, protocol: Protocol) -> Tensor:
-    """Return the scores (B, block) of a block of items, with those of seen items changed."""
+    """Return the scores (B, block) of a block of items; the scores of seen items follow the protocol."""
     scores = output @ items[block].T
     inside = (batch.seen_items >= block.start) & (batch.seen_items < block.stop)
     if protocol.mask_seen == "0":
         scores[batch.seen_rows[inside], batch.seen_items[inside] - block.start] = 0
         return scores
-    inside &= batch.seen_items != batch.target[batch.seen_rows]  # the target stays, also where it was seen before
+    inside &= batch.seen_items != batch.target[batch.seen_rows]  # the target stays, even if it was seen before
     scores[batch.seen_rows[inside], batch.seen_items[inside] - block.start] = -torch.inf
     if block.start == 0:
         scores[:, 0] = -torch.inf
@@ -204,7 +241,7 @@ def _rank_among_drawn(output: Tensor, items: Tensor, target: Tensor, drawn: Tens
 
 
 def _not_below(scores: Tensor, target: Tensor) -> Tensor:
-    """Return (B,) how many scores (B, n) are not below the target's (B, 1); NaN is below nothing."""
+    """Return (B,) the number of scores (B, n) that are not below the target's (B, 1); NaN is never below."""
     return scores.shape[1] - (scores < target).sum(1)
 
 

@@ -1,4 +1,4 @@
-"""Writing a file so that it is either there in full or not at all."""
+"""Writing a file so that it is either complete or not there at all."""
 
 import os
 import tempfile
@@ -8,8 +8,14 @@ from pathlib import Path
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the same folder, flush it to the disk, and rename it to `path`.
 
-    A kill, a crash or a full disk at any moment leaves the old file, if there was one, and no half-written new one.
-    Raises OSError, with the temporary file removed, if the folder cannot be written or the disk is full.
+    If the process is killed or the disk is full, the old file (if any) is unchanged, and there is no partial new one.
+    Missing folders are created. Raises OSError if the folder cannot be written or the disk is full; the temporary file
+    is then removed.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder, "new", "a.txt"), b"content")
+    ...     [path.name for path in Path(folder, "new").iterdir()]  # the temporary file is gone
+    ['a.txt']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -28,7 +34,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Create the folder if it is missing; raises OSError if it cannot be, or no file can be made in it."""
+    """Create the folder if it is missing; raises OSError if that fails, or if no file can be created in it."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 

@@ -1,4 +1,4 @@
-"""What the notebooks need of the session that they run in."""
+"""What notebooks need from the session that they run in."""
 
 import ast
 import os
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from models.errors import ConfigError
 
-INJECTED = "# Parameters"  # how papermill begins the cell in which it puts the parameters that it was given
+INJECTED = "# Parameters"  # the first line of the cell that papermill inserts, with the given parameters
 
 
 def prepare(cells: Sequence[str] | None = None) -> None:
-    """Begin a notebook: refuse parameters that it does not have, and go to the repository's folder.
+    """Start a notebook: refuse unknown parameters, and change to the repository's folder.
 
-    Papermill warns of an unknown parameter, and ignores it: a misspelt one would leave its default in force. Relative
-    paths of notebooks are relative to the repository, also where the notebook runs in its own folder.
+    Papermill only warns of an unknown parameter, so a misspelt one would silently keep its default. Relative paths in
+    notebooks are relative to the repository, even if the notebook runs in its own folder.
 
-    cells: the code that was executed so far; by default that of the running IPython session.
+    cells: the code that was executed so far; by default the code of the running IPython session.
 
-    Raises ConfigError for parameters that the cell before papermill's does not set.
+    Raises ConfigError for parameters that the cell before papermill's cell does not set.
     """
     unknown, known = unknown_parameters(_executed() if cells is None else cells)
     if unknown:
@@ -30,9 +30,9 @@ def prepare(cells: Sequence[str] | None = None) -> None:
 
 
 def packages(*names: str, extra: str) -> list[Path]:
-    """Return the folders of packages that an optional extra of this project installs; none is imported.
+    """Return the folders of packages of an optional extra of this project, without importing them.
 
-    Raises ConfigError for packages that are not installed; it says how to install them.
+    Raises ConfigError if a package is not installed; the message says how to install it.
     """
     found = [find_spec(name) for name in names]
     if missing := [name for name, spec in zip(names, found, strict=True) if spec is None]:
@@ -41,7 +41,11 @@ def packages(*names: str, extra: str) -> list[Path]:
 
 
 def unknown_parameters(cells: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names that papermill's cell sets and the cell before it does not, and those that this one does."""
+    r"""Return the names that only papermill's cell sets, and the names that the cell before it sets.
+
+    >>> unknown_parameters(["dataset = 'ml-100k'; seed = 42", "# Parameters\nsede = 1"])
+    (['sede'], ['dataset', 'seed'])
+    """
     for defaults, injected in pairwise(cells):
         if injected.startswith(INJECTED):
             known = _assigned(defaults)

@@ -1,4 +1,4 @@
-"""What every model is: an item table, an encoder of windows, scores by dot product, and a trace for analysis."""
+"""The interface of every model: an item table, an encoder of windows, dot-product scores, a trace for analysis."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,16 +20,16 @@ INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
 @dataclass(frozen=True)
 class RecommenderConfig:
-    """What every model is configured by; the defaults are the published ones.
+    """The configuration that all models share; the defaults are the published ones.
 
-    Raises ConfigError where a field is outside its range.
+    Raises ConfigError if a field is outside its range.
     """
 
     num_items: int
     max_len: int = 50  # N, positions in a window
     hidden_size: int = 64  # D
     dropout: float = 0.5
-    padding: str = "zero"  # what fills up shorter histories: zero, cyclic, reflect or symmetric
+    padding: str = "zero"  # of shorter histories: zero, cyclic, reflect or symmetric (models.datasets.padding)
 
     def __post_init__(self) -> None:
         check_mode(self.padding)
@@ -55,11 +55,11 @@ class Trace:
 
     Attributes:
         hidden: L + 1 of (B, N, D): the input of the first layer, then the output of each layer.
-        attention: L of (B, H, N, N): probabilities before dropout, rows are queries; None for a model without.
+        attention: L of (B, H, N, N): probabilities before dropout, rows are queries; None without attention.
         mask: (B, N) bool, True where the position holds a real item.
-        autocorrelation: L of (B, N), for each delay the weight it gets, 0 for those not chosen; FEARec only.
-        filters: L of (N // 2 + 1, D) complex, what each frequency is multiplied by: FMLP-Rec's learned filters, and
-            BSARec's frequency branch.
+        autocorrelation: L of (B, N), the weight of each delay, 0 for delays that are not chosen; FEARec only.
+        filters: L of (N // 2 + 1, D) complex, the factor of each frequency and dimension: the learned filters of
+            FMLP-Rec, and the frequency branch of BSARec.
     """
 
     hidden: list[Tensor]
@@ -70,26 +70,36 @@ class Trace:
 
 
 class Recommender(nn.Module):
-    """A sequential recommender: it encodes a window of items, and scores every item by dot product with that.
+    """A sequential recommender: encodes a window of items, and scores every item by its dot product with the code.
 
     Subclasses set the class variables, call `super().__init__(config)`, and define `encode` and `trace`.
+
+    >>> from models.registry import build, configure
+    >>> model = build(configure("sasrec", num_items=30, max_len=10, hidden_size=8)).eval()
+    >>> model.initialise(seed=0)
+    >>> histories = torch.tensor([[4, 17, 9]])  # shorter than the window, so it is padded on the left
+    >>> model(histories).shape  # a score for each item, and for padding in column 0
+    torch.Size([1, 31])
+    >>> trace = model.trace(histories)
+    >>> len(trace.hidden), trace.hidden[0].shape, trace.attention[0].shape
+    (3, torch.Size([1, 10, 8]), torch.Size([1, 1, 10, 10]))
     """
 
     name: ClassVar[str]  # for commands and files
     title: ClassVar[str]  # for people
     config_type: ClassVar[type[RecommenderConfig]]
     published_loss: ClassVar[str]
-    losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # those that make sense for the model
+    losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
-    special_items: ClassVar[int] = 0  # rows of the item table behind the items, such as a mask token
+    special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:
         super().__init__()
         self.config: Any = config
         self.masks = MaskSource()
         self.items = nn.Embedding(config.num_items + 1 + self.special_items, config.hidden_size, padding_idx=0)
-        # Filled in by models.checkpoint.load: what the file says about the model, and its probe sequences.
+        # Set by models.checkpoint.load: what the file says about the model, and its probe sequences.
         self.checkpoint: dict[str, Any] | None = None
         self.probe: Any = None
 
@@ -99,7 +109,7 @@ class Recommender(nn.Module):
         return self.items.weight[: self.config.num_items + 1] if self.special_items else self.items.weight
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights as published, from the seed alone.
+        """Draw all weights from the published distributions; they depend on the seed alone.
 
         The padding row of the item table is drawn as well, as in the published code.
         """
@@ -109,7 +119,7 @@ class Recommender(nn.Module):
                 parameter.copy_(self.draw(name, parameter.shape, generator))
 
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Return the initial values of a parameter: weights N(0, 0.02^2), biases 0, those of LayerNorms 1 and 0."""
+        """Return the initial values of a parameter: weights N(0, 0.02^2), biases 0, weights of LayerNorms 1."""
         if name.endswith("norm.weight"):
             return torch.ones(shape)
         if name.endswith("bias"):
@@ -117,7 +127,7 @@ class Recommender(nn.Module):
         return INITIAL_STD * torch.randn(shape, generator=generator)
 
     def window(self, input_ids: Tensor) -> Tensor:
-        """Bring sequences (B, any length) to the model's window (B, N): padded on the left, or the last N items.
+        """Return the windows (B, N) of sequences (B, any length): padded on the left, or cut to the last N items.
 
         Raises ValueError if the shape is not (B, n) or an id lies outside 0..num_items.
         """
@@ -135,45 +145,49 @@ class Recommender(nn.Module):
         return torch.from_numpy(fill_padding(window.cpu().numpy(), self.config.padding)).to(window.device)
 
     def forward(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
-        """Score every item as the next one: (B, N) -> (B, num_items + 1); column 0 is the padding item.
+        """Return the score of every item as the next one, (B, num_items + 1); column 0 is the padding item.
 
-        users: (B,) rows of the users in the training data, which only Caser looks at; None if they are not known.
+        input_ids: (B, any length), the latest item last; see `window` for errors. users: (B,) rows of the users in the
+        training data, which only Caser uses; None if they are not known.
         """
         return self.encode(self.window(input_ids), users) @ self.candidates.T
 
     @abstractmethod
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
-        """Return what the items are compared with, (B, D), from windows (B, N); the fast path."""
+        """Return the codes (B, D) of windows (B, N), with which the items are scored.
+
+        This is the fast path: it computes only what the last position needs.
+        """
 
     @abstractmethod
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
-        """Return hidden states and weights of every layer, for sequences (B, n) as `window` takes them.
+        """Return hidden states and attention of every layer, for sequences (B, n) as `window` takes them.
 
-        `causal=False` drops the causal mask, where there is one.
+        `causal=False` drops the causal mask, if the model has one.
         """
 
     def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
-        """Return what takes each layer's input (B, N, D) to its output, for the same sequences as in `trace`.
+        """Return each layer as a function from its input (B, N, D) to its output, for the sequences of `trace`.
 
-        Differentiable, so that one can ask how a layer answers to another input. Raises ConfigError if the model is
-        not a stack of layers from positions to positions.
+        The functions are differentiable, so the response of a layer to another input can be measured. Raises
+        ConfigError if the model is not a stack of layers that map positions to positions.
         """
         raise ConfigError(
             f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
         )
 
     def value_output(self) -> list[Tensor]:
-        """Return for each of the L layers W_v^h W_o^h of its heads, (H, D, D): what attention multiplies positions by.
+        """Return W_v^h W_o^h of the heads of each of the L layers, (H, D, D).
 
-        The layers add sum_h A_h x W_v^h W_o^h to their input x, before any LayerNorm; in BSARec one of two branches
-        does. Raises ConfigError if the layers are of another kind.
+        Attention adds sum_h A_h x W_v^h W_o^h to the input x of such a layer, before any LayerNorm; in BSARec this is
+        one of two branches. Raises ConfigError if the layers are not of this kind.
         """
         raise ConfigError(
-            f"{self.title} has no layers that add multi-head attention to what it reads, x + sum_h A_h x W_v^h W_o^h, "
+            f"{self.title} has no layers that add multi-head attention to their input, x + sum_h A_h x W_v^h W_o^h, "
             "so there are no bounds with projections and residual for them"
         )
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
-        """Return the mean training loss over a batch, with its graph."""
+        """Return the mean training loss over a batch, a scalar that can be differentiated."""
         output = self.encode(batch.inputs, batch.users)
         return loss.function(output, self.candidates, batch.targets, batch.negatives)

@@ -1,4 +1,4 @@
-"""The models by name, and their configuration from settings."""
+"""All models by name, and how a model's configuration is made from settings."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -23,7 +23,7 @@ from models.third_party.rechorus import ReChorusBSARec, ReChorusSASRec
 MODELS: dict[str, type[Recommender]] = {
     model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)
 }
-# Architectures of third-party checkpoints that are not ours: they are opened and measured, not trained.
+# Architectures that only third-party checkpoints have: they can be loaded and measured, but not trained.
 THIRD_PARTY: dict[str, type[Recommender]] = {
     model.name: model
     for model in (
@@ -34,11 +34,20 @@ THIRD_PARTY: dict[str, type[Recommender]] = {
     )
 }
 KNOWN = MODELS | THIRD_PARTY
-SIZES = ("num_items", "num_users")  # fields of a configuration that the data decides
+SIZES = ("num_items", "num_users")  # fields of a configuration that follow from the data
 
 
 def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> type[Recommender]:
-    """Return the class of the model of this name; raises ConfigError for an unknown one."""
+    """Return the class of the model with this name.
+
+    among: the models to choose from, by name.
+
+    Raises:
+        ConfigError: If the name is unknown; it lists the known ones.
+
+    >>> model_type("bsarec").title, model_type("bsarec").published_loss
+    ('BSARec', 'ce')
+    """
     try:
         return among[name]
     except KeyError:
@@ -52,11 +61,24 @@ def configure(
     among: Mapping[str, type[Recommender]] = MODELS,
     **settings: Any,
 ) -> RecommenderConfig:
-    """Return the validated configuration of a model; settings that are None keep the model's default.
+    """Return the validated configuration of a model.
 
-    num_users: of the training data; only a model that learns something of each user (Caser) takes it. among: the
-    models to choose from, KNOWN for those of third parties as well.
-    Raises ConfigError for an unknown model, a setting that the model does not have, or one outside its range.
+    Args:
+        name: Name of the model.
+        num_items: Largest item id of the training data.
+        num_users: Number of users in the training data. Only a model with a parameter per user (Caser) uses it.
+        among: The models to choose from; KNOWN includes the third-party ones.
+        **settings: Fields of the configuration; a field that is missing or None keeps the model's default.
+
+    Raises:
+        ConfigError: For an unknown model, a setting that the model does not have, or a value outside its range.
+
+    >>> config = configure("bsarec", num_items=100, alpha=0.7, c=None)
+    >>> config.alpha, config.c, config.max_len  # c and max_len keep their defaults
+    (0.7, 3, 50)
+    >>> configure("sasrec", num_items=100, dropout=1.5)
+    Traceback (most recent call last):
+    models.errors.ConfigError: dropout must be at least 0 and below 1, got 1.5
     """
     config_type = model_type(name, among).config_type
     known = [field.name for field in fields(config_type) if field.name not in SIZES]
@@ -70,6 +92,12 @@ def configure(
 
 
 def build(config: RecommenderConfig) -> Recommender:
-    """Return the model that a configuration is for; its weights are not initialised yet."""
+    """Return the model that a configuration belongs to; call `initialise` on it to draw its weights.
+
+    >>> model = build(configure("sasrec", num_items=100, hidden_size=16))
+    >>> model.initialise(seed=0)
+    >>> tuple(model.items.weight.shape)  # one row per item, and row 0 for padding
+    (101, 16)
+    """
     model: Any = next(model for model in KNOWN.values() if model.config_type is type(config))
     return model(config)

@@ -1,4 +1,4 @@
-"""Say what is left of the run list, and how long it may take: `python -m models.remaining`."""
+"""Print what is left of the run list, and how long it may take: `python -m models.remaining`."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ from models.results.remaining import remaining, unfinished_blocks
 def main(
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="settings on top of the profile's, as figures=FOLDER"),
+        typer.Argument(metavar="KEY=VALUE", help="settings that override the profile's, such as figures=FOLDER"),
     ] = None,
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print for each block of the run list what is left of it, and the hours that it may take on one core."""
+    """Print how many runs of each block of the run list are left, and how many hours they may take on one core."""
     settings = dict(text.partition("=")[::2] for text in given or [])
     if malformed := [text for text in given or [] if "=" not in text]:
         raise ConfigError(f"expected KEY=VALUE, got {malformed[0]!r}")
@@ -32,11 +32,11 @@ def main(
         print_json({"blocks": [vars(block) for block in found]})
         return
     for block in found:
-        unknown = f", and {block.unknown} that nothing was measured for" if block.unknown else ""
+        unknown = f", and {block.unknown} without an estimate" if block.unknown else ""
         print(
             f"block {block.number:2}: {block.left:3} of {block.total:3} runs left, about {block.hours:5.1f} h{unknown}"
         )
-    inform(f"in all {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h of one core")
+    inform(f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h of one core")
 
 
 if __name__ == "__main__":

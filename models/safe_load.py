@@ -1,4 +1,4 @@
-"""Reading a file of tensors without running anything it holds, and naming what it is if it is something else."""
+"""Read a file of tensors without running any code in it; if it is something else, say what it is."""
 
 import collections
 import io
@@ -17,7 +17,7 @@ import torch
 
 from models.errors import CheckpointError
 
-# How files begin that people give by mistake.
+# The first bytes of files that people give by mistake.
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -32,10 +32,10 @@ _SIGNATURES = {
     b"{": "JSON text",
 }
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-# Pickled beside weights by the programs that train them: read as stand-ins that hold values and do nothing.
+# Objects that training programs pickle beside the weights; they are read as stand-ins that only hold values.
 _HARMLESS = re.compile(r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.[\w.]+|numpy\.[\w.]+)")
 _DICTIONARIES = re.compile(r"(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.AttributeDict")  # of settings
-# What tensors are put together with; torch's own restricted reader allows the same.
+# What tensors are rebuilt with; torch's own restricted reader allows the same.
 _OF_TENSORS: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
     "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
@@ -52,7 +52,7 @@ _UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
 
 
 class StandIn:
-    """Takes the place of an object in a file whose class is not to be run: it keeps what the file gives it."""
+    """Replaces an object of a file whose class must not be run; it keeps the values that the file gives it."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
@@ -62,12 +62,26 @@ class StandIn:
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Return what torch.save or safetensors wrote, if it is tensors and plain values; nothing is executed.
+    """Return the tensors and plain values that torch.save or safetensors wrote; no code of the file is executed.
 
     Configuration objects of RecBole and argparse are read as `StandIn` objects that hold their values.
 
-    Raises CheckpointError, which names what the file is and says what to do, for any other file; OSError if it cannot
-    be read.
+    Raises:
+        CheckpointError: For any other file; the message names what it is and says what to do.
+        OSError: If the file cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "weights.pt")
+    ...     torch.save({"weight": torch.ones(2)}, path)
+    ...     read_tensors(path)["weight"].tolist()
+    ...     torch.save(print, path)  # not tensors, but a function
+    ...     try:
+    ...         read_tensors(path)
+    ...     except CheckpointError as error:
+    ...         print(str(error).partition(": ")[2].partition(" (")[0])
+    [1.0, 1.0]
+    holds a pickle that would run code when read; it was not executed
     """
     with open(path, "rb") as file:
         start = file.read(32)
@@ -85,7 +99,7 @@ def read_tensors(path: str | Path) -> Any:
 
 
 class _Refused(pickle.UnpicklingError):
-    """A file asks for a class or function that is not to be run; `name` says which."""
+    """A file asks for a class or function that must not be run; `name` says which."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -93,9 +107,9 @@ class _Refused(pickle.UnpicklingError):
 
 
 class _Restricted(pickle.Unpickler):
-    """Reads what torch's restricted reader does not: pickles of protocol 4, as RecBole's, and configuration objects.
+    """Reads what torch's restricted reader does not: pickles of protocol 4 (RecBole), and configuration objects.
 
-    Nothing that a file names is imported or called but what puts tensors together.
+    Of all that a file names, only the functions that rebuild tensors are imported and called.
     """
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
@@ -114,7 +128,7 @@ class _Restricted(pickle.Unpickler):
 def _read_pickled(path: str | Path, start: bytes) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what follows is for those
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # those are read below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "nsupported" not in str(error) or not start.startswith(_PICKLES):
@@ -139,14 +153,14 @@ def _read_restricted(path: str | Path) -> Any:
 
 
 def _read_safetensors(path: str | Path) -> dict[str, Any]:
-    """Return tensors, and the metadata of the file if it has any."""
+    """Return the tensors of a file, and its metadata if there is any."""
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise CheckpointError(f"{path}: is a safetensors file; to read it: pip install safetensors") from error
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (file is not a dictionary)
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: is a damaged safetensors file ({error})") from error
@@ -176,8 +190,8 @@ def _check_archive(path: str | Path) -> None:
 
 
 def _describe_code(path: str | Path, name: str) -> str:
-    """Say what a file with other objects is, going by the names in it."""
-    what_to_do = f"where its code is, write the weights alone: {_EXPORT}"
+    """Return what a file with objects that are not tensors is, judged by the names in it."""
+    what_to_do = f"on a machine with its code, save only the weights: {_EXPORT}"
     names = _names(path)
     if any(known.startswith(("torch.nn.modules.", "torch.nn.parallel.")) for known in names):
         return (
@@ -210,7 +224,7 @@ def _names(path: str | Path) -> set[str]:
                 if isinstance(argument, str):
                     texts.append(argument)
     except (ValueError, UnicodeDecodeError):
-        pass  # the numbers behind the pickles
+        pass  # the raw numbers after the pickles
     return names
 
 

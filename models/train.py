@@ -29,34 +29,42 @@ def train(
     show_progress: bool = True,
     **settings: Any,
 ) -> Run:
-    """Train a model with early stopping and keep its best checkpoint.
+    """Train a model with early stopping, and keep its best checkpoint.
 
-    The same arguments write the same bytes on the same machine and library versions, whether the run was
-    interrupted and resumed or not.
+    On the same machine, with the same library versions, the same arguments write the same bytes, even if the run was
+    interrupted and resumed.
 
     Args:
         model: Name of the model, one of `models.registry.MODELS`.
-        dataset: What `models.datasets.load` takes, or loaded sequences.
-        out: Where the checkpoint goes; default runs/<dataset>/<model>-seed<seed>.pt.
-        seed: Of the weights, the order of samples, negatives and dropout.
+        dataset: A name or a file as for `models.datasets.load`, or loaded sequences.
+        out: File of the checkpoint; default runs/<dataset>/<model>-seed<seed>.pt.
+        seed: Seed of the weights, the order of samples, negatives and dropout.
         epochs: At most this many; default 200.
         batch_size: Samples per step; default 256.
-        learning_rate: Of Adam; default 0.001.
+        learning_rate: Learning rate of Adam; default 0.001.
         patience: Stop after this many epochs without a better validation NDCG@20; default 10.
         loss: ce, bce or bpr; default the model's published one.
         device: cpu, cuda, cuda:1 or auto; default cpu.
-        resume: Go on with an unfinished run at `out`; a finished one is returned as it is.
+        resume: Continue an unfinished run at `out`; a finished run is returned without training.
         data_dir: Folder that may hold the files of the named datasets.
         show_progress: Whether to draw a progress bar on a terminal.
         **settings: Fields of the model's configuration (hidden_size, max_len, dropout, padding; num_layers and
-            num_heads where it has them; BSARec: alpha, c, beta; ...); None keeps the default.
+            num_heads if it has them; alpha, c and beta of BSARec; ...); None keeps the default.
 
     Returns:
-        The finished run: path of the checkpoint, test metrics, history.
+        The finished run: the path of its checkpoint, its test metrics, and its history.
 
     Raises:
         UserError: For data, a setting or a checkpoint that cannot be used; the message says which and why.
-        OSError: If `out` cannot be written; what was written before stays.
+        OSError: If `out` cannot be written; files that were written before are kept.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train("bsarec", "synthetic:users=20,items=30", out=f"{folder}/a.pt", epochs=2, max_len=10, alpha=0.7)
+    >>> [row["epoch"] for row in run.history], run.best_epoch in (0, 1)
+    ([0, 1], True)
+    >>> list(run.metrics)  # of the best epoch, on the test split
+    ['HR@5', 'NDCG@5', 'HR@10', 'NDCG@10', 'HR@20', 'NDCG@20', 'MRR']
     """
     device = check_device(device or "cpu")
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
@@ -80,7 +88,10 @@ def train(
 def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
     """Return the settings of "NAME=VALUE" texts; numbers become numbers, other values stay text.
 
-    Raises ConfigError for a text without "=", or a name that the configuration of the model does not have.
+    Raises ConfigError for a text without "=", or a name that is no field of the model's configuration.
+
+    >>> parse_settings("bsarec", ["alpha=0.3", "beta=scalar"])
+    {'alpha': 0.3, 'beta': 'scalar'}
     """
     names = (field.name for field in fields(model_type(model).config_type))
     return parse_assignments(given, [name for name in names if name not in SIZES])
@@ -88,7 +99,7 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
 
 def main(
     model: Annotated[str, typer.Option(help=", ".join(MODELS))],
-    dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user a line")] = "ml-100k",
+    dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user per line")] = "ml-100k",
     out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
     epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
@@ -113,9 +124,9 @@ def main(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run at the same place")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the unfinished run at OUT")] = False,
 ) -> None:
-    """Train a model with early stopping on validation NDCG@20 and keep its best checkpoint."""
+    """Train a model with early stopping on validation NDCG@20, and keep its best checkpoint."""
     settings: dict[str, Any] = {
         "num_layers": layers,
         "num_heads": heads,

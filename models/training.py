@@ -1,4 +1,4 @@
-"""Training with early stopping, interrupted at any moment and resumed to the same bytes as if it had not been."""
+"""Training with early stopping. A run that is interrupted and resumed ends in the same bytes as one that was not."""
 
 import csv
 import io
@@ -27,12 +27,19 @@ from models.results.runs import result_of
 
 logger = logging.getLogger("models")
 
-MONITOR = "NDCG@20"  # of the validation split: stops the training and chooses the checkpoint
+MONITOR = "NDCG@20"  # on the validation split; decides when to stop and which epoch to keep
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; the defaults are the published ones. Raises ConfigError for a field out of range."""
+    """How a model is trained; the defaults are the published ones. Raises ConfigError for a field out of range.
+
+    >>> TrainingConfig(loss="ce").epochs
+    200
+    >>> TrainingConfig(loss="ce", epochs=0)
+    Traceback (most recent call last):
+    models.errors.ConfigError: epochs must be at least 1, got 0
+    """
 
     loss: str  # ce, bce or bpr
     epochs: int = 200  # at most
@@ -55,12 +62,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: where its checkpoint is, test metrics of the best epoch, and one row per epoch."""
+    """A finished training run: its checkpoint, the test metrics of its best epoch, and one row per epoch."""
 
     path: Path
     metrics: dict[str, float]  # HR@5, NDCG@5, ... on the test split
-    best_epoch: int
-    history: list[dict[str, float]]  # epoch, loss, and the validation metrics
+    best_epoch: int  # from 0
+    history: list[dict[str, float]]  # one row per epoch: epoch, mean training loss, validation metrics
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "Run":
@@ -70,14 +77,14 @@ class Run:
 
 
 class TrainingError(UserError):
-    """Training cannot go on, for example because the loss is not a number any more."""
+    """Training cannot continue, because the loss is no longer a finite number."""
 
 
 @dataclass
 class _Progress:
-    """What a killed run needs to go on, besides the weights and the optimizer's state."""
+    """What an interrupted run needs to continue, besides the weights and the optimizer's state."""
 
-    epoch: int = 0  # epochs finished
+    epoch: int = 0  # number of finished epochs
     best_value: float = -math.inf
     best_epoch: int = -1
     history: list[dict[str, float]] = field(default_factory=list)
@@ -87,9 +94,12 @@ class _Progress:
 class Trainer:
     """Trains one model on one dataset and keeps the best checkpoint at `path`.
 
-    While a run is unfinished, `path` with the ending .state holds what it takes to resume it: it is rewritten after
-    every epoch and removed at the end. Beside them `.log.csv` has one row per epoch, and at the end `.json` is what
-    tables are made of (models.results.runs).
+    While a run is unfinished, a file with the ending .state beside `path` has all that is needed to resume it. It is
+    rewritten after every epoch and removed at the end. The file with the ending .log.csv has one row per epoch. At the
+    end, the result for tables is written with the ending .json (models.results.runs).
+
+    Raises ConfigError if the model cannot be trained with the loss, DataError if negatives are needed and a user has
+    every item.
     """
 
     def __init__(
@@ -126,19 +136,19 @@ class Trainer:
 
     @property
     def state_path(self) -> Path:
-        """Where the unfinished run is kept."""
+        """The file of the unfinished run."""
         return self.path.with_suffix(".state")
 
     @property
     def log_path(self) -> Path:
-        """Where the table of the epochs is kept."""
+        """The file of the table of epochs."""
         return self.path.with_suffix(".log.csv")
 
     def fit(self, show_progress: bool = True) -> Run:
-        """Train until validation NDCG@20 has not risen for `patience` epochs, or for `epochs`.
+        """Train until validation NDCG@20 has not risen for `patience` epochs, at most for `epochs`.
 
-        Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint stays. Raises OSError before
-        the first step if the folder of `path` cannot be written.
+        Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint is kept. Raises OSError
+        before the first step if the folder of `path` is not writable.
         """
         check_writable(self.path.parent)
         remaining = range(self.progress.epoch, self.training.epochs)
@@ -151,7 +161,7 @@ class Trainer:
                     break
                 row = self._run_epoch(epoch)
                 bar.set_postfix({"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch})
-                if bar.disable:  # no terminal to draw a bar on: one line an epoch
+                if bar.disable:  # no terminal for a progress bar: one line per epoch
                     logger.info(
                         "%s epoch %d: loss %.4f, %s %.4f",
                         self.model.name,
@@ -163,7 +173,10 @@ class Trainer:
         return self._finish()
 
     def finished(self) -> Run | None:
-        """Return the run of these settings if it is finished at `path`; raises CheckpointError if another one is."""
+        """Return the run at `path` if it is finished, else None.
+
+        Raises CheckpointError if the finished run at `path` has other settings or data than this one.
+        """
         if not self.path.exists() or self.state_path.exists():
             return None
         content = checkpoint.read(self.path)
@@ -178,14 +191,14 @@ class Trainer:
         if identity != self._identity() | {"training": asdict(self.training)}:
             raise CheckpointError(
                 f"{self.path}: is a finished run with other settings or data than these; choose another --out, or "
-                "start anew without --resume"
+                "start again without --resume"
             )
         return Run.of(self.path, content)
 
     def resume(self) -> None:
-        """Take up the unfinished run in the state file, if there is one.
+        """Continue from the unfinished run in the state file, if there is one.
 
-        Raises CheckpointError if it is of another model, dataset or setting than this run.
+        Raises CheckpointError if its model, dataset or settings differ from those of this run.
         """
         if not self.state_path.exists():
             return
@@ -194,7 +207,7 @@ class Trainer:
         if not identity or identity | {"config": self._completed(identity.get("config", {}))} != self._identity():
             raise CheckpointError(
                 f"{self.state_path}: is an unfinished run with other settings than these; give the settings it was "
-                "started with, or start anew without --resume"
+                "started with, or start again without --resume"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -202,7 +215,7 @@ class Trainer:
         self._best = state["best"]
 
     def step(self, batch: Batch) -> float:
-        """Make one step of the optimizer on a batch and return its loss."""
+        """Take one step of the optimizer on a batch, and return the mean loss before the step."""
         self.optimizer.zero_grad()
         loss = self.batch_loss(batch)
         loss.backward()
@@ -210,11 +223,11 @@ class Trainer:
         return loss.item()
 
     def batch_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss over a batch, with its graph."""
+        """Return the mean loss over a batch, a scalar that can be differentiated."""
         return self.model.objective(batch, self.loss)
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch, validate, keep what came of it, and return the epoch's row of the history."""
+        """Train one epoch, validate, save the state, and return the epoch's row of the history."""
         started = time.perf_counter()
         row = {
             "epoch": epoch,
@@ -235,12 +248,14 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()
-        self.model.masks.seed(self.training.seed, epoch, 1)  # a stream apart from the sampler's
+        self.model.masks.seed(self.training.seed, epoch, 1)  # not the same stream as the sampler's
         total = 0.0
         for number, batch in enumerate(self.sampler.epoch(epoch, self.device)):
             loss = self.step(batch)
             if not math.isfinite(loss):
-                kept = f"{self.path} holds epoch {self.progress.best_epoch}" if self._best else "no checkpoint was made"
+                kept = (
+                    f"{self.path} holds epoch {self.progress.best_epoch}" if self._best else "no checkpoint was saved"
+                )
                 raise TrainingError(
                     f"the loss is {loss} at epoch {epoch}, step {number}; stopped, {kept}. Try a smaller learning rate "
                     f"than {self.training.learning_rate}"
@@ -252,12 +267,15 @@ class Trainer:
         return self.progress.epoch - 1 - self.progress.best_epoch >= self.training.patience
 
     def _finish(self) -> Run:
-        """Evaluate the best epoch on the test split and complete the checkpoint."""
+        """Evaluate the best epoch on the test split, and complete the checkpoint."""
         assert self._best is not None
         self.model.load_state_dict(self._best["state_dict"])
         ranks = rank_targets(self.model, self.sequences, "test")
         metrics = self._metrics() | {"test": summarise(ranks)}
-        content = self._best | {"metrics": metrics, "training": asdict(self.training)}  # epochs may have been raised
+        content = self._best | {
+            "metrics": metrics,
+            "training": asdict(self.training),
+        }  # `epochs` may have been raised on resuming
         self.model.checkpoint = content
         result_of(self.model, self.sequences, ranks, self.path, trained_here=True).save(self.path.with_suffix(".json"))
         checkpoint.save(content, self.path)
@@ -275,7 +293,10 @@ class Trainer:
         )
 
     def _metrics(self) -> dict[str, Any]:
-        """Validation metrics of the best epoch and one row per epoch; no wall-clock time, so that runs compare."""
+        """Return the validation metrics of the best epoch, and one row per epoch.
+
+        There are no times in it, so that equal runs have equal bytes.
+        """
         best = self.progress.history[self.progress.best_epoch]
         return {
             "best_epoch": self.progress.best_epoch,
@@ -287,12 +308,12 @@ class Trainer:
         return {
             "model": self.model.name,
             "config": asdict(self.model.config),
-            "training": asdict(self.training) | {"epochs": None},  # may be raised when a run is taken up
+            "training": asdict(self.training) | {"epochs": None},  # may be raised on resuming
             "fingerprint": self.sequences.fingerprint,
         }
 
     def _completed(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Return a saved configuration with the defaults of fields that there were not yet when it was saved."""
+        """Return a saved configuration, with defaults for fields that did not exist when it was saved."""
         return {known.name: known.default for known in fields(self.model.config)} | config
 
     def _save_state(self) -> None:

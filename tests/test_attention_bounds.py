@@ -134,7 +134,7 @@ def test_third_party_models_have_them_where_attention_is_added_to_what_it_reads(
     ids=lambda model: model.name,
 )
 def test_models_of_other_layers_say_that_there_are_none(model):
-    with pytest.raises(ConfigError, match=r"has no layers that add multi-head attention to what it reads"):
+    with pytest.raises(ConfigError, match=r"has no layers that add multi-head attention to their input"):
         model.value_output()
 
 

@@ -153,7 +153,7 @@ def test_tables_mark_the_best_two(tmp_path: Path):
     ("runs", "error", "message"),
     [
         ([], DataError, "no results"),
-        ([RUNS[0], RUNS[0]], DataError, "seed 1 is there twice"),
+        ([RUNS[0], RUNS[0]], DataError, "seed 1 occurs twice"),
         ([RUNS[0], replace(RUNS[3], dataset={"name": "elsewhere", "fingerprint": "g"})], DataError, "elsewhere"),
     ],
 )

@@ -132,7 +132,7 @@ def test_a_wrong_token_is_named_with_file_and_line(write, content, line, said):
     message = str(raised.value)
     assert message.startswith(f"{path}, line {line}: ")
     assert said in message
-    assert "one user a line" in message
+    assert "one user per line" in message
     assert len(message) < 400
 
 

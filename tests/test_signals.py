@@ -166,13 +166,16 @@ def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
 def test_attributes_that_cannot_be_had_are_none_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    assert find_attributes("synthetic", 3) == (None, "what the items are is left out: none are published")
+    assert find_attributes("synthetic", 3) == (None, "attributes of the items are left out: none are published")
 
     def unreachable(*args: object, **options: object) -> Path:
         raise DataError("no network")
 
     monkeypatch.setattr("models.datasets.attributes.fetch_published", unreachable)
-    assert find_attributes("lastfm", 3, tmp_path) == (None, "what the items are is left out: their file was not found")
+    assert find_attributes("lastfm", 3, tmp_path) == (
+        None,
+        "attributes of the items are left out: their file was not found",
+    )
     assert "no network" in caplog.text
 
 
@@ -265,6 +268,6 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     sequences = sequences_of(model)
     windows = sequences.windows("test", 12, padding).inputs
     chosen = extreme_signals(model, torch.from_numpy(windows), sequences.users)
-    expected = plot.user_signal_panels(chosen, None, "what the items are is left out: their file was not found")
+    expected = plot.user_signal_panels(chosen, None, "attributes of the items are left out: their file was not found")
     (picture,) = plot.save(expected, tmp_path / "expected", formats=["png"])
     assert (tmp_path / "figures/lastfm/fig1.png").read_bytes() == picture.read_bytes()

@@ -102,7 +102,7 @@ def test_tensors_of_a_loss_beside_the_model_are_left_out_and_said(their_file, tm
     wrapped = {"model." + key: value for key, value in bsarec_state().items()} | {"loss.weight": torch.zeros(3)}
     torch.save({"state_dict": wrapped}, tmp_path / "wrapped.pt")
     assert torch.equal(scores(models.load(tmp_path / "wrapped.pt", **GIVEN)), scores(models.load(their_file, **GIVEN)))
-    assert "1 tensors beside the model are left out" in caplog.text
+    assert "1 tensors that are not of the model are left out" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
@@ -269,7 +269,7 @@ def test_a_real_file_with_its_configuration_beside_it_needs_no_option(call: Call
     code, out, err = call("spectral.filter_response", tmp_path / "theirs.pt", "--json", "--format", "csv")
     assert code == 0, err
     assert json.loads(out)["dataset"] == "lastfm" and len(json.loads(out)["responses"]) == 6
-    assert "taking the users of lastfm, which a configuration names" in caplog.text
+    assert "using the users of lastfm, the data that a configuration names" in caplog.text
 
 
 def test_the_model_may_be_named_where_keys_tell_it_but_not_wrongly(their_file):
@@ -280,7 +280,7 @@ def test_the_model_may_be_named_where_keys_tell_it_but_not_wrongly(their_file):
 
 def test_settings_of_our_own_checkpoints_cannot_be_changed(checkpoint):
     assert models.load(checkpoint, heads=2, alpha=0.7, c=5, fallback={"c": 9}).config.c == 5
-    with pytest.raises(ConfigError, match="has num_heads 2 and says so itself; --heads is for files of other"):
+    with pytest.raises(ConfigError, match="has num_heads 2, which cannot be changed; --heads is for third-party"):
         models.load(checkpoint, heads=4)
     with pytest.raises(ConfigError, match="has model bsarec"):
         models.load(checkpoint, model="sasrec")

@@ -1,5 +1,5 @@
-"""The models, one a file, and the frame of blocks (`encoder`) that most of them share.
+"""The models, one per file, and the stack of blocks (`encoder`) that most of them share.
 
-`diagram` says which steps a model consists of, for a drawing and to count parameters. An architecture takes windows of
-items; it knows no dataset.
+`diagram` lists the steps of a model, for drawing it and for counting its parameters. Architectures work on windows of
+items and do not depend on a dataset.
 """

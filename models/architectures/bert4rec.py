@@ -18,8 +18,8 @@ from models.layers.packing import all_positions
 class BERT4RecConfig(AttentionConfig):
     """Configuration of BERT4Rec; the defaults are the published ones."""
 
-    mask_ratio: float = 0.2  # of the items are masked while training
-    # What is learned: to fill in masked items (Sun et al.), or to name the next one (the code published with BSARec).
+    mask_ratio: float = 0.2  # share of the items that are masked in training
+    # The training task: fill in masked items (Sun et al.), or predict the next item (the code published with BSARec).
     task: Literal["cloze", "next"] = "cloze"
 
     def __post_init__(self) -> None:
@@ -36,27 +36,27 @@ class BERT4RecConfig(AttentionConfig):
 
     @property
     def masked_positions(self) -> int:
-        """How many positions of a window the task `next` masks."""
+        """The number of positions of a window that the task `next` masks."""
         return int(self.mask_ratio * self.max_len)
 
 
 class BERT4Rec(Encoder):
-    """Attention to all real positions; the item to predict is the mask token in the last position.
+    """Attention to all real positions; a mask token in the last position stands for the item to predict.
 
-    The history is shifted left for it, both by the fast path and in traces, whose `mask` counts the token's position
-    among the real ones.
+    To make room for the token, the history is shifted left, both in `encode` and in traces. The `mask` of a trace
+    counts the token's position as a real one.
 
-    With the task `cloze` a training sample is the sequence of a prefix and its target. Its last item is always masked,
-    which is the task at test time, and every other one with probability `mask_ratio`; the loss is the mean over all
-    masked positions. With `next` it is what the code published with BSARec does: it masks a fixed number of positions
-    of the prefix, anywhere in the window, padding included, and asks one of them at random for the target. (That code
-    also computes the loss of filling in what is masked, but does not return it.)
+    In the task `cloze`, a training sample is a prefix followed by its target. Its last item is always masked, as at
+    test time, and every other item with probability `mask_ratio`; the loss is the mean over all masked positions. The
+    task `next` is that of the code published with BSARec: a fixed number of positions is masked, anywhere in the
+    window, padding included, and one of them, chosen at random, has to predict the target. (That code also computes
+    the loss of filling in the masked items, but does not return it.)
     """
 
     name, title = "bert4rec", "BERT4Rec"
     config_type = BERT4RecConfig
     published_loss = "ce"
-    losses = ("ce",)  # sampled negatives are drawn for the target alone, not for every masked item
+    losses = ("ce",)  # negatives are sampled for the target only, not for every masked item
     special_items = 1  # the mask token
     inert_padding = True
     causal = False
@@ -68,12 +68,12 @@ class BERT4Rec(Encoder):
         self.mask_token = config.num_items + 1
 
     def prepare(self, input_ids: Tensor) -> Tensor:
-        """Shift windows (B, N) left and append the mask token, so that the last position asks for the next item."""
+        """Shift windows (B, N) left and append the mask token, so that the last position predicts the next item."""
         token = input_ids.new_full((len(input_ids), 1), self.mask_token)
         return torch.cat([input_ids[:, 1:], token], dim=1)
 
     def mask_items(self, sequences: Tensor) -> Tensor:
-        """Return the sequences (B, N) with the last item and a random share of the others masked."""
+        """Return sequences (B, N) with the last item and a random share of the other items masked."""
         masked = self.masks.uniform(sequences.shape, sequences.device) >= 1 - self.config.mask_ratio
         masked[:, -1] = True
         return torch.where(masked & (sequences > 0), self.mask_token, sequences)
@@ -95,7 +95,7 @@ class BERT4Rec(Encoder):
     def _next_loss(self, batch: Batch, loss: Loss) -> Tensor:
         order = self.masks.uniform(batch.inputs.shape, batch.inputs.device).argsort(dim=1)
         positions = order[:, : self.config.masked_positions]
-        # Masked padding is real, so that real positions have gaps: all of them are computed.
+        # Masked padding counts as real, so real positions can have gaps between them: all positions are computed.
         packing = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
         x, last = self.up_to_last_block(packing)
         asked = x[torch.arange(len(x), device=x.device), positions[:, 0]]

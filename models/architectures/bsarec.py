@@ -17,7 +17,13 @@ from models.recommender import Trace
 
 
 def check_alpha_and_c(alpha: float, c: int, length: int) -> None:
-    """Raise ConfigError unless alpha is a share and c an odd number of modes of so many positions."""
+    """Raise ConfigError unless alpha is in [0, 1], and c is odd and in 1..length.
+
+    >>> check_alpha_and_c(alpha=0.7, c=5, length=50)
+    >>> check_alpha_and_c(alpha=1.7, c=5, length=50)
+    Traceback (most recent call last):
+    models.errors.ConfigError: alpha must lie in 0..1, got 1.7
+    """
     if not 0 <= alpha <= 1:
         raise ConfigError(f"alpha must lie in 0..1, got {alpha}")
     if not isinstance(c, int) or not 1 <= c <= length or c % 2 == 0:
@@ -32,7 +38,7 @@ class BSARecConfig(AttentionConfig):
     """Configuration of BSARec; the defaults of alpha and c are the published ones for LastFM."""
 
     alpha: float = 0.9  # weight of the frequency branch; 1 - alpha is that of attention
-    c: int = 3  # how many of the lowest modes are low frequency; odd, so that conjugate pairs stay together
+    c: int = 3  # number of modes that count as low frequency; odd, so that conjugate pairs stay together
     beta: Literal["vector", "scalar"] = "vector"  # one gain of the high frequencies per dimension, or one for all
 
     def __post_init__(self) -> None:
@@ -43,7 +49,10 @@ class BSARecConfig(AttentionConfig):
 
 
 class BSARecMixer(Mixer):
-    """S = alpha * A_IB X + (1 - alpha) * A X, each branch with its own residual and LayerNorm."""
+    """S = alpha * A_IB X + (1 - alpha) * A X, each branch with its own residual and LayerNorm.
+
+    A_IB is the frequency branch (`FrequencyLayer`), A is self-attention. Source: Shin et al., AAAI 2024, section 4.
+    """
 
     def __init__(self, config: BSARecConfig, masks: MaskSource) -> None:
         super().__init__()
@@ -54,7 +63,7 @@ class BSARecMixer(Mixer):
         self.attention = SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
-        """See Mixer; all positions (B, N, D) are needed, padding included."""
+        """See Mixer; needs all positions (B, N, D), padding included."""
         attended, attention = self.attention(x, packing, 1 - self.alpha)
         return attended + self.frequency(x, self.alpha), attention
 
@@ -68,12 +77,12 @@ class BSARecMixer(Mixer):
         return frequency, Branch(self.attention.parts(), f"1 − α = {1 - self.alpha:g}")
 
     def value_output(self) -> Tensor:
-        """See Mixer; of the attention branch."""
+        """See Mixer; these are the weights of the attention branch."""
         return self.attention.value_output()
 
 
 class BSARec(Encoder):
-    """Blocks of BSARecMixer; padding takes part in the frequency branch and so reaches the real positions."""
+    """Blocks of BSARecMixer; the frequency branch also filters padding, so padding influences real positions."""
 
     name, title = "bsarec", "BSARec"
     config_type = BSARecConfig
@@ -84,12 +93,12 @@ class BSARec(Encoder):
         super().__init__(config, lambda masks: BSARecMixer(config, masks))
 
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """See Recommender; the square root of beta is N(0, 1)."""
+        """See Recommender; the square root of beta is drawn from N(0, 1)."""
         if name.endswith("sqrt_beta"):
             return torch.randn(shape, generator=generator)
         return super().draw(name, shape, generator)
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
-        """See Encoder; also the filters of the frequency branch, which are the same for every input."""
+        """See Encoder; the trace also has the filters of the frequency branch, which do not depend on the input."""
         mixers = [cast(BSARecMixer, block.mixer) for block in cast(list[Block], self.blocks)]
         return replace(super().trace(input_ids, causal), filters=[mixer.frequency.filter for mixer in mixers])

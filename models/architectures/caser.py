@@ -1,4 +1,4 @@
-"""Caser: convolutions over the window as an image (Tang and Wang, WSDM 2018), as BSARec's authors publish it."""
+"""Caser: convolutions over the window as an image (Tang and Wang, WSDM 2018), as published by BSARec's authors."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -13,7 +13,7 @@ from models.layers.dropout import Dropout
 from models.layers.losses import Loss
 from models.recommender import Recommender, RecommenderConfig, Trace
 
-HEIGHTS_AT_ONCE = 10  # filters of so many heights make one convolution: a few channels alone would be slow
+HEIGHTS_AT_ONCE = 10  # filters of this many heights are one convolution: convolutions with few channels are slow
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CaserConfig(RecommenderConfig):
     num_users: int = 1
     vertical: int = 4  # filters over all positions of one dimension
     horizontal: int = 8  # filters over all dimensions, for each number of positions 1..N
-    regularisation: float = 1e-4  # of the norms of the weights, in the loss
+    regularisation: float = 1e-4  # factor of the norms of the weights in the loss
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,8 +35,8 @@ class CaserConfig(RecommenderConfig):
 class Caser(Recommender):
     """Vertical and horizontal filters over the item embeddings, then two layers, the second with the user's embedding.
 
-    Where the users are not known (other data than that of the training), the mean user stands for all. There are no
-    masks: the filters see padding as one more item.
+    If the users are not known (data other than the training data), the mean of all users' embeddings is used. There
+    are no masks: the filters treat padding as one more item.
     """
 
     name, title = "caser", "Caser"
@@ -54,7 +54,7 @@ class Caser(Recommender):
         self.outer = nn.Linear(2 * size, size)
 
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """See Recommender; filters and their biases are uniform within 1 / sqrt(inputs), PyTorch's own choice."""
+        """See Recommender; filters and their biases are uniform within 1 / sqrt(inputs), PyTorch's default."""
         layer = name.rpartition(".")[0]
         if not layer.startswith(("vertical", "horizontal")):
             return super().draw(name, shape, generator)
@@ -70,7 +70,7 @@ class Caser(Recommender):
         return functional.relu(self.outer(torch.cat([inner, user], dim=1)))
 
     def _horizontal_features(self, x: Tensor) -> list[Tensor]:
-        """Return what each filter finds in x (B, N, D) at its best place, for some heights at once (B, filters)."""
+        """Return the maximum over places of each filter's output on x (B, N, D), one (B, filters) per height group."""
         features, length = [], x.shape[1]
         for first in range(0, length, HEIGHTS_AT_ONCE):
             layers = cast(list[nn.Conv1d], list(self.horizontal)[first : first + HEIGHTS_AT_ONCE])
@@ -80,26 +80,26 @@ class Caser(Recommender):
                 functional.pad(x.mT, (0, spare)), weight, torch.cat([cast(Tensor, layer.bias) for layer in layers])
             ).unflatten(1, (len(layers), -1))  # (B, heights, filters, places)
             height, place = torch.arange(len(layers), device=x.device), torch.arange(length - first, device=x.device)
-            inside = place < length - first - height[:, None]  # the filter does not reach over the end
-            # ReLU comes after the maximum, so a 0 at a place outside changes nothing.
+            inside = place < length - first - height[:, None]  # the filter does not extend beyond the end
+            # ReLU follows the maximum, so a 0 at a place that is not inside changes nothing.
             features.append(functional.relu((found * inside[:, None]).amax(-1)).flatten(1))
         return features
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Recommender, for the mean user.
 
-        hidden holds the item embeddings, and the output. The model has one output for a window, so that of a position
-        is the output for the history that ends there, in a window of its own: as many windows as there are positions.
+        hidden holds the item embeddings, and the output. The model has only one output per window, so the output at a
+        position is the output for the history that ends there, in a window of its own. N windows are encoded.
         """
         input_ids = self.window(input_ids)
         outputs = []
         for end in range(1, input_ids.shape[1] + 1):
-            # Histories that have not begun yet are all alike, and are encoded once.
+            # Histories that have not started yet are all the same, and are encoded once.
             windows, rows = self.window(input_ids[:, :end]).unique(dim=0, return_inverse=True)
             outputs.append(self.encode(windows)[rows])
         return Trace([self.items(input_ids), torch.stack(outputs, dim=1)], None, input_ids > 0)
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
-        """See Recommender; adds the norms (not squared, as published) of all weights that are not biases."""
+        """See Recommender; adds the norms (not squared, as published) of all weights except biases."""
         norms = [weight.norm() for name, weight in self.named_parameters() if name.endswith("weight")]
         return super().objective(batch, loss) + self.config.regularisation * torch.stack(norms).sum()

@@ -1,4 +1,4 @@
-"""DuoRec: SASRec that is also taught to bring together inputs with the same target (Qiu et al., WSDM 2022)."""
+"""DuoRec: SASRec with a contrastive loss that pulls inputs with the same target together (Qiu et al., WSDM 2022)."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from models.layers.losses import Loss, info_nce
 
 @dataclass(frozen=True)
 class ContrastiveConfig(SASRecConfig):
-    """Configuration of a model with a contrastive term; the defaults are the published ones."""
+    """Configuration of a model with a contrastive loss term; the defaults are the published ones."""
 
-    contrastive_weight: float = 0.1
-    temperature: float = 1.0
+    contrastive_weight: float = 0.1  # factor of InfoNCE in the loss
+    temperature: float = 1.0  # divisor of the dot products in InfoNCE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,10 +32,10 @@ class DuoRecConfig(ContrastiveConfig):
 
 
 class DuoRec(SASRec):
-    """SASRec's encoder; its loss adds InfoNCE between two views of each sample.
+    """The encoder of SASRec; the loss adds InfoNCE between two views of each sample.
 
-    One view is the sample's own input under another dropout, the other an input with the same target: the mode that
-    the published code calls us_x.
+    One view is the sample's own input with another dropout mask, the other is an input with the same target. The
+    published code calls this mode us_x.
     """
 
     name, title = "duorec", "DuoRec"
@@ -44,9 +44,9 @@ class DuoRec(SASRec):
     needs_same_target = True
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
-        """See Recommender; batch.same_target is needed."""
+        """See Recommender; needs batch.same_target."""
         assert batch.same_target is not None
-        # All three at once: sequences of like length share a grid, and each weight is read once.
+        # All three at once: sequences of similar length share a grid, and each weight is read once.
         rows = self.encode(torch.cat([batch.inputs, batch.inputs, batch.same_target]))
         output, own, other = rows.chunk(3)
         predicted = loss.function(output, self.candidates, batch.targets, batch.negatives)

@@ -1,4 +1,4 @@
-"""The frame that the models made of blocks share: item and position embeddings, and a stack of blocks."""
+"""What all models made of blocks share: item and position embeddings, and a stack of blocks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from models.recommender import Recommender, RecommenderConfig, Trace
 
 @dataclass(frozen=True)
 class EncoderConfig(RecommenderConfig):
-    """What every model made of blocks is configured by; the defaults are the published ones."""
+    """The configuration that all models made of blocks share; the defaults are the published ones."""
 
     num_layers: int = 2  # L
 
@@ -31,7 +31,7 @@ class EncoderConfig(RecommenderConfig):
 
 @dataclass(frozen=True)
 class AttentionConfig(EncoderConfig):
-    """What every model with attention is configured by; the defaults are the published ones."""
+    """The configuration that all models with attention share; the defaults are the published ones."""
 
     num_heads: int = 1  # H
 
@@ -46,7 +46,7 @@ class AttentionConfig(EncoderConfig):
 
 
 class Block(nn.Module):
-    """A mixing layer over positions, then the feed-forward network."""
+    """A layer that mixes positions, followed by the feed-forward network."""
 
     def __init__(self, mixer: Mixer, feed_forward: FeedForward) -> None:
         super().__init__()
@@ -54,23 +54,23 @@ class Block(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
-        """Return the output rows, in the shape of the input rows x, and the attention of the packing's groups."""
+        """Return the output rows, in the shape of the input rows x, and the attention of each group of the packing."""
         mixed, attention = self.mixer(x, packing)
         return self.feed_forward(mixed), attention
 
     def last(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the output at the last position alone, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
-        # Taken once: the gradient of taking it is a (B, N, D) of zeros each time.
+        """Return the output at the last position only, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
+        # x[:, -1] is taken once, because its gradient fills a (B, N, D) tensor with zeros each time.
         return self.feed_forward(self.mixer.last(x, x[:, -1], mask))
 
 
 class Encoder(Recommender):
-    """Item and position embeddings, then L blocks.
+    """Item and position embeddings, followed by L blocks.
 
-    Subclasses name the model, its configuration, and the mixing layer of its blocks.
+    Subclasses define the model's name, its configuration, and the mixing layer of its blocks.
     """
 
-    # True if padding positions cannot change the output of a real one, so that training may leave them out.
+    # True if padding cannot change the output at a real position, so that training may skip it.
     inert_padding: ClassVar[bool]
     causal: ClassVar[bool] = True  # whether attention is forbidden to look ahead
 
@@ -85,18 +85,18 @@ class Encoder(Recommender):
         )
 
     def prepare(self, input_ids: Tensor) -> Tensor:
-        """Return what the positions hold, (B, N), for windows (B, N): the same, unless the model adds a mask token."""
+        """Return the items (B, N) at the positions of windows (B, N); they differ if the model adds a mask token."""
         return input_ids
 
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
-        """Return the last block's output at the last position, (B, D), from windows (B, N); the fast path."""
+        """Return the last block's output at the last position, (B, D), for windows (B, N); the fast path."""
         packing = self.pack(self.prepare(input_ids))
         x, last = self.up_to_last_block(packing)
         return last.last(packing.to_grid(x), packing.last_mask)
 
     def pack(self, input_ids: Tensor) -> Packing:
-        """Return the positions of windows (B, N) that are computed: the real ones alone where padding is inert."""
-        # Leaving padding out pays on a CPU; on a GPU the cutting costs more than it saves.
+        """Return the positions of windows (B, N) that are computed: only the real ones if padding is inert."""
+        # Skipping padding is faster on a CPU; on a GPU the packing costs more than it saves.
         real_only = self.inert_padding and input_ids.device.type == "cpu"
         return (real_positions if real_only else all_positions)(input_ids, self.causal)
 
@@ -111,7 +111,8 @@ class Encoder(Recommender):
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """Return hidden states and attention of every layer, for sequences (B, n) as `window` takes them.
 
-        `causal=False` drops the causal mask, which puts the trained weights into the setting of Theorem 1.
+        `causal=False` drops the causal mask, so that the trained weights fulfil the conditions of Theorem 1 of Shin et
+        al., AAAI 2024.
         """
         input_ids = self.prepare(self.window(input_ids))
         packing = all_positions(input_ids, causal and self.causal)
@@ -123,7 +124,7 @@ class Encoder(Recommender):
         return Trace(hidden, attentions or None, input_ids > 0)
 
     def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
-        """See Recommender; the layers are the blocks, masked as these sequences ask for."""
+        """See Recommender; the layers are the blocks, with the mask of these sequences."""
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
 
@@ -133,7 +134,7 @@ class Encoder(Recommender):
         return [matrices for matrices in found if matrices is not None] or super().value_output()
 
     def embed(self, packing: Packing) -> Tensor:
-        """Return the embedding output: item plus position, LayerNorm, dropout; padding included."""
+        """Return dropout(LayerNorm(item + position)), the input of the first block, for the packing's rows."""
         return self.dropout(self.norm(self.items(packing.items) + self.positions(packing.positions)))
 
     def embedding_parts(self) -> tuple[Part, ...]:

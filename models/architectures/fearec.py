@@ -1,4 +1,4 @@
-"""FEARec: attention and auto-correlation on bands of frequencies (Du et al., SIGIR 2023)."""
+"""FEARec: attention and auto-correlation, each layer on its own band of frequencies (Du et al., SIGIR 2023)."""
 
 import math
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ from models.recommender import Trace
 class FEARecConfig(ContrastiveConfig):
     """Configuration of FEARec; the defaults are the published ones."""
 
-    global_ratio: float = 0.6  # share of the frequencies that a layer's band holds
-    spatial_ratio: float = 0.1  # weight of attention; the rest is that of auto-correlation
+    global_ratio: float = 0.6  # share of the frequencies that are in a layer's band
+    spatial_ratio: float = 0.1  # weight of attention; auto-correlation has the rest
     delay_factor: float = 10.0  # int(delay_factor * ln N) delays are kept, at most N
-    frequency_weight: float = 0.1  # of the difference of the views' spectra in the loss
+    frequency_weight: float = 0.1  # factor of the difference of the views' spectra in the loss
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,9 +41,13 @@ class FEARecConfig(ContrastiveConfig):
             raise ConfigError("delay_factor must be above 0 and frequency_weight at least 0")
 
     def band(self, layer: int) -> range:
-        """Return the bins of the real FFT that a layer (from 0) looks at: high ones first, then further down.
+        """Return the bins of the real FFT in the band of a layer (from 0); later layers have lower frequencies.
 
-        Where the ratio is at most 1 / L the layers share out the bins among them instead of overlapping.
+        If global_ratio is at most 1 / L, the bins are divided among the layers without overlap.
+
+        >>> config = FEARecConfig(num_items=100, max_len=18, num_layers=2, global_ratio=0.6)  # bins 0..9
+        >>> config.band(0), config.band(1)
+        (range(4, 10), range(0, 6))
         """
         bins = self.max_len // 2 + 1
         if self.global_ratio > 1 / self.num_layers:
@@ -56,9 +60,9 @@ class FEARecConfig(ContrastiveConfig):
 class BandAttention(Mixer):
     """Auto-correlation of queries and keys within a band, mixed with attention on the same band.
 
-    Both look at queries and keys through Q K^T alone, once their other frequencies are taken out: attention at its
-    entries, auto-correlation at its mean along each wrapped diagonal, which is the correlation at one delay. So one
-    matrix product serves both and no FFT is needed; the tests compare with FFTs.
+    After the other frequencies are removed, both depend on queries and keys only through Q K^T: attention uses its
+    entries, auto-correlation its mean along each wrapped diagonal, which is the correlation at one delay. So one matrix
+    product serves both, and no FFT is needed; the tests compare with FFTs.
     """
 
     def __init__(self, config: FEARecConfig, layer: int, masks: MaskSource) -> None:
@@ -75,11 +79,11 @@ class BandAttention(Mixer):
         spectrum[list(config.band(layer))] = 1
         impulse = torch.eye(length, dtype=torch.float64)
         self.band_has_dc = bool(spectrum[0])
-        # Takes the frequencies outside the band out of a signal of N positions; (N, N), symmetric.
+        # Removes the frequencies outside the band from a signal of N positions; (N, N), symmetric.
         self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
-        """See Mixer; all positions (B, N, D) are needed, padding included."""
+        """See Mixer; needs all positions (B, N, D), padding included."""
         mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in packing.groups]))
         return mixed, [attention]
 
@@ -93,7 +97,7 @@ class BandAttention(Mixer):
         return self.add_norm(mixed, x), attention, weight
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-        """See Mixer; delays need the scores of all positions, what follows only those of the last."""
+        """See Mixer; the delays need the scores of all positions, the rest only those of the last one."""
         scores, weight = self._scores(x)
         delayed = weight.roll(-1, dims=1)[:, None]  # the last row of its circulant matrix
         mixed, _ = self._mix_rows(x, scores[:, :, -1:], mask[:, :, None], delayed)
@@ -106,15 +110,15 @@ class BandAttention(Mixer):
         return (Branch((own, self.add_norm.part())),)
 
     def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Q K^T (B, H, N, N) within the band and the weight (B, N) of each delay, 0 for those not kept."""
-        # The band of a projection is the projection of the band; a bias is a constant signal, of DC alone.
+        """Return Q K^T (B, H, N, N) within the band, and the weight (B, N) of each delay, 0 for delays not kept."""
+        # Band-pass and projection commute; a bias is a constant signal and has only DC.
         bias = self.query_key.bias * self.band_has_dc
         projected = project(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
         query, key = (self._split(part) for part in projected.chunk(2, dim=-1))
         scores = query @ key.mT
         # The correlation at delay t, averaged over all D dimensions: sum over s of q[s + t] . k[s].
         correlation = wrapped_diagonal_sums(scores.sum(1).mT) / x.shape[-1]
-        # While training the delays are chosen for the batch as a whole, as published.
+        # In training the delays are chosen for the batch as a whole, as published.
         best = correlation.mean(0, keepdim=True).expand_as(correlation) if self.training else correlation
         kept = best.topk(self.delays, dim=-1).indices
         weight = correlation.gather(1, kept).softmax(dim=-1)
@@ -125,14 +129,14 @@ class BandAttention(Mixer):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def _mix_rows(self, x: Tensor, scores: Tensor, mask: Tensor, delayed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output (B, M, D) before its end, and attention (B, H, M, N), of M positions.
+        """Return the output (B, M, D) before residual and norm, and the attention (B, H, M, N), at M positions.
 
-        scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), what the delays sum up.
+        scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), the matrix of the weighted delays.
         """
         attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1)
         dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)
         dropped = attention if dropout_mask is None else attention * dropout_mask
-        # Attention sums up the band of the values, auto-correlation the values themselves: A P V and C V.
+        # Attention averages the band-passed values, auto-correlation the values themselves: A P V and C V.
         attended = dropped @ self.band_pass.to(x.dtype).to(x.device)
         mixing = torch.lerp(delayed[:, None], attended, self.spatial_ratio)
         values = self._split(project(x, self.value.weight, self.value.bias))
@@ -141,10 +145,11 @@ class BandAttention(Mixer):
 
 
 class FEARec(Encoder):
-    """Blocks of BandAttention; auto-correlation has no mask, so padding and later positions mix into every position.
+    """Blocks of BandAttention; each layer has its own band.
 
-    Its loss adds, to DuoRec's contrastive term, the mean absolute difference of the two views' spectra along
-    positions, over all positions of the last layer. Each layer has its own band.
+    Auto-correlation has no mask, so padding and later positions influence every position. The loss has DuoRec's
+    contrastive term, and the mean absolute difference between the two views' spectra along the positions of the last
+    layer.
     """
 
     name, title = "fearec", "FEARec"
@@ -156,11 +161,11 @@ class FEARec(Encoder):
     def __init__(self, config: FEARecConfig) -> None:
         layers = iter(range(config.num_layers))
         super().__init__(config, lambda masks: BandAttention(config, next(layers), masks))
-        # In float64 and on the CPU, as the layers' band_pass; for windows a product is cheaper than FFTs.
+        # In float64 and on the CPU, like the layers' band_pass; at this length a product is cheaper than FFTs.
         self.transform, _ = real_fourier_matrices(config.max_len)
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
-        """See Encoder; also the weights of the delays."""
+        """See Encoder; the trace also has the weights of the delays."""
         input_ids = self.window(input_ids)
         packing = all_positions(input_ids, causal)
         mask = torch.cat([group.mask for group in packing.groups])
@@ -174,7 +179,7 @@ class FEARec(Encoder):
         return trace
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
-        """See Recommender; batch.same_target is needed."""
+        """See Recommender; needs batch.same_target."""
         assert batch.same_target is not None
         output = self.encode(batch.inputs)
         own, other = self._last_layer(batch.inputs), self._last_layer(batch.same_target)
@@ -185,7 +190,7 @@ class FEARec(Encoder):
         return predicted + self.config.contrastive_weight * contrast + self.config.frequency_weight * spectrum
 
     def _last_layer(self, input_ids: Tensor) -> Tensor:
-        """Return the last block's output at all positions, (B, N, D), of windows (B, N)."""
+        """Return the last block's output at all positions, (B, N, D), for windows (B, N)."""
         packing = self.pack(input_ids)
         x, last = self.up_to_last_block(packing)
         return last(x, packing)[0]

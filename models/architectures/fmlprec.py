@@ -1,4 +1,4 @@
-"""FMLP-Rec: blocks whose only mixing of positions is a learned filter (Zhou et al., WWW 2022)."""
+"""FMLP-Rec: blocks that mix positions only by a learned filter (Zhou et al., WWW 2022)."""
 
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,7 +17,7 @@ class FMLPRecConfig(EncoderConfig):
 
 
 class FMLPRec(Encoder):
-    """Blocks of learned filters; there is no mask, so padding and later positions mix into every position."""
+    """Blocks of learned filters; there is no mask, so padding and later positions influence every position."""
 
     name, title = "fmlprec", "FMLP-Rec"
     config_type = FMLPRecConfig
@@ -28,7 +28,7 @@ class FMLPRec(Encoder):
         super().__init__(config, lambda masks: LearnedFilter(config.hidden_size, config.max_len, config.dropout, masks))
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
-        """See Encoder; also the filters, which are the same for every input."""
+        """See Encoder; the trace also has the filters, which do not depend on the input."""
         mixers = [cast(LearnedFilter, block.mixer) for block in cast(list[Block], self.blocks)]
         filters = [torch.view_as_complex(mixer.filter) for mixer in mixers]
         return replace(super().trace(input_ids, causal), filters=filters)

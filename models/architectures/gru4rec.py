@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent network over the window (Tan et al., DLRS 2016), as BSARec's authors publish it."""
+"""GRU4Rec: a recurrent network over the window (Tan et al., DLRS 2016), as published by BSARec's authors."""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class GRU4RecConfig(RecommenderConfig):
 
 
 class GRU4Rec(Recommender):
-    """GRU layers without biases on the item embeddings, and a linear layer back to their size.
+    """GRU layers without biases on the item embeddings, and a linear layer back to the embedding size.
 
-    There are no position embeddings and no masks: the state runs through the padding before it meets the first item.
+    There are no position embeddings and no masks: the GRU processes the padding before the first item.
     """
 
     name, title = "gru4rec", "GRU4Rec"
@@ -46,8 +46,8 @@ class GRU4Rec(Recommender):
     def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """See Recommender; the weights of the GRU are uniform.
 
-        Those of the first layer lie within sqrt(6 / (rows + columns)) (Glorot and Bengio, AISTATS 2010), those of the
-        others within 1 / sqrt(G), PyTorch's own choice: the published code initialises the first layer alone.
+        In the first layer they lie within sqrt(6 / (rows + columns)) (Glorot and Bengio, AISTATS 2010). In the other
+        layers they lie within 1 / sqrt(G), PyTorch's default, because the published code initialises only the first.
         """
         if not name.startswith("layers."):
             return super().draw(name, shape, generator)
@@ -62,10 +62,10 @@ class GRU4Rec(Recommender):
         return self.output(x[:, -1])
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
-        """See Recommender; a recurrent network is causal in any case.
+        """See Recommender; a recurrent network is always causal.
 
-        hidden holds the item embeddings, the states of each GRU layer (B, N, G) but the last, and for the last its
-        states through the linear layer.
+        hidden holds the item embeddings, the states (B, N, G) of each GRU layer except the last, and the last layer's
+        states after the linear layer, (B, N, D).
         """
         input_ids = self.window(input_ids)
         hidden = [self.dropout(self.items(input_ids))]
@@ -74,7 +74,7 @@ class GRU4Rec(Recommender):
         return Trace(hidden, None, input_ids > 0)
 
     def layer_functions(self, input_ids: Tensor, causal: bool = True) -> list[Callable[[Tensor], Tensor]]:
-        """See Recommender; the linear layer belongs to the last one."""
+        """See Recommender; the linear layer is part of the last one."""
         *layers, last = (partial(_states, layer) for layer in self.layers)
         return [*layers, lambda x: self.output(last(x))]
 

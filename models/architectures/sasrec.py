@@ -1,4 +1,4 @@
-"""SASRec: self-attention and feed-forward blocks (Kang and McAuley, ICDM 2018), as BSARec's authors publish it."""
+"""SASRec: self-attention and feed-forward blocks (Kang and McAuley, ICDM 2018), as published by BSARec's authors."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class SASRecConfig(AttentionConfig):
 
 
 class SASRec(Encoder):
-    """Causal self-attention over the window; padding keys get weight exactly 0, so padding is inert."""
+    """Causal self-attention over the window; padding keys have weight exactly 0, so padding is inert."""
 
     name, title = "sasrec", "SASRec"
     config_type = SASRecConfig

@@ -1,12 +1,11 @@
-"""Interaction sequences: named datasets, generated ones, and files with one user a line.
+"""Interaction sequences: named datasets, generated ones, and text files with one user per line.
 
-sequences = load("ml-100k")
-samples = sequences.windows("test", max_len=50)
-genres = load_attributes("ml-100k", sequences.num_items)
+    sequences = load("ml-100k")
+    samples = sequences.windows("test", max_len=50)
+    genres = load_attributes("ml-100k", sequences.num_items)
 
-Tables of one's own become such files with `python -m models.datasets import` (models.datasets.importing); the numbers
-that describe datasets are those of models.datasets.statistics. models.datasets.sampling draws what training takes:
-batches of windows, and negatives.
+`python -m models.datasets import` (`importing`) turns a table of your own interactions into such a text file.
+`statistics` has the numbers that describe a dataset. `sampling` draws the batches of training, and negatives.
 """
 
 import difflib
@@ -23,26 +22,37 @@ __all__ = ["Attributes", "Samples", "Sequences", "fetch", "find_attributes", "lo
 
 
 def names() -> list[str]:
-    """Return the names that `load` knows, the default dataset first; `synthetic` also takes knobs."""
+    """Return the names that `load` knows, the default dataset first; `synthetic` also takes knobs.
+
+    >>> names()
+    ['ml-100k', 'ml-1m', 'beauty', 'sports', 'toys', 'yelp', 'lastfm', 'synthetic']
+    """
     return [*DATASETS, synthetic.NAME]
 
 
 def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Sequences:
     """Load a dataset by name, generate one, or read a file.
 
-    A file of a named dataset is taken from `data_dir`, else from the folder in SPECTRAL_DATA_DIR, else from
-    the cache folder (SPECTRAL_CACHE_DIR), and is downloaded into the cache where it is in none of them. In
-    all of them its SHA-256 is checked.
+    The file of a named dataset is looked for in `data_dir`, then in the folder that SPECTRAL_DATA_DIR names, then in
+    the cache folder (SPECTRAL_CACHE_DIR). If it is in none of them, it is downloaded into the cache. Its SHA-256 is
+    checked in every case.
 
     Args:
         name_or_path: One of `names()`, `synthetic:knob=value,...` (see `models.datasets.synthetic`), or the
-            path of a text file "user item item ..." (see `models.datasets.text`). Names go first; write
-            ./beauty to read a file of that name.
+            path of a text file "user item item ..." (see `models.datasets.text`). A name has precedence over a
+            file of the same name; write ./beauty for the file.
         data_dir: Folder that may hold the files of the named datasets.
 
     Raises:
-        DataError: If the name is unknown, the file cannot be found or downloaded or is another one than the
-            published one, or does not hold sequences; says where and what to do.
+        DataError: If the name is unknown, if the file cannot be found or downloaded, differs from the published one,
+            or does not hold sequences. The message says where, and what to do.
+
+    >>> sequences = load("synthetic:users=20,items=30")
+    >>> sequences.num_users, sequences.num_items
+    (20, 30)
+    >>> samples = sequences.windows("test", max_len=5)  # for each user the last 5 items before the test item
+    >>> samples.inputs.shape, samples.targets.shape
+    ((20, 5), (20,))
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str):
@@ -59,10 +69,10 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Sequen
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> Path | None:
-    """Make sure that the file of a named dataset is here and return its path; None for a generated dataset.
+    """Return the path of a named dataset's file, downloaded if needed; None for a generated dataset.
 
     Raises:
-        DataError: As `load`.
+        DataError: As in `load`.
     """
     if synthetic.is_synthetic(name):
         synthetic.parse(name)

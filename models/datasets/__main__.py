@@ -31,7 +31,7 @@ def main(context: typer.Context) -> None:
 
 @app.command("list")
 def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show the known names and whether their file is already on this machine."""
+    """Show the known names, and whether their files are already on this machine."""
     rows = [
         {"name": name, "description": dataset.description, "path": _present(dataset.file_names, data_dir)}
         for name, dataset in DATASETS.items()
@@ -44,7 +44,7 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         place = row["path"] or ("" if row["name"] == synthetic.NAME else "(to be downloaded)")
         print(f"{row['name']:<10} {row['description']:<66} {place}".rstrip())
-    print("Also: a path of a text file with one user a line, 'user item item ...'.")
+    print("Also: a path of a text file with one user per line, 'user item item ...'.")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def fetch(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download and verify the files of datasets, where they are not on this machine yet."""
+    """Download and verify the files of datasets that are not on this machine yet."""
     paths = {name: datasets.fetch(name, data_dir) for name in names}
     if as_json:
         print_json({"files": {name: None if path is None else str(path) for name, path in paths.items()}})
@@ -67,7 +67,9 @@ def describe(
     names: Annotated[list[str], typer.Argument(metavar="NAME_OR_PATH...", help="Names that `list` shows, or files.")],
     data_dir: DataDir = None,
     max_len: Annotated[int, typer.Option(min=1, help="N, the number of items that models see.")] = 50,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV table too, one row a dataset.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a CSV table with one row per dataset.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count users, items, interactions, sequence lengths, training samples and full windows."""
@@ -92,11 +94,11 @@ def import_(
     out: Annotated[
         Path | None, typer.Option(help="File of sequences to write  [default: TABLE with .sequences]")
     ] = None,
-    core: Annotated[int, typer.Option(help="Keep users and items with at least so many interactions.")] = 5,
-    separator: Annotated[str | None, typer.Option(help="What stands between the columns of a text file.")] = None,
+    core: Annotated[int, typer.Option(help="Keep users and items with at least this many interactions.")] = 5,
+    separator: Annotated[str | None, typer.Option(help="What separates the columns of a text file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make sequences of a table of interactions of your own, and say what became of its rows."""
+    """Make sequences from your own table of interactions, and print what happened to its rows."""
     from models.datasets.importing import (
         import_table,
         output_paths,
@@ -134,7 +136,7 @@ def _print_description(row: dict[str, Any]) -> None:
 
 
 def _present(file_names: tuple[str, ...], data_dir: Path | None) -> str | None:
-    """Return where the file is on this machine, without checking its content."""
+    """Return the path of a local file of the dataset, without checking its content; None if there is none."""
     for folder in [*files.local_folders(data_dir), files.cache_dir()]:
         for file_name in file_names:
             if (folder / file_name).is_file():

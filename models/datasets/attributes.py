@@ -1,4 +1,4 @@
-"""What is known of items beside who took them: categories, tags, genres, as numbers."""
+"""Attributes of items, as numbers: categories, tags and genres."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from models.errors import DataError
 
 logger = logging.getLogger("models")
 
-# Published with S3-Rec beside the sequences; name of the dataset to name and SHA-256 of the file.
+# Published with S3-Rec beside the sequences: for each dataset the name of the file and its SHA-256.
 FILES = {
     "beauty": (
         "Beauty_item2attributes.json",
@@ -44,12 +44,19 @@ FILES = {
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
-    """The attributes of the items 1..num_items, ids from 1; an attribute of an item counts once.
+    """The attributes of the items 1..num_items; attributes are numbers from 1, and an item has each at most once.
 
     Attributes:
         values: The attributes of item 1, then those of item 2, ...
         offsets: (num_items + 1,), item i has `values[offsets[i - 1]:offsets[i]]`, sorted; none for an unknown item.
-        names: What attributes 1, 2, ... are called; empty if that is not published.
+        names: The names of attributes 1, 2, ...; empty if they are not published.
+
+    >>> films = Attributes(np.array([1, 3, 3]), np.array([0, 2, 2, 3]), names=("comedy", "crime", "drama"))
+    >>> films.of(1).tolist(), films.of(2).tolist(), films.items_of(3).tolist()
+    ([1, 3], [], [1, 3])
+    >>> films.matrix(np.array([0, 1]))  # the first row is of padding
+    array([[0., 0., 0.],
+           [1., 0., 1.]])
     """
 
     values: NDArray[np.int64]
@@ -57,7 +64,7 @@ class Attributes:
     names: tuple[str, ...] = ()
 
     def of(self, item: int) -> NDArray[np.int64]:
-        """Return the attributes of an item from 1."""
+        """Return the attributes of an item, sorted; raises ValueError if the item is not in 1..num_items."""
         if not 1 <= item < len(self.offsets):
             raise ValueError(f"item must lie in 1..{len(self.offsets) - 1}, got {item}")
         return self.values[self.offsets[item - 1] : self.offsets[item]]
@@ -68,7 +75,7 @@ class Attributes:
 
     @property
     def sparse(self) -> Any:
-        """A scipy CSR array (num_items + 1, A), 1 where an item has an attribute; row 0 is padding and has none."""
+        """A scipy CSR array (num_items + 1, A) for A attributes, 1 where an item has one; row 0 is padding."""
         from scipy.sparse import csr_array  # slow to import
 
         starts = np.concatenate([[0], self.offsets])
@@ -76,7 +83,7 @@ class Attributes:
         return csr_array((np.ones(len(self.values)), self.values - 1, starts), shape=shape)
 
     def matrix(self, items: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return rows of `sparse` as an array (..., A) for items (...); zeros for padding 0."""
+        """Return the rows of `sparse` for items (...), as an array (..., A); zeros for the padding item 0."""
         return self.sparse[items.ravel()].toarray().reshape(*items.shape, -1)
 
 
@@ -86,11 +93,14 @@ def has_attributes(name: str) -> bool:
 
 
 def load_attributes(name: str, num_items: int, data_dir: str | Path | None = None) -> Attributes:
-    """Return the attributes of a named dataset's items, found or downloaded as the dataset itself is.
+    """Return the attributes of a named dataset's items.
 
-    Those of MovieLens are genres, with names; of the others nothing but numbers is published.
+    The attributes of MovieLens are genres with names; those of the other datasets are published as numbers only. Their
+    file is looked for and downloaded as in `models.datasets.load`.
 
-    Raises DataError if there are none for it, the file is not to be had, or the dataset has another number of items.
+    Raises:
+        DataError: If no attributes are published for the dataset, if their file cannot be found or downloaded, or if
+            the dataset does not have `num_items` items.
     """
     if not has_attributes(name):
         known = ", ".join([movielens.NAME, movielens_1m.NAME, *FILES])
@@ -105,7 +115,9 @@ def load_attributes(name: str, num_items: int, data_dir: str | Path | None = Non
     else:
         genres = movielens_1m.read_genres(interactions)
     if len(genres) != num_items:
-        raise DataError(f"{name} has {len(genres)} items, not {num_items}: attributes are of the items of all of it")
+        raise DataError(
+            f"{name} has {len(genres)} items, not {num_items}; give the number of items of the whole dataset"
+        )
     names = sorted({genre for of_item in genres for genre in of_item})
     number = {genre: place for place, genre in enumerate(names, start=1)}
     return _grouped([[number[genre] for genre in of_item] for of_item in genres], tuple(names))
@@ -127,22 +139,25 @@ def _genres_beside(interactions: Path, num_items: int) -> Attributes:
 
 
 def find_attributes(name: str, num_items: int, data_dir: str | Path | None = None) -> tuple[Attributes | None, str]:
-    """Return the attributes as `load_attributes` does and "", or None and a short note that there are none, and why.
+    """Return the attributes and "", or None and a short note for a figure that says why there are none.
 
-    The log has the whole reason, with what to do.
+    The arguments are those of `load_attributes`. The whole reason is logged, with what to do.
     """
     try:
         return load_attributes(name, num_items, data_dir), ""
     except DataError as error:
         logger.warning("note: %s", error)
         reason = "their file was not found" if has_attributes(name) else "none are published"
-        return None, f"what the items are is left out: {reason}"
+        return None, f"attributes of the items are left out: {reason}"
 
 
 def read_attributes(path: Path, num_items: int) -> Attributes:
-    """Read {"item": [attribute, ...], ...} of the items 1..num_items.
+    """Read the attributes of the items 1..num_items from a JSON file {"item": [attribute, ...], ...}.
 
-    Items beyond are left out, counted and reported in one warning. Raises DataError if the file is something else.
+    Items beyond num_items are left out, counted and reported in one warning.
+
+    Raises:
+        DataError: If the file does not have this form.
     """
     fault = partial(_fault, path)
     try:
@@ -168,7 +183,7 @@ def read_attributes(path: Path, num_items: int) -> Attributes:
 
 
 def _grouped(attributes: Sequence[Sequence[int]], names: tuple[str, ...] = ()) -> Attributes:
-    """Return the attributes, given for items 1, 2, ... in any order and any number of times."""
+    """Return the attributes, given for items 1, 2, ...; those of an item in any order, and repeated or not."""
     distinct = [sorted(set(of_item)) for of_item in attributes]
     values = np.array([value for of_item in distinct for value in of_item], dtype=np.int64)
     return Attributes(values, np.concatenate([[0], np.cumsum([len(of_item) for of_item in distinct])]), names)

@@ -1,8 +1,7 @@
-"""Where the files of the named datasets are looked for, and whether they are the ones that are meant.
+"""Where the files of the named datasets are looked for, and how they are verified.
 
-The order is: the folder given by the caller (`--data-dir`), the folder in the environment variable
-SPECTRAL_DATA_DIR, the cache folder (SPECTRAL_CACHE_DIR, else the user's cache), then a download into the
-cache.
+The order is: the folder that the caller names (`--data-dir`), the folder that the environment variable
+SPECTRAL_DATA_DIR names, the cache folder (SPECTRAL_CACHE_DIR, else the user's cache), and a download into the cache.
 """
 
 import hashlib
@@ -17,15 +16,15 @@ CACHE_DIR_VARIABLE = "SPECTRAL_CACHE_DIR"
 
 
 def expand(path: str | Path) -> Path:
-    """Return the path with a leading ~ replaced by the home folder; an unknown home leaves it as it is."""
+    """Return the path with a leading ~ replaced by the home folder, or unchanged if the home folder is unknown."""
     return Path(os.path.expanduser(path))
 
 
 def local_folders(data_dir: str | Path | None) -> list[Path]:
-    """Return the folders to look into before the cache.
+    """Return the folders to search before the cache.
 
     Raises:
-        DataError: If a folder was named that is not there, since using another one would surprise.
+        DataError: If a named folder does not exist; going on without it would hide a mistake.
     """
     named = [("the data folder", data_dir), (DATA_DIR_VARIABLE, os.environ.get(DATA_DIR_VARIABLE))]
     folders = []
@@ -40,16 +39,16 @@ def local_folders(data_dir: str | Path | None) -> list[Path]:
 
 
 def cache_dir() -> Path:
-    """Return the folder that downloads are kept in; it may not exist yet."""
+    """Return the folder for downloads; it may not exist yet."""
     if folder := os.environ.get(CACHE_DIR_VARIABLE):
         return expand(folder)
-    import pooch  # here, because it is not needed to read files that are already there
+    import pooch  # here, because it is not needed to read local files
 
     return Path(pooch.os_cache("spectral-recommenders"))
 
 
 def make_cache_dir() -> Path:
-    """Create the cache folder where it is missing and return it.
+    """Return the cache folder, created if it is missing.
 
     Raises:
         DataError: If it cannot be created.
@@ -63,7 +62,7 @@ def make_cache_dir() -> Path:
 
 
 def cannot_store(folder: Path, error: OSError) -> DataError:
-    """Return the error that says the cache folder cannot be written and how to use another."""
+    """Return the error for a cache folder that cannot be written; it says how to use another."""
     return DataError(
         f"cannot keep the download in {folder} ({error.strerror or error}); "
         f"set {CACHE_DIR_VARIABLE} to a folder that can be written"
@@ -77,10 +76,10 @@ def sha256(path: Path) -> str:
 
 
 def verify(path: Path, expected: str) -> Path:
-    """Return the path of a file whose SHA-256 is the expected one.
+    """Return the path if the file's SHA-256 is the expected one.
 
     Raises:
-        DataError: If the content is another one; names the file and both sums.
+        DataError: If it is not; the message names the file and both sums.
     """
     actual = sha256(path)
     if actual != expected:
@@ -92,7 +91,7 @@ def verify(path: Path, expected: str) -> Path:
 
 
 def store(path: Path, content: bytes) -> None:
-    """Write a file into the cache so that other processes see all of it or nothing.
+    """Write a file into the cache; other processes see the whole file or none.
 
     Raises:
         DataError: If the folder cannot be written.
@@ -104,7 +103,7 @@ def store(path: Path, content: bytes) -> None:
 
 
 def not_available(what: str, reason: str, names: list[str], folders: list[Path], remedy: str) -> DataError:
-    """Return the error for a file that is nowhere here and cannot be downloaded either."""
+    """Return the error for a file that is not on this machine and cannot be downloaded."""
     looked = ", ".join(str(folder) for folder in [*folders, cache_dir()])
     return DataError(
         f"{what} could not be downloaded ({reason}). Looked for {' or '.join(names)} in {looked}. "

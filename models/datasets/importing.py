@@ -1,9 +1,14 @@
-"""Interactions from elsewhere: a CSV, TSV or Parquet table with columns for user, item and time.
+"""Import your own interactions: a CSV, TSV or Parquet table with columns for user, item and time.
 
-What is done, and counted: rows without user, item or time are dropped (in a text an empty value, NA, NaN, None, null
-and the like are none); of rows that agree in all three one stays; users and items outside the k-core are dropped; a
-user's items are put in the order of time, those of the same time in the order of their rows. Users are numbered from 1
-by their first row that is left, items likewise.
+Every step is counted:
+
+1. Rows without user, item or time are dropped. In a text file an empty value, NA, NaN, None, null and the like count as
+   missing.
+2. Of rows with the same user, item and time, only the first is kept.
+3. Users and items outside the k-core are dropped.
+4. A user's items are sorted by time; items of the same time keep the order of their rows.
+
+Users are numbered from 1 in the order of their first remaining row, and so are items.
 """
 
 import csv
@@ -29,15 +34,15 @@ PARQUET = (".parquet", ".pq")
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the rows of a table."""
+    """What happened to the rows of a table; all are numbers of rows, unless the name says users or items."""
 
     rows: int
     without_value: int  # dropped: user, item or time is missing
-    duplicates: int  # dropped: user, item and time as in an earlier row
-    outside_core: int  # dropped: of a user or an item with too few rows
+    duplicates: int  # dropped: same user, item and time as an earlier row
+    outside_core: int  # dropped: the user or the item has too few rows
     users_outside_core: int
     items_outside_core: int
-    out_of_order: int  # moved: earlier than a row of the same user above
+    out_of_order: int  # moved: earlier than the row of the same user above it
     kept: int
     users: int
     items: int
@@ -45,11 +50,13 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """Sequences, what the table called their users and items, and what became of its rows.
+    """The sequences of an imported table.
 
     Attributes:
-        users: (num_users,) what the user in row u of `sequences` was called.
-        items: (num_items,) what item i + 1 was called.
+        sequences: Users and items with their new ids.
+        users: (num_users,) the table's name of the user in row u of `sequences`.
+        items: (num_items,) the table's name of item i + 1.
+        counts: What happened to the rows of the table.
     """
 
     sequences: Sequences
@@ -58,7 +65,7 @@ class Imported:
     counts: Counts
 
     def save(self, path: Path) -> list[Path]:
-        """Write `path` with one user a line, and beside it the names of users and items; return the three paths."""
+        """Write `path` with one user per line, and the names of users and items beside it; return the three paths."""
         paths = output_paths(path)
         cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
         lines = [f"{u} {' '.join(map(str, self.sequences.items[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1)]
@@ -71,18 +78,43 @@ class Imported:
 
 
 def output_paths(path: Path) -> list[Path]:
-    """Return the files that are written where `path` is to hold the sequences: it, names of users, names of items."""
+    """Return the files that `Imported.save` writes: the sequences, the names of users, the names of items.
+
+    >>> [str(path) for path in output_paths(Path("shop.sequences"))]
+    ['shop.sequences', 'shop.users.csv', 'shop.items.csv']
+    """
     return [path, path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
 
 
 def import_table(
     path: str | Path, user: str, item: str, time: str, k: int = 5, separator: str | None = None
 ) -> Imported:
-    """Make sequences of a table's columns `user`, `item` and `time`, keeping the k-core; see the module for how.
+    r"""Make sequences from a table of interactions; the module says how.
 
-    Times are numbers, or anything that pandas reads as a date (of 01/02/2024 the month first). Raises DataError, naming
-    file, column and line, for a file that is no such table; ConfigError for a k below 1, one column for two things, or
-    an ending without a known separator.
+    Args:
+        path: CSV, TSV or Parquet file.
+        user: Name of the column with users.
+        item: Name of the column with items.
+        time: Name of the column with times: numbers, or dates as pandas reads them (01/02/2024 has the month first).
+        k: Only the k-core is kept: users and items with at least k interactions each.
+        separator: What separates the columns of a text file; by default "," for .csv, a tab for .tsv and .txt.
+
+    Raises:
+        DataError: If the file is not such a table, or nothing is left; the message names file, column and line.
+        ConfigError: For a k below 1, a column that is named twice, or a file ending without a known separator.
+
+    >>> import tempfile
+    >>> text = "who,what,when\nann,tea,1\nann,milk,3\nann,cake,2\nann,cake,2\nbob,tea,5\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "shop.csv")
+    ...     _ = table.write_text(text + "bob,cake,6\nbob,,7\nbob,milk,8\n")
+    ...     imported = import_table(table, user="who", item="what", time="when", k=1)
+    >>> imported.users.tolist(), imported.items.tolist()
+    (['ann', 'bob'], ['tea', 'milk', 'cake'])
+    >>> imported.sequences.items.tolist()  # ann: tea, cake, milk by time; bob: tea, cake, milk
+    [1, 3, 2, 1, 3, 2]
+    >>> imported.counts.duplicates, imported.counts.without_value, imported.counts.out_of_order
+    (1, 1, 1)
     """
     path = Path(path)
     if k < 1:
@@ -115,7 +147,7 @@ def import_table(
 
 
 def report(counts: Counts) -> dict[str, int]:
-    """Return the counts as plain values."""
+    """Return the counts by name."""
     return asdict(counts)
 
 
@@ -148,15 +180,16 @@ def _read_text(path: Path, separator: str | None) -> pd.DataFrame:
     engine: Literal["c", "python"] = "c" if len(separator) == 1 else "python"
     pattern = separator if engine == "c" else re.escape(separator)
     table = pd.read_csv(path, sep=pattern, dtype=str, engine=engine)
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what has no name as names of rows
-        raise DataError(f"{path}: its rows have more values than its first line has names of columns")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes values without a column name as names of rows
+        raise DataError(f"{path}: its rows have more values than its first line has names")
     return table
 
 
 def _separator(path: Path, given: str | None) -> str:
     if given is None and path.suffix not in SEPARATORS:
         raise ConfigError(
-            f"{path}: what separates its columns? Name it with --separator, or call the file .csv or .tsv"
+            f"{path}: its ending does not tell what separates the columns; give --separator, or rename it to .csv "
+            "or .tsv"
         )
     return "\t" if given == r"\t" else given or SEPARATORS[path.suffix]  # as it is typed in a shell
 
@@ -168,7 +201,7 @@ def _check_columns(path: Path, wanted: Sequence[str], there: Sequence[str]) -> N
 
 
 def _times(path: Path, column: pd.Series, separator: str | None) -> NDArray[np.int64]:
-    """Return a number for every time, in the order of time."""
+    """Return the rank of every time, equal times alike, (rows,)."""
     times = pd.to_numeric(column, errors="coerce")
     if times.isna().any() or not pd.api.types.is_numeric_dtype(times):
         numbers, times = times, pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
@@ -183,7 +216,7 @@ def _times(path: Path, column: pd.Series, separator: str | None) -> NDArray[np.i
 
 
 def _place(path: Path, row: int, separator: str | None) -> str:
-    """Return where a row of the table, from 0, is in the file: its line (the last of several) in a plain text."""
+    """Return where row `row` (from 0) is in the file: its line in a plain text, the last line if it has several."""
     try:
         if path.suffix not in PARQUET:
             delimiter = _separator(path, separator)

@@ -1,4 +1,4 @@
-"""From interactions, one user and one item each, to sequences: the k-core, the order of time, ids from 1."""
+"""From interactions (user, item, time) to sequences: the k-core, the order of time, ids from 1."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,13 @@ from models.errors import DataError
 
 
 def core(user: NDArray[np.int64], item: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """Mark the interactions of the k-core: every user and every item in it has at least k of them.
+    """Mark the interactions of the k-core, the largest part in which every user and item has at least k of them.
 
     user, item: (n,) ids from 0. Returns (n,) bool, True for the interactions that stay.
+
+    >>> user, item = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 1, 2])
+    >>> core(user, item, k=2).tolist()  # item 2 has one interaction; without it user 2 has one
+    [True, True, True, True, False, False]
     """
     kept = np.ones(len(user), dtype=bool)
     while kept.any():
@@ -24,7 +28,12 @@ def core(user: NDArray[np.int64], item: NDArray[np.int64], k: int) -> NDArray[np
 
 
 def by_first_appearance(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct ids in order of first appearance, and the index into them of every id."""
+    """Return the distinct ids in order of first appearance, and for every id (n,) its index among them.
+
+    >>> distinct, index = by_first_appearance(np.array([30, 10, 30, 20]))
+    >>> distinct.tolist(), index.tolist()
+    ([30, 10, 20], [0, 1, 0, 2])
+    """
     distinct, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     order = np.argsort(first)
     index = np.empty_like(order)
@@ -35,13 +44,19 @@ def by_first_appearance(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDAr
 def to_sequences(
     user: NDArray[np.int64], item: NDArray[np.int64], time: NDArray[np.int64], k: int, name: str, source: str
 ) -> tuple[Sequences, NDArray[np.int64]]:
-    """Return the k-core as sequences, and the id (num_items,) that each item 1, 2, ... had before.
+    """Return the k-core as sequences, and the former id (num_items,) of each item 1, 2, ...
 
-    user, item, time: (n,), users and items from 0. A user's items are ordered by time, and those of the same time by
-    their place in the input. Users come in the order of their first interaction and keep their ids; items are numbered
-    from 1 by their first interaction.
+    user, item, time: (n,), ids from 0. A user's items are sorted by time; items of the same time keep the order of the
+    input. Users are in the order of their first interaction and keep their ids. Items are numbered from 1 in the order
+    of their first interaction. name and source: see `Sequences`.
 
-    Raises DataError if nothing is left.
+    Raises:
+        DataError: If nothing is left, or a user has fewer than 3 interactions.
+
+    >>> user, item, time = np.array([7, 7, 7]), np.array([40, 50, 60]), np.array([3, 1, 2])
+    >>> sequences, former = to_sequences(user, item, time, k=1, name="example", source="")
+    >>> sequences.items.tolist(), former.tolist()  # 50, 60, 40 in the order of time
+    ([2, 3, 1], [40, 50, 60])
     """
     kept = core(user, item, k)
     if not kept.any():

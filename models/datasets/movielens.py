@@ -1,16 +1,16 @@
-"""MovieLens-100K, the default dataset, taken out of a wheel that every Python package index delivers.
+"""MovieLens-100K, the default dataset, from a wheel that every Python package index has.
 
-The interactions (Harper and Konstan, ACM TiiS 2015) come as an example inside the wheel of RecBole 1.2.1;
-the wheel is downloaded with pip, the one file is taken out and kept, and RecBole is not installed.
+The interactions (Harper and Konstan, ACM TiiS 2015) are example data in the wheel of RecBole 1.2.1. The wheel is
+downloaded with pip and only the file is extracted and kept; RecBole is not installed.
 
-Kept are the users and items with at least 5 interactions, repeatedly until both hold (5-core). Every rating
-is an interaction. A user's items are ordered by time, in seconds; three quarters of them share their second
-with another one of the same user (people rated lists of films), and these ties keep the order of the lines of
-the file. That order is random: breaking ties by item id instead would put structure into the sequences that
-no user made and that a model could learn. Items are numbered from 1 by their first line in the file; users
-come in the order of their first line and keep their ids.
+Every rating is an interaction. Users and items with fewer than 5 interactions are removed until none is left (5-core).
+A user's items are sorted by time, in seconds. Three quarters of the interactions have the same second as another of
+their user, because people rated lists of films; these ties keep the order of the lines of the file. That order is
+random. Breaking ties by item id would instead add a structure to the sequences that no user made, and that a model
+could learn. Items are numbered from 1 in the order of their first line in the file; users are in the order of their
+first line and keep their ids.
 
-The wheel has the genres of the films as well.
+The wheel also has the genres of the films.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from models.errors import DataError
 logger = logging.getLogger("models")
 
 NAME = "ml-100k"
-INTER, ITEM = "ml-100k.inter", "ml-100k.item"  # interactions, and what is known of the films
+INTER, ITEM = "ml-100k.inter", "ml-100k.item"  # interactions, and titles, years and genres of the films
 REQUIREMENT = "recbole==1.2.1"
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
 FOLDER = "recbole/dataset_example/ml-100k/"  # in the wheel
@@ -45,12 +45,12 @@ CORE = 5
 
 
 def fetch(data_dir: str | Path | None = None, name: str = INTER) -> Path:
-    """Return the path of a verified file of the wheel, from a local folder, the cache or a package index.
+    """Return the path of a verified file of the wheel, found in a local folder, the cache or a package index.
 
     A local folder may hold the file (by default `ml-100k.inter`) or the RecBole wheel itself.
 
     Raises:
-        DataError: If a local file is not the published one, or the file is nowhere and cannot be downloaded.
+        DataError: If a local file is not the published one, or if there is no file and no download.
     """
     folders = files.local_folders(data_dir)
     cached = files.cache_dir() / name
@@ -68,7 +68,7 @@ def fetch(data_dir: str | Path | None = None, name: str = INTER) -> Path:
 
 
 def read(path: Path) -> Sequences:
-    """Read the interactions file into 5-core sequences in time order; see the module for how."""
+    """Read the interactions file into 5-core sequences in time order; the module says how."""
     return _read(path)[0]
 
 
@@ -93,7 +93,7 @@ def _is_good(path: Path) -> bool:
 def _extract(wheel: Path, name: str) -> Path:
     """Put a file of a verified wheel into the cache.
 
-    The sum of the wheel fixes what is in it, so another content of the member would be a fault of ours.
+    The checksum of the wheel determines its content, so another content of the file would be a bug of this module.
     """
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(FOLDER + name)
@@ -104,7 +104,7 @@ def _extract(wheel: Path, name: str) -> Path:
 
 
 def _download(folder: Path, name: str, searched: list[Path]) -> Path:
-    """Download the wheel with the pip of this interpreter, so that its index settings and proxies count."""
+    """Download the wheel with the pip of this interpreter, so that its index settings and proxies apply."""
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), REQUIREMENT]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

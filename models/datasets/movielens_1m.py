@@ -1,9 +1,9 @@
-"""MovieLens-1M (Harper and Konstan, ACM TiiS 2015), out of GroupLens' archive, or as a text file made of it.
+"""MovieLens-1M (Harper and Konstan, ACM TiiS 2015), from GroupLens' archive or from a text file made of it.
 
-Processed as MovieLens-100K is (models.datasets.movielens): 5-core, every rating an interaction, ordered by time, ties
-in the order of the lines of the file. Items are numbered as in the text file that BSARec's authors and others used: by
-their first place in the sequences, users in the order of the file. GroupLens does not allow others to pass the data on,
-so that file is taken from a local folder alone, and known by its SHA-256.
+It is processed like MovieLens-100K (models.datasets.movielens): every rating is an interaction, 5-core, sorted by time,
+with ties in the order of the lines of the file. Items are numbered as in the text file that BSARec's authors and others
+used: in the order of their first place in the sequences, with users in the order of the file. GroupLens does not allow
+others to distribute the data, so this text file is only read from a local folder and verified by its SHA-256.
 """
 
 import re
@@ -24,7 +24,7 @@ ARCHIVE = "ml-1m.zip"
 ARCHIVE_SHA256 = "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
 TEXT, TEXT_SHA256 = "ML-1M.txt", "c3fa8abcfcdc8824e6b54fe5fdb50c5fac8316e7ef2bc00973f8dd69ba76163d"
-# Beside the text file: the genres of its items, as numbers, and what the numbers are called.
+# Beside the text file: the genres of its items, as numbers, and the names of the numbers.
 GENRES = ("ML-1M_item2attributes.json", "6319d787032e2a1806884aeac1ccb2b1dbdd2265eb5a96770eb6e2c645806dd5")
 GENRE_NAMES = ("ML-1M_genres.json", "f154bfaea731fb98b4f5cfb660c0de8a0d1a5084c97ede5667fef215e12f957a")
 RATINGS, MOVIES = "ml-1m/ratings.dat", "ml-1m/movies.dat"  # in the archive, in Latin-1
@@ -36,9 +36,10 @@ _RATINGS = re.compile(rb"(?:" + b"::".join([_NUMBER] * len(FIELDS)) + rb"(?:\r?\
 
 
 def read(path: Path) -> Sequences:
-    """Read the archive's ratings into 5-core sequences in time order, or the sequences of the text file.
+    """Read the archive's ratings into 5-core sequences in time order, or read the text file's sequences.
 
-    Raises DataError if the archive has no ratings, or a line that is not user::item::rating::second.
+    Raises:
+        DataError: If the archive has no ratings, or a line is not user::item::rating::second.
     """
     return read_sequences(path, name=NAME, source=NAME) if path.name == TEXT else _read(path)[0]
 
@@ -73,7 +74,7 @@ def _member(path: Path, name: str) -> bytes:
 
 
 def _first_fault(data: bytes) -> str:
-    """Say what is wrong with ratings that are known to hold a fault."""
+    """Return the first fault of ratings that are known to have one, with its line."""
     for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
         values = line.split("::")
         if len(values) != len(FIELDS):

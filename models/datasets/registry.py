@@ -1,4 +1,4 @@
-"""The datasets that have a name: where they come from and how they are read."""
+"""The named datasets: where their files come from, and how they are read."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from models.datasets import files, movielens, movielens_1m, text
 from models.datasets.sequences import Sequences
 from models.errors import DataError
 
-# The files that S3-Rec (Zhou et al., CIKM 2020) was published with, used unchanged by BSARec and others.
+# The files published with S3-Rec (Zhou et al., CIKM 2020); BSARec and others use them unchanged.
 BASE_URL = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/"
 
 
@@ -19,10 +19,10 @@ class Dataset:
     """A named dataset.
 
     Attributes:
-        description: One line for people.
-        file_names: The files that a local folder may provide it with.
-        fetch: Takes an optional local folder, returns the path of the verified file, downloaded if need be.
-        read: Takes that path, returns the sequences.
+        description: One line of text.
+        file_names: The files that are looked for in a local folder.
+        fetch: Takes a local folder or None, returns the path of the verified file; downloads it if needed.
+        read: Takes this path, returns the sequences.
     """
 
     description: str
@@ -37,8 +37,8 @@ def fetch_published(
     """Return the path of a verified file, from a local folder, the cache or the network.
 
     Raises:
-        DataError: If a local file is not the published one, the download has another content (nothing is kept
-            then) or is not possible, or the cache cannot be written.
+        DataError: If a local file is not the published one, if the download fails or has another content (then
+            nothing is kept), or if the cache cannot be written.
     """
     folders = files.local_folders(data_dir)
     for folder in folders:
@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
 
 
 def _fetch_movielens_1m(data_dir: str | Path | None = None) -> Path:
-    """Return the path of the text file in a local folder, else that of the archive; raises as `fetch_published`."""
+    """Return the path of a local text file, else of the archive; raises DataError as `fetch_published` does."""
     for folder in files.local_folders(data_dir):
         if (folder / movielens_1m.TEXT).is_file():
             return files.verify(folder / movielens_1m.TEXT, movielens_1m.TEXT_SHA256)

@@ -1,4 +1,4 @@
-"""What a training epoch is made of: the order of the samples, and their negatives."""
+"""The random part of a training epoch: the order of the samples, and their negatives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Batch:
 
     Attributes:
         inputs: (B, N) windows, padded with 0 on the left.
-        targets: (B,) the item that follows each.
+        targets: (B,) the item that follows each window.
         users: (B,) rows of the users in the training data.
-        negatives: (B,) one item each that the user does not have, if asked for.
-        same_target: (B, N) the inputs of other samples with the same targets, if asked for.
+        negatives: (B,) for each sample an item that the user does not have; None if the loss needs none.
+        same_target: (B, N) for each sample the input of another one with the same target; None if the model needs none.
     """
 
     inputs: Tensor
@@ -32,7 +32,20 @@ class Batch:
 
 
 class EpochSampler:
-    """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed."""
+    """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed.
+
+    The samples are `Sequences.prefixes(max_len, padding)`. `negatives` and `same_target` say whether batches have
+    these fields. Raises DataError if negatives are needed and a user has every item.
+
+    >>> from models.datasets import load
+    >>> sampler = EpochSampler(load("synthetic:users=20,items=30"), max_len=10, batch_size=64, negatives=True, seed=0)
+    >>> batch = next(sampler.epoch(0, torch.device("cpu")))
+    >>> batch.inputs.shape, batch.targets.shape, batch.negatives.shape
+    (torch.Size([64, 10]), torch.Size([64]), torch.Size([64]))
+    >>> again = next(sampler.epoch(0, torch.device("cpu")))
+    >>> torch.equal(batch.inputs, again.inputs), torch.equal(batch.negatives, again.negatives)
+    (True, True)
+    """
 
     def __init__(
         self,
@@ -56,7 +69,7 @@ class EpochSampler:
         return -(-len(self.targets) // self.batch_size)
 
     def epoch(self, number: int, device: torch.device) -> Iterator[Batch]:
-        """Yield every sample once, in an order of its own for each epoch, with freshly drawn negatives."""
+        """Yield every sample once, with an order and negatives that differ from epoch to epoch."""
         rng = np.random.default_rng([self.seed, number])
         order = torch.from_numpy(rng.permutation(len(self.targets)))
         negatives = torch.from_numpy(self._negatives.draw(rng)) if self._negatives else None
@@ -72,7 +85,10 @@ class EpochSampler:
 
 
 class NegativeSampler:
-    """Draws, for each sample, an item uniformly among those that its user has not in the training part."""
+    """Draws for each sample one item, uniformly among those that its user does not have in the training part.
+
+    Raises DataError if a user has every item.
+    """
 
     def __init__(self, sequences: Sequences, samples: Samples) -> None:
         self.users = samples.users
@@ -86,8 +102,16 @@ class NegativeSampler:
 class UnseenItems:
     """Draws items that users do not have.
 
-    items and offsets: what they have, user u the `items[offsets[u]:offsets[u + 1]]`. Raises DataError naming the
-    dataset if a user has every item.
+    items and offsets: what they have; user u has `items[offsets[u]:offsets[u + 1]]`. name: of the dataset, for
+    messages. Raises DataError if a user has every item.
+
+    >>> seen, offsets = np.array([1, 2, 2, 4]), np.array([0, 3, 4])  # user 0 has 1 and 2, user 1 has 4
+    >>> unseen = UnseenItems("example", num_items=4, items=seen, offsets=offsets)
+    >>> drawn = unseen.draw_distinct(np.random.default_rng(0), count=2)
+    >>> sorted(drawn[0].tolist())  # user 0 has only two unseen items
+    [3, 4]
+    >>> 4 in drawn[1]
+    False
     """
 
     def __init__(self, name: str, num_items: int, items: NDArray[np.integer], offsets: NDArray[np.int64]) -> None:
@@ -98,7 +122,7 @@ class UnseenItems:
         self._check(1)
 
     def draw(self, rng: np.random.Generator, users: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return one unseen item for each entry of users, uniform and independent, (len(users),) int64."""
+        """Return an unseen item for each entry of users (n,), uniform and independent, (n,) int64 from 1."""
         drawn = rng.integers(1, self.num_items + 1, len(users))
         redo = np.arange(len(users))
         while len(redo := redo[self._is_seen(users[redo], drawn[redo])]):
@@ -108,14 +132,14 @@ class UnseenItems:
     def draw_distinct(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Return `count` different unseen items for each user, (num_users, count) int64.
 
-        Raises DataError if a user does not have so many.
+        Raises DataError if a user has fewer unseen items.
         """
         self._check(count)
         users = np.repeat(np.arange(self.num_users), count)
         drawn = self.draw(rng, users)
         while True:
             keys = self._key(users, drawn)
-            order = np.argsort(keys, kind="stable")  # of equal draws the first stays
+            order = np.argsort(keys, kind="stable")  # stable: the first of equal draws stays
             repeated = order[1:][keys[order[1:]] == keys[order[:-1]]]
             if not len(repeated):
                 return drawn.reshape(self.num_users, count)
@@ -125,7 +149,7 @@ class UnseenItems:
         left = self.num_items - int(self._counts.max())
         if left < count:
             raise DataError(
-                f"{self.name}: {count} unseen items are to be drawn for every user, but one user has only {left} left"
+                f"{self.name}: {count} unseen items are needed for every user, but a user has only {left} left"
             )
 
     def _key(self, users: NDArray[np.int64], items: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -138,7 +162,12 @@ class UnseenItems:
 
 
 class SameTargetSampler:
-    """Draws, for each sample, another one with the same target; a sample whose target no other has is its own."""
+    """Draws for each sample another sample with the same target, or the sample itself if no other has its target.
+
+    >>> sampler = SameTargetSampler(np.array([7, 5, 7]))
+    >>> sampler.draw(np.random.default_rng(0)).tolist()  # samples 0 and 2 share the target 7
+    [2, 1, 0]
+    """
 
     def __init__(self, targets: NDArray[np.int64]) -> None:
         self._order = np.argsort(targets, kind="stable")  # samples of one target side by side
@@ -152,5 +181,5 @@ class SameTargetSampler:
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the row of one sample for each sample, (samples,), uniform among the others with its target."""
         chosen = rng.integers(0, np.maximum(self._size - 1, 1))
-        chosen += (chosen >= self._place) & (self._size > 1)  # the sample itself is stepped over
+        chosen += (chosen >= self._place) & (self._size > 1)  # skip the sample itself
         return self._order[self._start + chosen]

@@ -1,4 +1,4 @@
-"""Users' histories as one flat array of items, and the samples that models are trained and tested on."""
+"""Users' histories as one flat array of items, and the samples for training and testing models."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ HELD_OUT = {"test": 1, "valid": 2, "train": 3}  # the target of a split is this 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Model inputs with the item that follows each of them.
+    """Model inputs, each with the item that follows it.
 
     Attributes:
         inputs: (B, N) int32, the most recent item last, padded with 0 on the left.
@@ -36,18 +36,29 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """The items of every user in time order, split leave-one-out: last item test, the one before validation.
+    """The items of every user in time order, split leave-one-out.
+
+    The last item of a user is the test target, the one before it the validation target, and the rest is for training.
 
     Attributes:
-        name: What reports and folders call the dataset.
+        name: Name of the dataset in reports and folders.
         users: (num_users,) int64, the user ids as the file has them.
         items: (num_interactions,) int32, the items of the first user, then of the second, ...; ids from 1.
         offsets: (num_users + 1,) int64, user u has `items[offsets[u]:offsets[u + 1]]`, at least 3 items.
         skipped: Number of users that were left out because they had fewer than 3 items.
-        source: What `models.datasets.load` reads to get these sequences again, "" if made otherwise.
+        source: What to give `models.datasets.load` to get these sequences again; "" if that is not possible.
 
     Raises:
         ValueError: If the arrays do not fit together as described.
+
+    >>> items = np.array([5, 3, 9, 2, 4, 1, 6], dtype=np.int32)  # user 10 has 5 3 9 2, user 11 has 4 1 6
+    >>> sequences = Sequences("example", np.array([10, 11]), items, np.array([0, 4, 7]))
+    >>> test = sequences.windows("test", max_len=3)
+    >>> test.inputs.tolist(), test.targets.tolist()
+    ([[5, 3, 9], [0, 4, 1]], [2, 6])
+    >>> training = sequences.prefixes(max_len=3)
+    >>> training.inputs.tolist(), training.targets.tolist()
+    ([[0, 0, 0], [0, 0, 5], [0, 0, 0]], [5, 3, 4])
     """
 
     name: str
@@ -78,12 +89,12 @@ class Sequences:
 
     @cached_property
     def num_items(self) -> int:
-        """The largest item id: ids are 1..num_items, whether or not each of them occurs."""
+        """The largest item id; the ids are 1..num_items, even if some do not occur."""
         return int(self.items.max())
 
     @property
     def num_interactions(self) -> int:
-        """Number of items over all sequences, repetitions included."""
+        """Number of items in all sequences, repetitions included."""
         return len(self.items)
 
     @property
@@ -93,23 +104,25 @@ class Sequences:
 
     @property
     def density(self) -> float:
-        """Interactions per cell of the user-item matrix; a repeated item counts every time."""
+        """Interactions per cell of the user-item matrix; repeated items count each time, so it can exceed 1."""
         return self.num_interactions / (self.num_users * self.num_items)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of items and offsets: equal exactly when the sequences are, on every platform."""
+        """SHA-256 (hex) of items and offsets; equal if and only if the sequences are, on every platform."""
         digest = hashlib.sha256(self.items.astype("<i4").tobytes())
         digest.update(self.offsets.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def prefixes(self, max_len: int, padding: str = "zero") -> Samples:
-        """Cut the training samples: every item of a user's training window with the items before it.
+        """Return the training samples: every item of a user's training window, with the items before it as input.
 
-        The window is the last `max_len` + 2 items of the user without the final two (validation and test
-        targets). Its first item has nothing before it, so the input of that sample is all padding; no input
-        holds more than `max_len` - 1 items. Samples are ordered by user, then by time. Shorter inputs are filled
-        up on the left as `padding` says (models.datasets.padding).
+        The training window is the last `max_len` + 2 items of the user without the final two (the validation and test
+        targets). Its first item has nothing before it, so the input of that sample is all padding; no input has more
+        than `max_len` - 1 items. Samples are ordered by user, then by time. Shorter inputs are padded on the left as
+        `padding` says (models.datasets.padding).
+
+        Raises ConfigError for a max_len below 1 or an unknown padding.
 
         Source: the training loop published with BSARec (Shin et al., AAAI 2024).
         """
@@ -123,17 +136,19 @@ class Sequences:
         return Samples(inputs, self._targets(targets), users)
 
     def num_prefixes(self, max_len: int) -> NDArray[np.int64]:
-        """Return how many training samples each user has, (num_users,), 1 to `max_len`; see `prefixes`."""
+        """Return the number of training samples of each user, (num_users,), from 1 to `max_len`; see `prefixes`."""
         _check_max_len(max_len)
         return np.minimum(self.lengths - 2, max_len)
 
     def windows(self, split: str, max_len: int, padding: str = "zero") -> Samples:
-        """One sample per user: the last `max_len` items before the target of the split.
+        """Return one sample per user: the last `max_len` items before the target of the split.
 
-        The target is the last item for "test", the second last for "valid" and the third last for "train".
-        The train window is the user's last training sample, except that it is filled up to `max_len` items
-        where the user has them; for a user of 3 items it is all padding. Shorter inputs are filled up on the left
-        as `padding` says (models.datasets.padding).
+        The target is the last item for "test", the second last for "valid" and the third last for "train". For "train"
+        the input has up to `max_len` items, one more than the user's last sample of `prefixes` can have; for a user
+        with 3 items it is all padding. Shorter inputs are padded on the left as `padding` says
+        (models.datasets.padding).
+
+        Raises ConfigError for an unknown split, a max_len below 1 or an unknown padding.
         """
         _check_max_len(max_len)
         targets = self.offsets[1:] - held_out(split)
@@ -141,7 +156,7 @@ class Sequences:
         return Samples(inputs, self._targets(targets), np.arange(self.num_users))
 
     def history(self, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return all items of every user before the target of the split, without a limit on the length.
+        """Return all items of every user before the target of the split, without a limit on their number.
 
         Returns:
             items (num_kept,) int32 and offsets (num_users + 1,) int64: user u has seen
@@ -149,7 +164,7 @@ class Sequences:
         """
         kept = self.lengths - held_out(split)
         offsets = np.concatenate([[0], np.cumsum(kept)])
-        # Position j of the result lies behind as many dropped items as there are users before its own.
+        # Position j of the result comes after the dropped items of all users before its own.
         shift = np.repeat(self.offsets[:-1] - offsets[:-1], kept)
         return self.items[np.arange(offsets[-1]) + shift], offsets
 
@@ -159,7 +174,7 @@ class Sequences:
     def _windows_before(
         self, stops: NDArray[np.int64], available: NDArray[np.int64], max_len: int
     ) -> NDArray[np.int32]:
-        """Gather (B, N) the items before the positions `stops`, of which `available` belong to the user."""
+        """Return (B, N) the N items before each of the positions `stops`; `available` of them are of the user."""
         padded = np.concatenate([np.zeros(max_len, np.int32), self.items])
         inputs = sliding_window_view(padded, max_len)[stops]  # (B, N) a copy, with items of earlier users in it
         padding = np.arange(max_len) < max_len - available[:, None]
@@ -168,10 +183,13 @@ class Sequences:
 
 
 def held_out(split: str) -> int:
-    """Return how many items at the end of a sequence the split must not see: its target and those after it.
+    """Return the number of items at the end of a sequence that the split must not see: its target and later ones.
 
     Raises:
         ConfigError: If the split is not train, valid or test.
+
+    >>> held_out("test"), held_out("valid")
+    (1, 2)
     """
     if split not in HELD_OUT:
         raise ConfigError(f"split must be train, valid or test, got {split!r}")

@@ -17,10 +17,15 @@ COLUMNS = [
 
 
 def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
-    """Return the numbers that describe a dataset, with the keys of the JSON output.
+    """Return the numbers that describe a dataset, by the keys of the JSON output.
 
-    `training_samples` are the prefixes at window length N; `full_windows` is the share of users whose test
-    input has N real items, in [0, 1].
+    `density` is interactions per cell of the user-item matrix, `training_samples` the number of prefixes at window
+    length N = `max_len`, and `full_windows` the share of users, in [0, 1], whose test input has N real items.
+
+    >>> from models.datasets import load
+    >>> row = describe_sequences(load("synthetic:users=20,items=30"), max_len=10)
+    >>> row["users"], row["items"], row["density"] == row["interactions"] / (20 * 30)
+    (20, 30, True)
     """
     lengths = sequences.lengths
     return {
@@ -44,7 +49,7 @@ def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
 
 
 def statistics_table(datasets: Iterable[Sequences], max_len: int = 50) -> "pd.DataFrame":
-    """Return a table of one row per dataset, as papers print it.
+    """Return a table with one row per dataset, as papers print it.
 
     Columns: name, users, items, interactions, average_length, median_length, density (in [0, 1]), training_samples
     (prefixes at window length N = `max_len`), full_windows (share of users with at least N items before the last).
@@ -60,7 +65,12 @@ def statistics_table(datasets: Iterable[Sequences], max_len: int = 50) -> "pd.Da
 
 
 def statistics_rows(table: "pd.DataFrame") -> list[list[str]]:
-    """Return the rows of a `statistics_table` as text for people."""
+    """Return the rows of a `statistics_table` as text, with 4 significant digits.
+
+    >>> import pandas as pd
+    >>> statistics_rows(pd.DataFrame({"name": ["example"], "items": [12101], "density": [0.00073123]}))
+    [['example', '12,101', '0.0007312']]
+    """
     return [
         [
             f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value

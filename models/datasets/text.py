@@ -1,8 +1,8 @@
-"""Sequences from a text file with one user a line: `user item item item ...`, in time order.
+"""Sequences from a text file with one user per line: `user item item item ...`, in time order.
 
-Ids are integers from 1 (items fit 32 bits), separated by spaces or tabs. Empty lines, Windows line ends, a
-UTF-8 byte-order mark and a missing last newline are all fine. Users with fewer than 3 items cannot be split
-into training, validation and test; they are left out, counted and reported in one warning.
+Ids are integers from 1 (item ids fit 32 bits), separated by spaces or tabs. Empty lines, Windows line ends, a UTF-8
+byte-order mark and a missing last newline are allowed. Users with fewer than 3 items cannot be split into training,
+validation and test; they are left out, counted and reported in one warning.
 """
 
 import codecs
@@ -18,23 +18,31 @@ from models.errors import DataError
 
 logger = logging.getLogger("models")
 
-FORMAT = "expected one user a line, 'user item item ...', with integer ids from 1 separated by spaces"
+FORMAT = "expected one user per line, 'user item item ...', with integer ids from 1 separated by spaces"
 MAX_ITEM = np.iinfo(np.int32).max
 MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
 SHOWN = 40  # characters of a wrong token that a message repeats
 
 
 def read_sequences(path: Path, name: str | None = None, source: str | None = None) -> Sequences:
-    """Read a file of the format above.
+    r"""Read a text file of sequences; the module describes the format.
 
     Args:
         path: The file.
         name: Name of the dataset, by default the file's name without its ending.
-        source: What `load` reads to get the sequences again, by default the absolute path.
+        source: What to give `load` to get the sequences again, by default the absolute path.
 
     Raises:
-        DataError: If the file is not text, holds a token that is not an id (named with its line), has a user
+        DataError: If the file is not text, holds a token that is not an id (the message names its line), has a user
             twice, or no user with at least 3 items.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "tiny.txt")
+    ...     _ = path.write_text("1 5 3 9 2\n2 4 1 6\n")
+    ...     sequences = read_sequences(path)
+    >>> sequences.name, sequences.users.tolist(), sequences.items.tolist()
+    ('tiny', [1, 2], [5, 3, 9, 2, 4, 1, 6])
     """
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if data.translate(None, b"0123456789 \t\n"):
@@ -71,10 +79,10 @@ def read_sequences(path: Path, name: str | None = None, source: str | None = Non
 
 
 def _tokens(path: Path, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers in the text and the line (from 1) of each; data holds digits and blanks only."""
+    """Return the numbers in the text, and the line (from 1) of each; data has only digits and blanks."""
     characters = np.frombuffer(b"\n" + data + b"\n", dtype=np.uint8)
     is_digit = characters > ord(" ")
-    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])  # starts and stops of tokens take turns
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])  # starts and stops of tokens alternate
     starts, stops = edges[::2], edges[1::2]
     if len(starts) and (stops - starts).max() > MAX_DIGITS:
         raise _first_fault(path, data)
@@ -95,7 +103,7 @@ def _refuse_repeated_users(path: Path, users: NDArray[np.int64], line: NDArray[n
 
 
 def _first_fault(path: Path, data: bytes) -> DataError:
-    """Find what is wrong with a file that is known to hold a fault, and say it."""
+    """Return the error for the first fault of a file that is known to have one."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,7 +1,8 @@
-"""What the models are made of, and what makes that fast; no layer knows a model.
+"""The layers that models are made of, and the code that makes them fast; no layer depends on a model.
 
-`attention`, `frequency` and `feed_forward` are the layers of a block, `add_norm` is the end of each, `dropout` has the
-masks of all, `parts` is how they describe themselves; `losses` is what they are trained with. `fused` has the layers'
-hand-written derivatives, `packing` the positions that are computed at all, `matmul` the matrix products, `circulant`
-sums over delays, `allocator` the memory.
+Layers of a block: `attention`, `frequency` and `feed_forward`. Each ends with `add_norm`; `dropout` draws the dropout
+masks of all layers, and `parts` describes a layer for diagrams. `losses` has the training losses.
+
+For speed: `fused` has hand-written derivatives of whole layers, `packing` chooses the positions that are computed,
+`matmul` the matrix products, `circulant` sums over delays, and `allocator` keeps memory for reuse.
 """

@@ -12,7 +12,7 @@ NORM_EPS = 1e-12
 
 
 class AddNorm(nn.Module):
-    """LayerNorm(dropout(y) + x), the end of every layer."""
+    """LayerNorm(dropout(y) + x), the end of every layer; post-norm as in Vaswani et al., NeurIPS 2017."""
 
     def __init__(self, size: int, p: float, masks: MaskSource) -> None:
         super().__init__()
@@ -20,19 +20,22 @@ class AddNorm(nn.Module):
         self.norm = nn.LayerNorm(size, eps=NORM_EPS)
 
     def forward(self, y: Tensor, x: Tensor, share: float = 1.0) -> Tensor:
-        """Return the normalised sum of a layer's output y and its input x, (..., D), times `share`."""
+        """Return LayerNorm(dropout(y) + x) * share; y, the layer's output, and x, its input, are (..., D)."""
         mask = self.dropout.mask(y.shape, y.device)
         return self.normalise(y + x if mask is None else torch.addcmul(x, y, mask), share)
 
     def normalise(self, total: Tensor, share: float) -> Tensor:
-        """Return LayerNorm(total) * share."""
+        """Return LayerNorm(total) * share, (..., D)."""
         end = self.end(None, share)
         return functional.layer_norm(total, total.shape[-1:], end.weight, end.bias, end.eps)
 
     def part(self) -> Part:
-        """Return the step that this is in the diagram of a layer."""
+        """Return this step for the diagram of a layer."""
         return Part("add, LayerNorm", "", count_parameters(self))
 
     def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> fused.End:
-        """Return what `models.layers.fused` needs to end a layer; the share goes into the weights, which are few."""
+        """Return what `models.layers.fused` needs to end a layer.
+
+        The share is multiplied into the weight and bias of the norm, which is cheaper than into the output.
+        """
         return fused.End(self.norm.weight * share, self.norm.bias * share, self.norm.eps, dropout_mask)

@@ -1,7 +1,7 @@
-"""How training on a CPU uses memory: what it frees is kept and reused, in large pages.
+"""Memory for training on a CPU: freed buffers are kept and reused, in large pages.
 
-A training step frees and asks again for the same large buffers. By default glibc gives them back to the kernel in
-between, which clears thousands of small pages again at every step; that costs more than much of the arithmetic.
+A training step allocates and frees the same large buffers over and over. By default glibc returns them to the kernel,
+which then clears thousands of small pages at every step; that costs more than much of the arithmetic.
 """
 
 import ctypes
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # option numbers of glibc's mallopt
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # what glibc takes at most
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # the largest value that glibc accepts
 _MADV_HUGEPAGE = 14
-_HEAP_BLOCKS = 32  # of just below the threshold: 1 GB of addresses, which cost nothing before they are used
+_HEAP_BLOCKS = 32  # each just below the threshold: 1 GB of addresses, which cost nothing until they are used
 
 
 def keep_freed_memory() -> None:
     """Ask the C library to keep freed buffers, and the kernel to back the heap with huge pages.
 
-    Has no effect on what is computed, and none at all where the C library is not glibc or huge pages are off.
+    The numbers that are computed stay the same. Without glibc or huge pages this does nothing.
     """
     if sys.platform != "linux":
         return
@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def old_objects_aside() -> Iterator[None]:
-    """Spare the garbage collector the half a million objects that the imports made, while training makes new ones."""
+    """Hide the half a million objects that the imports made from the garbage collector while the context is open."""
     gc.collect()
     gc.freeze()
     try:
@@ -49,7 +49,7 @@ def old_objects_aside() -> Iterator[None]:
 
 
 def _grow_heap(libc: ctypes.CDLL) -> None:
-    """Make the heap long, without touching its new pages, so that one advice covers what training will use."""
+    """Grow the heap without touching its new pages, so that one call of madvise covers all that training will use."""
     libc.malloc.restype = ctypes.c_void_p
     blocks = [libc.malloc(ctypes.c_size_t(_LARGEST_MMAP_THRESHOLD - 4096)) for _ in range(_HEAP_BLOCKS)]
     for block in blocks:

@@ -1,8 +1,8 @@
-"""Attention, and what every mixing layer of a block is, in the semantics of the published implementation.
+"""Self-attention, and the interface of every layer that mixes positions; both follow the published implementation.
 
 Shapes: B sequences, N positions, D hidden size, H heads. Every mixing layer ends with dropout, a residual and a
-LayerNorm (post-norm), and has a `last` that computes its output for the last position only: the last block of a
-model needs no other when it is trained or evaluated.
+LayerNorm (post-norm). Its method `last` computes the output at the last position only: training and evaluation need
+no other output of a model's last block.
 """
 
 from abc import abstractmethod
@@ -20,8 +20,17 @@ from models.layers.parts import Branch, Part, count_parameters, heads_text
 def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
     """Return W_v^h W_o^h of each head, (H, D, D), from the weights (D, D) of the value and the output projection.
 
-    Attention A_h of the heads on x (N, D) puts out sum_h A_h x W_v^h W_o^h, plus biases that are the same at every
-    position.
+    Multi-head attention maps x (N, D) to sum_h A_h x W_v^h W_o^h, where A_h (N, N) is the attention of head h, plus
+    biases that are the same at every position. The weights are as `torch.nn.Linear` keeps them, (out, in).
+
+    Source: Elhage et al., A Mathematical Framework for Transformer Circuits, 2021 (the "OV circuit").
+
+    >>> w_value, w_output = torch.eye(4), 2 * torch.eye(4)
+    >>> products = value_output(w_value, w_output, heads=2)
+    >>> products.shape
+    torch.Size([2, 4, 4])
+    >>> products[0].diag().tolist(), products[1].diag().tolist()  # each head passes on its own half of the dimensions
+    ([2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 2.0, 2.0])
     """
     values = w_value.unflatten(0, (heads, -1))  # (H, D / H, D)
     outputs = w_output.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, D, D / H)
@@ -29,33 +38,51 @@ def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
 
 
 class Mixer(nn.Module):
-    """What a block mixes positions with."""
+    """The layer of a block that mixes positions: attention, a frequency filter, or both."""
 
     @abstractmethod
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
-        """Mix positions: rows (..., D) of the packing.
+        """Mix positions, given as the rows (..., D) of a packing.
 
-        Returns rows, and the attention of each of the packing's groups (none if the layer has no attention).
+        Returns the output rows, in the shape of the input, and the attention of each group of the packing (an empty
+        list if the layer has no attention).
         """
 
     @abstractmethod
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """Return the output at the last position alone, (B, D).
 
-        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the scores of attention.
+        x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the attention scores.
         """
 
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
-        """Return the steps of the layer, those that are side by side as branches whose outputs are added."""
+        """Return the steps of the layer; parallel steps are branches, whose outputs are added."""
 
     def value_output(self) -> Tensor | None:
-        """Return W_v^h W_o^h (H, D, D) if the layer adds attention sum_h A_h x W_v^h W_o^h to x; see `value_output`."""
+        """Return W_v^h W_o^h (H, D, D) if the output is x + sum_h A_h x W_v^h W_o^h before the LayerNorm, else None.
+
+        See the function `value_output`.
+        """
         return None
 
 
 class SelfAttention(Mixer):
-    """Multi-head scaled dot-product attention with its output projection, residual and LayerNorm."""
+    """Multi-head scaled dot-product attention with output projection, residual and LayerNorm.
+
+    Source: Vaswani et al., NeurIPS 2017, equation 1; as SASRec (Kang and McAuley, ICDM 2018) uses it.
+
+    >>> from models.layers.packing import all_positions
+    >>> layer = SelfAttention(size=8, heads=2, p=0.0, masks=MaskSource())
+    >>> windows = torch.tensor([[0, 5, 3, 9]])  # one history of three items, padded with 0
+    >>> output, (attention,) = layer(torch.randn(1, 4, 8), all_positions(windows))
+    >>> output.shape, attention.shape
+    (torch.Size([1, 4, 8]), torch.Size([1, 2, 4, 4]))
+    >>> bool(torch.allclose(attention.sum(-1), torch.ones(1, 2, 4)))  # row-stochastic
+    True
+    >>> attention[0, 0, 1].tolist()  # causal: the first item sees only itself, not padding and not the future
+    [0.0, 1.0, 0.0, 0.0]
+    """
 
     def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
         super().__init__()
@@ -105,19 +132,19 @@ class SelfAttention(Mixer):
         return torch.cat(contexts), attentions
 
     def _merged(self) -> tuple[Tensor, Tensor]:
-        """Return weight (2 D, D) and bias (2 D,) of queries and values that make do without keys and output.
+        """Return weight (2 D, D) and bias (2 D,) of merged queries and values, which need no keys and no output layer.
 
-        With one head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y plus a number that is the
-        same for all keys, which softmax does not see; and W_o goes before the weighted sum as well as after it.
+        With one head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y + constant. The constant is
+        the same for all keys, so softmax ignores it. W_o can be applied before the weighted sum as well as after it.
         """
         (w_query, w_key, w_value), (b_query, _, b_value) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
         w_output = self.output.weight
         return torch.cat([w_key.T @ w_query, w_output @ w_value]), torch.cat([w_key.T @ b_query, w_output @ b_value])
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
-        """See Mixer; the output is multiplied by `share`. One query needs no N keys and values.
+        """See Mixer; the output is multiplied by `share`. For a single query, no keys and values are computed.
 
-        q . (W_k x + b_k) is (W_k^T q) . x plus a number that is the same for all keys, which softmax does not see, and
+        q . (W_k x + b_k) = (W_k^T q) . x + constant, which softmax ignores because it is the same for all keys, and
         sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
         batch, size = at.shape

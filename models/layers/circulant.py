@@ -1,7 +1,7 @@
-"""Signals as circulant matrices, and the sums along wrapped diagonals that undo them.
+"""Circulant matrices, and sums along wrapped diagonals.
 
-Each of the two is the derivative of the other. Both are written with strides: gathering element by element, and above
-all its derivative, would take longer than the rest of a layer.
+The two maps are adjoint: each is the derivative of the other. Both are written with strides, because gathering element
+by element, and its derivative in particular, would take longer than the rest of a layer.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,24 @@ _Map = Callable[[Tensor], Tensor]
 
 
 def circulant(weight: Tensor) -> Tensor:
-    """Return the matrices (B, N, N) that sum a signal over delays: weight[b, (s - n) mod N] at row n, column s."""
+    """Return circulant matrices (B, N, N) with weight[b, (s - n) mod N] at row n, column s; weight: (B, N).
+
+    Such a matrix maps a signal x (N,) to the sum over delays t of weight[t] x[n + t], with n + t taken modulo N.
+
+    >>> circulant(torch.tensor([[1, 2, 3]]))[0].tolist()
+    [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
+    """
     return _WithAdjoint.apply(weight, _circulant, _wrapped_diagonal_sums)
 
 
 def wrapped_diagonal_sums(matrix: Tensor) -> Tensor:
-    """Return the sums (B, N) over n of matrix[b, n, (n + t) mod N], for each delay t."""
+    """Return the sums (B, N) over n of matrix[b, n, (n + t) mod N], one for each delay t; matrix: (B, N, N).
+
+    >>> wrapped_diagonal_sums(torch.tensor([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]])).tolist()  # 1+5+9, 2+6+7, 3+4+8
+    [[15, 15, 15]]
+    >>> wrapped_diagonal_sums(circulant(torch.tensor([[1, 2, 3]]))).tolist()  # N times the weights
+    [[3, 6, 9]]
+    """
     return _WithAdjoint.apply(matrix, _wrapped_diagonal_sums, _circulant)
 
 
@@ -37,7 +49,7 @@ def _wrapped_diagonal_sums(matrix: Tensor) -> Tensor:
 
 
 class _WithAdjoint(torch.autograd.Function):
-    """A linear map, whose derivative is its adjoint."""
+    """A linear map, differentiated by its adjoint."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, linear: _Map, adjoint: _Map) -> Tensor:

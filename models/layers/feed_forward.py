@@ -9,7 +9,15 @@ from models.layers.parts import Part, count_parameters
 
 
 class FeedForward(nn.Module):
-    """The position-wise network D -> 4 D -> D with exact GELU, its residual and LayerNorm."""
+    """The position-wise network D -> 4 D -> D with exact (erf) GELU, residual and LayerNorm.
+
+    Source: Vaswani et al., NeurIPS 2017, section 3.3, with the GELU of Hendrycks and Gimpel, 2016, for the ReLU.
+
+    >>> import torch
+    >>> layer = FeedForward(size=8, p=0.0, masks=MaskSource())
+    >>> layer(torch.randn(2, 5, 8)).shape
+    torch.Size([2, 5, 8])
+    """
 
     def __init__(self, size: int, p: float, masks: MaskSource) -> None:
         super().__init__()

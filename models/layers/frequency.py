@@ -15,10 +15,17 @@ from models.layers.parts import Branch, Part
 
 
 def low_pass_basis(length: int, c: int) -> Tensor:
-    """Return orthonormal columns (N, c) that span the c lowest DFT modes of a real signal of N samples.
+    """Return orthonormal columns U (N, c), float64, that span the c lowest DFT modes of a real signal of N samples.
 
-    The projection U U^T equals keeping the first c // 2 + 1 bins of the real FFT: DC and (c - 1) / 2 conjugate
-    pairs (Shin et al., AAAI 2024, LFC). c is odd and at most N.
+    The projection U U^T is the ideal low-pass: it keeps the first c // 2 + 1 bins of the real FFT, that is DC and
+    (c - 1) / 2 conjugate pairs. c must be odd, from 1 to N; it is not checked here.
+
+    Source: Shin et al., AAAI 2024, LFC.
+
+    >>> signal = torch.tensor([3.0, 1.0, 3.0, 1.0], dtype=torch.float64)  # the mean 2, and the highest frequency
+    >>> basis = low_pass_basis(length=4, c=1)  # DC alone
+    >>> [round(value, 6) for value in (basis @ basis.T @ signal).tolist()]
+    [2.0, 2.0, 2.0, 2.0]
     """
     bins = c // 2 + 1
     unit = torch.zeros(c, length // 2 + 1, dtype=torch.complex128)
@@ -30,9 +37,16 @@ def low_pass_basis(length: int, c: int) -> Tensor:
 
 
 def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
-    """Return matrices (2 F, N) and (N, 2 F) that transform a real signal of N samples as rfft and irfft ("ortho") do.
+    """Return matrices (2 F, N) and (N, 2 F), float64: rfft and irfft (norm="ortho") of a real signal of N samples.
 
-    F = N // 2 + 1; a spectrum is its F real parts, then its F imaginary parts.
+    F = N // 2 + 1. A spectrum is stored as its F real parts, followed by its F imaginary parts.
+
+    >>> transform, inverse = real_fourier_matrices(4)
+    >>> spectrum = transform @ torch.ones(4, dtype=torch.float64)
+    >>> [round(abs(value), 6) for value in spectrum.tolist()]  # a constant has DC alone
+    [2.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    >>> [round(value, 6) for value in (inverse @ spectrum).tolist()]
+    [1.0, 1.0, 1.0, 1.0]
     """
     spectrum = torch.fft.rfft(torch.eye(length, dtype=torch.float64), dim=0, norm="ortho")
     unit = torch.eye(length // 2 + 1, dtype=torch.complex128)
@@ -41,16 +55,19 @@ def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
 
 
 class FrequencyLayer(nn.Module):
-    """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with its residual and LayerNorm.
+    """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with residual and LayerNorm.
 
-    beta >= 0 is the square of a trained vector over the D dimensions (or of one number, `scalar`). The low-pass is
-    applied as the projection U U^T it is, which is far cheaper than two FFTs (Shin et al., AAAI 2024, section 4).
+    LFC keeps the c lowest modes of x along its N positions, and HFC = x - LFC is the rest. beta >= 0 is the square of
+    a trained vector over the D dimensions, or of a single trained number (`scalar`). The low-pass is applied as the
+    projection U U^T of `low_pass_basis`, which is far cheaper than two FFTs.
+
+    Source: Shin et al., AAAI 2024, section 4.
     """
 
     def __init__(self, size: int, length: int, c: int, scalar: bool, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
-        # In float64 and on the CPU (some devices have no float64); it follows the input where it is used.
+        # In float64 and on the CPU (some devices have no float64); it is converted to the input's type and device.
         self.basis = low_pass_basis(length, c)
         self.add_norm = AddNorm(size, p, masks)
 
@@ -61,18 +78,18 @@ class FrequencyLayer(nn.Module):
 
     @property
     def filter(self) -> Tensor:
-        """What each frequency of each dimension is multiplied by, (N // 2 + 1, D) complex: 1, above c modes beta."""
+        """The factor of each frequency and dimension, (N // 2 + 1, D) complex: 1 for the c low modes, beta above."""
         length, c = self.basis.shape
         high = torch.arange(length // 2 + 1, device=self.beta.device) > c // 2
         gain = torch.where(high[:, None], self.beta, 1.0).expand(-1, self.add_norm.norm.weight.shape[0])
         return gain.to(torch.complex128 if gain.dtype == torch.float64 else torch.complex64)
 
     def forward(self, x: Tensor, share: float) -> Tensor:
-        """x: (B, N, D), N the length that the layer is for. Returns the output (B, N, D), times `share`."""
+        """Return the output (B, N, D), times `share`; x: (B, N, D), with the N that the layer was made for."""
         return self._filter(x, x, self.basis, share)
 
     def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
-        """The same at the last position alone, (B, D), from x (B, N, D) and its last position `at` (B, D)."""
+        """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
         return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
 
     def parts(self) -> tuple[Part, ...]:
@@ -90,24 +107,26 @@ class FrequencyLayer(nn.Module):
 
 
 class LearnedFilter(Mixer):
-    """FMLP-Rec's layer: each frequency of each dimension is multiplied by a learned complex number.
+    """The layer of FMLP-Rec: each frequency of each dimension is multiplied by a learned complex number.
 
-    That is a circular convolution along positions (Zhou et al., WWW 2022, section 4.2), and at the last position alone
-    it is computed as one. For all positions both Fourier transforms are products with a matrix, which is the same for
-    every sequence and dimension: exactly equal to FFTs, and much cheaper on a CPU at the lengths of windows.
+    This is a circular convolution along positions, and for the last position alone it is computed as one. For all
+    positions, both Fourier transforms are matrix products with a fixed matrix: the result equals that of FFTs, and on
+    a CPU it is much faster at the lengths of windows.
+
+    Source: Zhou et al., WWW 2022, section 4.2.
     """
 
     def __init__(self, size: int, length: int, p: float, masks: MaskSource) -> None:
         super().__init__()
         self.length = length
         self.filter = nn.Parameter(torch.empty(length // 2 + 1, size, 2))  # real and imaginary parts
-        # In float64 and on the CPU, as the basis of FrequencyLayer.
+        # In float64 and on the CPU, like the basis of FrequencyLayer.
         self.transform, self.inverse = real_fourier_matrices(length)
         self.add_norm = AddNorm(size, p, masks)
 
     @property
     def kernel(self) -> Tensor:
-        """The filter as a signal (N, D) that positions are convolved with."""
+        """The filter in the domain of positions, (N, D): what x is circularly convolved with."""
         return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
@@ -119,7 +138,7 @@ class LearnedFilter(Mixer):
         return self.add_norm(inverse @ torch.cat(filtered, dim=1), x), []
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
-        """See Mixer; the mask is not looked at."""
+        """See Mixer; the mask is not used."""
         return self.add_norm((x * self.kernel.flip(0)).sum(1), at)
 
     def branches(self) -> tuple[Branch, ...]:

@@ -1,9 +1,10 @@
-"""The layers of a block with hand-written derivatives, run over groups of rows that stay in the processor's cache.
+"""The layers of a block with hand-written derivatives, computed in groups of rows that fit the processor's cache.
 
-For a whole batch the inner layer of the feed-forward network and the projections of attention are written to main
-memory and read back several times, which costs as much as the arithmetic. Group by group they stay in the cache, and
-the residual's gradient is added by the matrix product that comes last anyway. These are ordinary differentiable
-functions (first derivatives only); the tests compare them with plain float64 code and with numerical derivatives.
+For a whole batch at once, the inner layer of the feed-forward network and the projections of attention would be
+written to main memory and read back several times, which costs as much as the arithmetic. Group by group they stay in
+the cache, and the last matrix product of the backward pass also adds the residual's gradient. To callers these are
+ordinary differentiable functions (first derivatives only); the tests compare them with plain float64 code and with
+numerical derivatives.
 """
 
 from dataclasses import dataclass
@@ -19,16 +20,25 @@ from models.layers.packing import CACHED_ROWS, Group
 
 @dataclass(frozen=True)
 class End:
-    """How a layer ends, LayerNorm(dropout(y) + x): weight and bias (D,) of the norm, and the mask of the dropout."""
+    """The end of a layer, LayerNorm(dropout(y) + x): weight and bias (D,) of the norm, and the dropout mask."""
 
     weight: Tensor
     bias: Tensor
     eps: float
-    dropout_mask: Tensor | None  # in the shape of x
+    dropout_mask: Tensor | None  # the shape of x; None for no dropout
 
 
 def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end: End) -> Tensor:
-    """Return the layer of w2 gelu(w1 x + b1) + b2 with the exact (erf) GELU, up to its end; x: (..., D)."""
+    """Return LayerNorm(x + dropout(w2 gelu(w1 x + b1) + b2)) with the exact (erf) GELU, (..., D).
+
+    x: (..., D); w1: (I, D), b1: (I,), w2: (D, I), b2: (D,), for an inner layer of I numbers; end: norm and dropout.
+
+    >>> x, w, b = torch.randn(2, 3, 4), torch.zeros(4, 4), torch.zeros(4)
+    >>> end = End(torch.ones(4), torch.zeros(4), eps=1e-12, dropout_mask=None)
+    >>> output = feed_forward(x, w, b, w, b, end)  # with weights of 0 only the residual and the norm are left
+    >>> torch.allclose(output, functional.layer_norm(x, [4]), atol=1e-3)
+    True
+    """
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
     rows = x.flatten(end_dim=-2)
     return _FeedForward.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
@@ -44,12 +54,21 @@ def single_head(
     dropout_masks: list[Tensor] | None,
     scale: float,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the layer of attention with one head, up to its end; its keys are the positions themselves.
+    """Return the output of an attention layer with one head, including its end; the rows themselves are the keys.
 
-    x: (..., D), the rows that the groups are made of; weight: (2 D, D) and bias: (2 D,) make queries and values of
-    them, stacked; output_bias: (D,), added to the weighted sums of values; dropout_masks: for each group
-    (b, 1, T, T), multiplied to the probabilities, or None; scale: of the scores. Returns the output, in the shape of
-    x, and for each group the probabilities before dropout (b, 1, T, T); no gradient flows back from the latter.
+    Args:
+        x: (..., D), the rows that the groups refer to.
+        weight: (2 D, D), maps a row to its query and its value, stacked.
+        bias: (2 D,), added to them.
+        output_bias: (D,), added to the weighted sums of values.
+        end: Norm and dropout at the end of the layer.
+        groups: Which rows attend to each other.
+        dropout_masks: For each group (b, 1, T, T), multiplied with the probabilities; None for no dropout.
+        scale: Factor of the scores, before the softmax.
+
+    Returns:
+        The output, in the shape of x, and for each group the probabilities before dropout (b, 1, T, T). No gradient
+        flows back through the probabilities.
     """
     probabilities: list[Tensor] = []
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
@@ -62,10 +81,14 @@ def single_head(
 def attend_one(
     x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Let one query a head attend to the positions of a sequence themselves, without keys and values of their own.
+    """Attend to the positions of a sequence with one query per head; the positions are both keys and values.
 
     x: (B, N, D); query: (B, H, D); mask: (B, 1, N), added to scale * query . x; dropout_mask: (B, H, N) or None.
-    Returns the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1): 1 without dropout.
+    Returns the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1), 1 without dropout.
+
+    >>> x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # two positions
+    >>> attend_one(x, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), None, scale=1.0)  # a query of 0 takes the mean
+    (tensor([[[0.5000, 0.5000]]]), tensor([[[1.]]]))
     """
     return _AttendOne.apply(x, query, mask, dropout_mask, scale)
 
@@ -73,10 +96,10 @@ def attend_one(
 def frequency_filter(
     x: Tensor, at: Tensor, basis: Tensor, basis_at: Tensor, beta: Tensor, dropout_mask: Tensor | None
 ) -> Tensor:
-    """Return at + dropout(LFC + beta HFC), the input of the frequency layer's LayerNorm, at some positions.
+    """Return at + dropout(LFC + beta HFC) at M of the N positions, (B, M, D): what the frequency layer normalises.
 
-    x: (B, N, D); at: (B, M, D), its values at these positions; basis: (N, c) of the low frequencies, basis_at: (M, c)
-    its rows at these positions; beta: (D,) or (1,); dropout_mask: (B, M, D) or None. Returns (B, M, D).
+    x: (B, N, D); at: (B, M, D), the rows of x at these positions; basis: (N, c), the low modes; basis_at: (M, c), its
+    rows at these positions; beta: (D,) or (1,); dropout_mask: (B, M, D) or None.
     """
     return _FrequencyFilter.apply(x, at, basis, basis_at, beta, dropout_mask)
 
@@ -89,7 +112,7 @@ def _blocks(x: Tensor) -> list[slice]:
 def _finish(
     x: Tensor, y: Tensor, dropout_mask: Tensor | None, rows: slice, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """End a layer for some rows of x; returns output, dropout(y) + x, and its mean and inverse deviation."""
+    """End a layer for some rows of x; return the output, dropout(y) + x, and its mean and inverse deviation."""
     total = x[rows] + y if dropout_mask is None else torch.addcmul(x[rows], y, dropout_mask[rows])
     output, mean, rstd = torch.native_layer_norm(total, [x.shape[-1]], weight, bias, eps)
     return output, total, mean, rstd
@@ -103,7 +126,7 @@ def _unfinish(
     mask: Tensor | None,
     rows: slice,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Derive the end of a layer for some rows; returns the gradients by dropout(y) + x, y, weight and bias."""
+    """Differentiate the end of a layer for some rows; return the gradients of dropout(y) + x, y, weight and bias."""
     grad_total, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
         grad[rows], finished[0], [grad.shape[-1]], *finished[1:], weight, bias, [True, True, True]
     )

@@ -1,8 +1,8 @@
-"""Matrix products of many rows, as linear layers and their derivatives make them, at the speed of the processor.
+"""Fast matrix products of many rows, for linear layers and their derivatives on a CPU.
 
-PyTorch leaves products of float32 on a CPU to MKL, which keeps to AVX2 on processors that are not Intel's: half of what
-those with AVX-512 can do. oneDNN, which PyTorch brings as well, uses all of it. It builds a kernel for every shape that
-it meets, so it is asked only where shapes recur: where the rows come in eights, not as many as happen to be real.
+PyTorch computes float32 products on a CPU with MKL. On processors that are not Intel's, MKL uses only AVX2, which is
+half the speed of AVX-512. oneDNN, which is part of PyTorch too, uses AVX-512. It compiles a kernel for every new shape,
+so it is used only where shapes recur: where the number of rows is a multiple of eight.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_RECURRING = 8  # rows of a batch or a block; at most 128 shapes up to 1024 rows, fewer than the kernels that are kept
+_RECURRING = 8  # rows; up to 1024 rows that makes at most 128 shapes, fewer than the kernels that oneDNN keeps
 _FAST = (
     torch.backends.cpu.get_cpu_capability() == "AVX512"
     and torch.backends.mkldnn.is_available()
@@ -19,7 +19,13 @@ _FAST = (
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias + add; x: (rows, in), weight: (out, in), bias: (out,), add: (rows, out)."""
+    """Return x weight^T + bias + add, (rows, out).
+
+    x: (rows, in), weight: (out, in), bias: (out,) or None, add: (rows, out) or None. No gradient is recorded.
+
+    >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 1.0], [0.0, 3.0]]), torch.tensor([10.0, 0.0])).tolist()
+    [[13.0, 6.0]]
+    """
     if _is_fast(x):
         fused = torch.ops.mkldnn._linear_pointwise
         return fused(x, weight, bias, "none", [], "") if add is None else fused.binary(x, add, weight, bias, "add")
@@ -28,7 +34,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 
 
 def outer(y: Tensor, x: Tensor) -> Tensor:
-    """Return the sum over rows of outer products, y^T x (out, in), as derivatives of weights are; y: (rows, out)."""
+    """Return y^T x (out, in), the sum over rows of outer products, which is the derivative of a linear layer's weight.
+
+    y: (rows, out), the gradient of the output; x: (rows, in), the input.
+    """
     if _is_fast(x):
         return torch.ops.mkldnn._linear_pointwise(y.T, x.T, None, "none", [], "")
     return y.T @ x
@@ -53,5 +62,5 @@ class _Projection(torch.autograd.Function):
 
 
 def _is_fast(x: Tensor) -> bool:
-    """Whether the product of these rows is one for oneDNN; the same on every call with as many rows."""
+    """Whether oneDNN computes the product of these rows; the answer depends on their type, device and number alone."""
     return _FAST and x.dtype == torch.float32 and x.device.type == "cpu" and len(x) % _RECURRING == 0 and len(x) > 0

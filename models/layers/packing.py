@@ -1,7 +1,7 @@
-"""Which positions of a batch are computed, and in which groups attention takes them.
+"""Which positions of a batch are computed, and in which groups attention processes them.
 
-All positions of a window are computed where padding matters. Where it is inert (attention alone: a padding key has
-weight exactly 0), only real positions need to be: half of the work and more.
+Where padding influences the output, all positions of a window are computed. Where padding is inert (pure attention
+gives a padding key the weight 0 exactly), only real positions are computed, which saves half of the work or more.
 """
 
 from dataclasses import dataclass
@@ -10,34 +10,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MASKED = -10000.0  # added to the score of a forbidden key; a row of padding, all forbidden, stays a softmax
+MASKED = (
+    -10000.0
+)  # added to the score of a forbidden key; finite, so a query with only forbidden keys still has a softmax
 CACHED_ROWS = 1024  # positions computed together on a CPU: with up to 256 numbers each, 1 MB
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some sequences of a batch, whose attention is computed together on a grid of b sequences x T positions."""
+    """Some sequences of a batch whose attention is computed together, on a grid of b sequences x T positions."""
 
-    rows: slice  # of all rows that are computed
+    rows: slice  # its part of all rows that are computed
     mask: Tensor  # (b, 1, T, T), added to the scores
-    cells: Tensor | None  # (rows,) the cell of the grid that each row is in; None if they fill it in order
+    cells: Tensor | None  # (rows,) the grid cell of each row; None if the rows fill the grid in order
 
     def to_grid(self, rows: Tensor) -> Tensor:
-        """(rows, D) -> (b, T, D), 0 where there is no row."""
+        """Return rows (rows, D) on the grid (b, T, D), 0 in cells without a row."""
         sequences, _, length, _ = self.mask.shape
         if self.cells is not None:
             rows = rows.new_zeros(sequences * length, rows.shape[-1]).index_copy_(0, self.cells, rows)
         return rows.view(sequences, length, -1)
 
     def to_rows(self, grid: Tensor) -> Tensor:
-        """(b, T, ...) -> (rows, D)."""
+        """Return the rows (rows, D) of a grid (b, T, ...), D the product of its further axes."""
         cells = grid.flatten(0, 1).flatten(1)
         return cells if self.cells is None else cells[self.cells]
 
 
 @dataclass(frozen=True)
 class Packing:
-    """The positions of a batch that are computed, as rows: (B, N) of them, or (M,) where padding is left out."""
+    """The positions of a batch that are computed, as rows: all (B, N), or the M real ones if padding is left out."""
 
     items: Tensor  # item ids, (B, N) or (M,)
     positions: Tensor  # indices into the window, (N,) or (M,)
@@ -46,25 +48,30 @@ class Packing:
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
 
     def pack(self, values: Tensor) -> Tensor:
-        """(B, N) -> (M,), or (B, N) if all are computed: values of the positions in the order of `items`."""
+        """Return values (B, N) of the positions in the order of `items`: (M,), or (B, N) if all are computed."""
         if self.grid is None:
             return values
-        rows = values.new_empty(len(self.items) + 1)  # the last one takes what is not computed
+        rows = values.new_empty(len(self.items) + 1)  # the last one collects what is not computed
         return rows.index_copy_(0, self.grid.flatten(), values.flatten())[:-1]
 
     def to_grid(self, rows: Tensor) -> Tensor:
-        """(M, D) -> (B, N, D) with 0 where there is no row; (B, N, D) stays."""
+        """Return rows (M, D) at their positions, (B, N, D), 0 where there is no row; rows (B, N, D) as they are."""
         if self.grid is None:
             return rows
-        # A lookup in a table whose last row is padding: its gradient is by far the cheapest of all ways to gather.
+        # An embedding lookup whose last row is padding, because it has by far the cheapest gradient of all gathers.
         return functional.embedding(self.grid, functional.pad(rows, (0, 0, 0, 1)), padding_idx=len(rows))
 
 
 def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
     """Return what is added to attention scores: 0 for allowed keys, -10000 for padding and (if causal) the future.
 
-    input_ids: (B, N), 0 is padding. Returns (B, 1, N, N). A query at a padding position has every key forbidden
-    alike, so its softmax runs over all N positions: an oddity of the published code that is kept.
+    input_ids: (B, N), 0 is padding. Returns (B, 1, N, N), rows are queries. For a query at a padding position all keys
+    are equally forbidden, so its softmax runs over all N positions. The published code does this, and it is kept.
+
+    >>> attention_mask(torch.tensor([[0, 7, 4]]))[0, 0].tolist()
+    [[-10000.0, -10000.0, -10000.0], [-10000.0, 0.0, -10000.0], [-10000.0, 0.0, 0.0]]
+    >>> attention_mask(torch.tensor([[0, 7, 4]]), causal=False)[0, 0, 1].tolist()
+    [-10000.0, 0.0, 0.0]
     """
     length = input_ids.shape[1]
     allowed = (input_ids > 0)[:, None, None, :].expand(-1, 1, length, length)
@@ -74,7 +81,7 @@ def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
 
 
 def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
-    """Pack all positions of windows (B, N), padding included: each is a row."""
+    """Pack all positions of windows (B, N), padding included; each position is a row."""
     batch, length = input_ids.shape
     mask = attention_mask(input_ids, causal)
     size = max(CACHED_ROWS // length, 1) if input_ids.device.type == "cpu" else max(batch, 1)
@@ -87,9 +94,15 @@ def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
 
 
 def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
-    """Pack the real positions of windows (B, N), sequences of similar length together.
+    """Pack the real positions of windows (B, N), with sequences of similar length in one group.
 
-    An input that is all padding keeps all its positions: its attention is a softmax over them.
+    An input that is all padding keeps all its positions, because its attention is a softmax over them.
+
+    >>> packing = real_positions(torch.tensor([[0, 0, 7], [5, 3, 2]]))
+    >>> packing.items.tolist(), packing.positions.tolist()  # 4 of 6 positions are computed
+    ([7, 5, 3, 2], [2, 0, 1, 2])
+    >>> packing.to_grid(packing.items[:, None].float())[:, :, 0].tolist()
+    [[0.0, 0.0, 7.0], [5.0, 3.0, 2.0]]
     """
     length = input_ids.shape[1]
     computed = input_ids > 0
@@ -111,7 +124,7 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:
-    """Cut ascending lengths into ranges whose grid, as wide as their longest, fits the cache."""
+    """Cut ascending lengths into ranges whose grid, as wide as the longest of the range, fits the cache."""
     starts = [0]
     for index, length in enumerate(lengths):
         if (index + 1 - starts[-1]) * length > CACHED_ROWS and index > starts[-1]:

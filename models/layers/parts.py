@@ -1,6 +1,6 @@
-"""How layers describe themselves: the steps that they make, and how many numbers each step trains.
+"""How layers describe themselves: their steps, and the number of trained parameters of each step.
 
-Every layer knows its own; `models.architectures.diagram` puts together those of a model.
+Every layer describes itself; `models.architectures.diagram` puts the descriptions of a model together.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Part:
-    """A step of the computation: its name, what sets its size, and how many numbers it trains (in one block)."""
+    """A step of the computation: its name, its size in words, and its number of trained parameters (in one block)."""
 
     name: str
     detail: str = ""
@@ -19,17 +19,25 @@ class Part:
 
 @dataclass(frozen=True)
 class Branch:
-    """Steps one after the other on the block's input; `weight` is what their output is multiplied by, "" for 1."""
+    """Consecutive steps on the block's input; `weight` is the factor of their output in words, "" for 1."""
 
     parts: tuple[Part, ...]
     weight: str = ""
 
 
 def count_parameters(*modules: nn.Module) -> int:
-    """Return how many numbers modules train, which have none in common."""
+    """Return the number of trained parameters of modules that share none.
+
+    >>> count_parameters(nn.Linear(3, 4))  # 12 weights and 4 biases
+    16
+    """
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def heads_text(number: int) -> str:
-    """Return a number of attention heads in words: 1 head, 2 heads."""
+    """Return a number of attention heads as text.
+
+    >>> heads_text(1), heads_text(2)
+    ('1 head', '2 heads')
+    """
     return f"{number} head{'s' if number > 1 else ''}"

@@ -1,5 +1,5 @@
-"""What finished runs leave, and the tables made of it.
+"""The results of finished runs, and tables made of them.
 
-`runs` are the results themselves; `comparison`, `cost` and `sensitivity` are made of them, and printed by `tables`;
-`profile` names the systems of the workflow, and is light to import.
+`runs` reads and writes results. `comparison`, `cost` and `sensitivity` compute tables from them, and `tables` formats
+the tables. `profile` knows the systems of the workflow, and `remaining` the runs that it has not finished.
 """

@@ -1,4 +1,4 @@
-"""Systems against each other: means over seeds with their spread, and tests over users."""
+"""Comparison of systems: means and spread over seeds, and significance tests over users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from models.results.tables import MARK, footnotes, latex_table, markdown_table, 
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
 TESTED_CUTOFF = 20
-TESTED = f"NDCG@{TESTED_CUTOFF}"  # per user, and what systems are ordered by where an order is needed
+TESTED = f"NDCG@{TESTED_CUTOFF}"  # the metric of the tests, and of the order of systems
 CONFIDENCE = 0.95
 
 
@@ -28,14 +28,15 @@ class Comparison:
     """The metrics of some systems on one dataset.
 
     Attributes:
-        dataset: Its name.
+        dataset: Name of the dataset.
         reference: The system that the others are compared with.
-        systems: One row per system: system, model, seeds, n, parameters, seconds_per_epoch, p_value and p_holm of
-            the test against the reference (NaN for itself), first_epoch (the seeds of runs whose first epoch was their
-            best), and the sources of its results.
+        systems: One row per system: system, model, seeds, n (number of seeds), parameters, seconds_per_epoch, p_value
+            and p_holm of the test against the reference (NaN for the reference), first_epoch (seeds of the runs whose
+            best epoch was the first), and sources, the files of its results.
         metrics: One row per system and metric: mean, std (n - 1 in the denominator), low and high ends of the 95%
-            interval of the mean over seeds, improvement (the reference's gain over it in percent), place (1 is best).
-        missing: By name, systems with runs that are missing, and their seeds; those without any run have no row.
+            confidence interval of the mean over seeds, improvement (of the reference over the system, in percent),
+            place (1 is best).
+        missing: By system, the seeds of missing runs; a system without any run has no row.
     """
 
     dataset: str
@@ -45,18 +46,18 @@ class Comparison:
     missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
-        """Return the tidy table, one row per system and metric, with everything that is known of the system."""
+        """Return the tidy table: one row per system and metric, with all columns of `metrics` and `systems`."""
         return self.metrics.merge(self.systems, on="system", sort=False)
 
     def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
-        """Return a Markdown table: mean ± std; best in bold, second best in italics."""
+        """Return a Markdown table of mean ± std, with the best in bold and the second best in italics."""
         head = ["", *metrics, "p (Holm)", "gain", "seeds"]
         first_epoch = self.systems.set_index("system")["first_epoch"].to_dict()
         table = markdown_table(head, self._rows(metrics, "±", ("**{}**", "*{}*"), "%"))
         return table + footnotes(first_epoch, self.missing)
 
     def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
-        """Return a LaTeX table for booktabs: best in bold, second best underlined."""
+        """Return a LaTeX table for booktabs, with the best in bold and the second best underlined."""
         rows = self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%")
         return latex_table(["", *metrics, "$p$", "gain", "$n$"], rows)
 
@@ -81,7 +82,7 @@ class Comparison:
 
 
 def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = METRICS) -> None:
-    """Write the tidy table as stem.csv and the printed ones as stem.md and stem.tex."""
+    """Write the tidy table as stem.csv, and the printed tables as stem.md and stem.tex."""
     write_table(stem, comparison.table(), comparison.to_markdown(metrics), comparison.to_latex(metrics))
 
 
@@ -91,23 +92,25 @@ def compare(
     missing: Mapping[str, Sequence[int]] | None = None,
     sampled: bool = False,
 ) -> Comparison:
-    """Compare systems: models with their settings, each over its seeds, in the order of their first results.
+    """Compare systems, in the order of their first results; a system is a model with its settings, over its seeds.
 
-    reference: the system that the others are tested against, by its name in the table or, where only one system is of
-    it, by its model; in any case of letters. By default the one with the best mean NDCG@20.
+    reference: the system that the others are tested against: its name in the table, or its model if no other system
+    has the same model. Upper and lower case are the same. By default the system with the best mean NDCG@20.
 
-    missing: runs that should be there and are not, by system; they are named below the table. sampled: take the metrics
-    among 99 drawn items instead of all, of the runs that have them; no test is made then, for the ranks of users are
-    those among all items.
+    missing: by system, the seeds of runs that should exist and do not; they are named below the table.
 
-    The test is Wilcoxon's signed-rank test, two-sided, over users: of NDCG@20, averaged over the seeds that both
-    systems have (the first of each, as many of both, if they share none): a mean over more seeds has another
-    distribution over users, so unequal numbers would be told apart although the systems are alike. Users for whom both
-    are equal take part in the ranking, and then are left out (Pratt). P-values are corrected over the systems after
-    Holm.
+    sampled: take the metrics among 99 drawn items instead of all, of the runs that have them. No test is made then,
+    because the stored ranks of users are those among all items.
 
-    Raises DataError if the results are not of the same data, or one run is there twice; ConfigError for a reference
-    that is unknown, or fits several systems.
+    The test is Wilcoxon's two-sided signed-rank test over users. It compares each user's NDCG@20, averaged over the
+    seeds that both systems have. If they share no seed, the first seeds of each are taken, equally many of both: a mean
+    over more seeds has another distribution over users, so that equal systems would seem to differ. Users with equal
+    values take part in the ranking and are then dropped (Pratt). The p-values are corrected for the number of systems
+    with `holm`.
+
+    Raises:
+        DataError: If the results are not of the same data, or a run occurs twice.
+        ConfigError: If the reference is unknown, or fits several systems.
     """
     runs, missing = list(results), dict(missing or {})
     if sampled:
@@ -141,9 +144,15 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: Holm's step-down method (Scandinavian Journal of Statistics 1979).
+    """Return p-values corrected for their number, by Holm's step-down method.
 
-    The smallest is multiplied by n, the next by n - 1 and so on; none is less than one before it, or more than 1.
+    The smallest of n p-values is multiplied by n, the next by n - 1, and so on. A corrected value is at least as large
+    as the one before it, and at most 1.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+
+    >>> holm([0.03, 0.01, 0.02])  # 0.01 * 3; then 0.02 * 2; then 0.03 * 1, raised to the one before it
+    [0.04, 0.03, 0.04]
     """
     order = np.argsort(p_values, kind="stable")
     factors = len(p_values) - np.arange(len(p_values))
@@ -153,7 +162,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def systems_of(results: list[Result]) -> dict[str, list[Result]]:
-    """Group results of the same settings, named by their model and what sets them apart from others of it."""
+    """Return groups of results with the same settings, sorted by seed.
+
+    A group is named after its model, and after the settings in which it differs from other groups of the model. Raises
+    DataError if there are no results, or if a group has a seed twice.
+    """
     if not results:
         raise DataError("no results to compare")
     groups: dict[tuple[Any, ...], list[Result]] = {}
@@ -171,13 +184,13 @@ def systems_of(results: list[Result]) -> dict[str, list[Result]]:
         twice = next((run for run in runs if seeds.count(run.seed) > 1), None)
         if twice is not None:
             sources = " and ".join(run.source for run in runs if run.seed == twice.seed)
-            raise DataError(f"{name} with seed {twice.seed} is there twice: {sources}; leave one out")
+            raise DataError(f"{name} with seed {twice.seed} occurs twice: {sources}; leave one out")
         systems[name] = sorted(runs, key=lambda run: run.seed)
     return systems
 
 
 def _named(reference: str, systems: dict[str, list[Result]]) -> str:
-    """Return the system that the name is of, or the only one of the model that it is of."""
+    """Return the system with this name, or the only system of the model with this name."""
     wanted = reference.casefold()
     fitting = [name for name in systems if name.casefold() == wanted]
     if not fitting:
@@ -194,13 +207,13 @@ def _named(reference: str, systems: dict[str, list[Result]]) -> str:
 
 
 def settings_of(result: Result) -> dict[str, Any]:
-    """Return what sets a system apart: all settings but the seed, and those that only bound the training's length."""
+    """Return the settings that define a system: all but the seed, and the limits of the training's length."""
     training = {key: value for key, value in result.training.items() if key not in ("seed", "epochs", "patience")}
     return training | result.config
 
 
 def dataset_of(systems: dict[str, list[Result]]) -> str:
-    """Return the name of the data that all runs are of; raises DataError if some are of other data."""
+    """Return the name of the dataset of all runs; raises DataError if their data differ."""
     runs = [run for group in systems.values() for run in group]
     for run in runs:
         if run.dataset["fingerprint"] != runs[0].dataset["fingerprint"]:
@@ -234,7 +247,7 @@ def _metrics(systems: dict[str, list[Result]], reference: str) -> pd.DataFrame:
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return standard deviation and half the width of the interval of the mean; NaN for a single seed."""
+    """Return the standard deviation, and half the width of the mean's confidence interval; NaN for a single seed."""
     if len(values) < 2:
         return np.nan, np.nan
     std = float(values.std(ddof=1))
@@ -242,7 +255,7 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _p_value(first: list[Result], second: list[Result]) -> float:
-    """Return the p-value of the test over users between two systems; see `compare`."""
+    """Return the p-value of the test over users that compares two systems; see `compare`."""
     shared = {run.seed for run in first} & {run.seed for run in second}
     count = len(shared) or min(len(first), len(second))
     gains = []

@@ -1,4 +1,4 @@
-"""What systems cost: how many numbers they train, and for how long, from the results of their runs."""
+"""The costs of systems, from the results of their runs: number of trained parameters, and training time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class Costs:
     """The costs of systems on one dataset.
 
     Attributes:
-        dataset: Its name.
-        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds whose time
-            is known, with the fastest and slowest of them (NaN if none is); epochs, the mean number until the
-            training stopped; minutes, the mean of their product; first_epoch, the seeds of runs whose first epoch was
-            their best; n, seeds, sources.
-        missing: By name, systems with runs that are missing, and their seeds; those without any run have no row.
+        dataset: Name of the dataset.
+        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds with a known
+            time, and fastest and slowest of these seeds (NaN if no time is known); epochs, the mean number of epochs
+            until training stopped; minutes, the mean training time; first_epoch, the seeds of the runs whose best epoch
+            was the first; n, seeds, sources.
+        missing: By system, the seeds of missing runs; a system without any run has no row.
     """
 
     dataset: str
@@ -61,11 +61,11 @@ class Costs:
 
 
 def costs(results: Iterable[Result], missing: Mapping[str, Sequence[int]] | None = None) -> Costs:
-    """Return what the systems of some runs cost, in the order of their first results.
+    """Return the costs of the systems of some runs, in the order of their first results.
 
-    missing: runs that should be there and are not, by system; they are named below the table.
+    missing: by system, the seeds of runs that should exist and do not; they are named below the table.
 
-    Raises DataError if there are none, one is there twice, or they are not of the same data.
+    Raises DataError if there are no results, if one occurs twice, or if they are not of the same data.
     """
     systems = systems_of(list(results))
     rows = []

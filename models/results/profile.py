@@ -1,8 +1,8 @@
-"""What a profile of the workflow says: which systems there are, how they are trained, and what is made of them.
+"""Profiles of the workflow: the systems, how they are trained, and what is made of their results.
 
-A profile is a file of config/. A system is a model, or a model with other settings, under a name of its own: a variant
-of the profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). The Snakefile, the notebooks and
-`python -m models.remaining` all ask here. Light to import: neither torch nor pandas.
+A profile is a file in config/. A system is a model, or a model with other settings and its own name: a variant of the
+profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). The Snakefile, the notebooks and
+`python -m models.remaining` use this module. It is light to import: it needs neither torch nor pandas.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,21 +15,21 @@ import yaml
 from models.datasets import names as named_datasets
 from models.errors import ConfigError
 
-VARIED_MODEL = "bsarec"  # whose settings the sensitivity figures vary
+VARIED_MODEL = "bsarec"  # the model whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
-_OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that open the dataset; the others look at models alone
+_OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that read the dataset; the others need only models
 SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What the sensitivity figures are made of.
+    """The content of the sensitivity figures.
 
     Attributes:
         alpha, c: The values of each setting.
         baselines: Systems to compare with.
-        datasets: Of the figures over several; None for those whose results are there.
+        datasets: Datasets of the figures over several datasets; None for all datasets that have their results.
     """
 
     alpha: list[float]
@@ -40,7 +40,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Block:
-    """Runs of the run list that go together: every system on every dataset, by its folder's name, with every seed."""
+    """Runs of the run list that belong together: every system on every dataset (name of its folder), with every seed."""
 
     datasets: list[str]
     systems: list[str]
@@ -53,28 +53,30 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The settings of a profile, checked. Raises ConfigError, naming file and key, for what cannot be.
+    """The settings of a profile, checked; raises ConfigError for a wrong one, naming file and key.
 
     Attributes:
-        profile: Its name.
-        dataset: What the figures are of: a name, `synthetic:...`, or a file.
+        profile: Name of the profile.
+        dataset: The dataset of the figures: a name, `synthetic:...`, or a file.
         models, seed: Systems in the figures, and the seed of their runs.
-        figure_models: By figure, other systems than these.
-        depth: Number of layers of the systems in Figure 3, which are then called <system>-<depth>; None: as they are.
+        figure_models: By figure, its systems, if they differ from `models`.
+        depth: Number of layers of the deep systems in Figure 3, called <system>-<depth>; None for no deep systems.
         runs, figures: Folders of checkpoints, and of results and pictures.
         training: Settings of every model.
-        model_settings, dataset_settings: Those of a model, and of a model on a dataset, each on top of those before.
-        variants: By system, its model and what sets it apart, on top of all.
+        model_settings: By model, settings that override `training`.
+        dataset_settings: By dataset and model, settings that override those of the model.
+        variants: By system, its model and the settings in which it differs; they override all others.
         sensitivity: See Sensitivity.
-        seeds: Of the runs behind tables, by system; `default`, and `sensitivity` for all systems of its figures.
+        seeds: By system, the seeds of the runs for tables; `default` is for all others, `sensitivity` for those of
+            the sensitivity figures.
         tables: By table, its systems.
-        run_list: What `make runs` trains, block by block.
-        data_dir: Folder with the datasets' files, if they are not where they are looked for.
-        block: The block of the run list that is asked for, from 1; None for all.
-        missing: What becomes of runs that a table lacks: `train` them, or `name` them below the table.
+        run_list: The runs that `make runs` trains, block by block.
+        data_dir: Folder with the datasets' files; None for the usual places (models.datasets.files).
+        block: The chosen block of the run list, from 1; None for all blocks.
+        missing: What to do with runs that a table lacks: `train` them, or `name` them below the table.
         file: Where the settings come from, for messages.
         known_profiles: The names of all profiles.
-        root: The repository's folder, which a dataset's file is relative to.
+        root: The repository's folder; the path of a dataset's file is relative to it.
     """
 
     profile: str
@@ -133,13 +135,16 @@ class Profile:
 
     @property
     def known_datasets(self) -> list[str]:
-        """The datasets that the profile has settings for, or all named ones besides a generated or a local one."""
+        """The datasets that the profile has settings for; without such settings, all named ones, or the own dataset.
+
+        The own dataset counts if it is generated, or a file.
+        """
         is_own = self.dataset.startswith("synthetic:") or Path(self.root, self.dataset).is_file()
         return list(self.dataset_settings) or ([self.dataset] if is_own else named_datasets())
 
     @property
     def datasets(self) -> dict[str, str]:
-        """The datasets by the names of their folders."""
+        """The datasets, by the names of their folders."""
         own = Path(self.dataset).stem if Path(self.root, self.dataset).is_file() else self.dataset
         named = {name: name for name in self.known_datasets if name != self.dataset}
         return {own.replace(":", "-"): self.dataset} | named
@@ -151,7 +156,7 @@ class Profile:
 
     @property
     def systems(self) -> dict[str, dict[str, Any]]:
-        """By system, its model and what sets it apart."""
+        """By system, its model and the settings in which it differs from the model's own."""
         varied = {
             varied_system(setting, value): {"model": VARIED_MODEL, setting: value}
             for setting in VARIED_SETTINGS
@@ -166,7 +171,7 @@ class Profile:
 
     @property
     def result(self) -> str:
-        """The path of a result, likewise; budgets differ, so the results of profiles lie apart."""
+        """The path of a result, likewise; each profile has its own folder, because budgets differ."""
         return f"{self.results_folder('{dataset}')}/{RUN_NAME}.json"
 
     @property
@@ -175,11 +180,11 @@ class Profile:
         return f"{self.results_folder('{dataset}')}/{RUN_NAME}.spectral.npz"
 
     def results_folder(self, dataset: str, profile: str | None = None) -> str:
-        """Return the folder of a dataset's results, of this profile or of another."""
+        """Return the folder of a dataset's results, by default of this profile."""
         return f"{self.figures}/{dataset}/runs/{profile or self.profile}"
 
     def settings_for(self, system: str, dataset: str) -> dict[str, Any]:
-        """Return what a system is trained with on the dataset of a folder, its model among it."""
+        """Return the settings with which a system is trained, including its model; dataset is a folder's name."""
         model = self.systems[system]["model"]
         of_dataset = self.dataset_settings.get(self.datasets[dataset], {}).get(model, {})
         return self.training | self.model_settings[model] | of_dataset | self.systems[system]
@@ -191,26 +196,26 @@ class Profile:
         return of_run | self.settings_for(system, dataset) | {"out": path}
 
     def seeds_of(self, system: str) -> list[int]:
-        """Return the seeds of a system's runs behind tables."""
+        """Return the seeds of a system's runs for tables."""
         return self.seeds.get(system, self.seeds["default"])
 
     @property
     def sensitivity_seeds(self) -> list[int]:
-        """The seeds of all runs behind the sensitivity figures."""
+        """The seeds of all runs for the sensitivity figures."""
         return self.seeds.get("sensitivity", self.seeds["default"])
 
     def shown(self, notebook: str) -> list[str]:
-        """Return the systems that a notebook's figures show, by the start of its name: fig3 of fig3_oversmoothing."""
+        """Return the systems in a notebook's figures, which the start of its name tells: fig3 of fig3_oversmoothing."""
         return self.figure_models.get(notebook.partition("_")[0], self.models)
 
     def behind(self, notebook: str) -> list[str]:
-        """Return the systems whose checkpoints a notebook opens; Figure 3 also shows deep ones."""
+        """Return the systems whose checkpoints a notebook loads; Figure 3 also shows deep systems."""
         shown = self.shown(notebook)
         has_deep = self.depth and notebook.startswith("fig3")
         return [*shown, *(f"{system}-{self.depth}" for system in shown)] if has_deep else shown
 
     def table_results(self, table: str, dataset: str) -> list[str]:
-        """Return the paths of the results that a table is made of; where missing runs are named, of those there are."""
+        """Return the paths of the results in a table; with `missing` "name" only of those that exist."""
         paths = [
             self.result.format(dataset=dataset, system=system, seed=seed)
             for system in self.tables[table]
@@ -221,7 +226,7 @@ class Profile:
     def varied_systems(self, setting: str, dataset: str) -> list[str]:
         """Return the systems of a sensitivity figure: one for each value, and the baselines.
 
-        Raises ConfigError if the profile does not say the model's own value on the dataset.
+        Raises ConfigError if the profile does not have the model's own value for the dataset.
         """
         own = self.settings_for(VARIED_MODEL, dataset).get(setting)
         if own is None:
@@ -232,7 +237,7 @@ class Profile:
         return [*varied_systems(setting, values, own).values(), *self.sensitivity.baselines]
 
     def varied_results(self, setting: str, dataset: str, profile: str | None = None) -> list[str]:
-        """Return the paths of the results of a sensitivity figure of one dataset, of this profile or of another."""
+        """Return the paths of the results in a sensitivity figure of one dataset, by default of this profile."""
         folder = self.results_folder(dataset, profile)
         return [
             f"{folder}/{RUN_NAME.format(system=system, seed=seed)}.json"
@@ -241,14 +246,15 @@ class Profile:
         ]
 
     def has_varied(self, setting: str, dataset: str, profile: str | None = None) -> bool:
-        """Return whether all results of a sensitivity figure of a dataset are there."""
+        """Return whether all results of a sensitivity figure of a dataset exist."""
         return all(Path(path).exists() for path in self.varied_results(setting, dataset, profile))
 
     def varied_datasets(self, setting: str) -> dict[str, str]:
-        """Return the datasets of a sensitivity figure over several, and which profile's runs it shows of each.
+        """Return the datasets of a sensitivity figure over several datasets, and for each the profile of its runs.
 
-        They are those that are asked for, of this profile; or those whose results are there, of this profile or of the
-        next that has them all. Where there are none, it is the profile's own dataset.
+        If the profile names datasets, these are returned, with this profile. Otherwise they are the datasets that have
+        all results, from this profile or from the first other one that has them. If there are none, the profile's own
+        dataset is returned.
         """
         if self.sensitivity.datasets:
             return dict.fromkeys(self.sensitivity.datasets, self.profile)
@@ -260,12 +266,12 @@ class Profile:
         return {dataset: name for dataset, name in found.items() if name} or {self.folder: self.profile}
 
     def listed(self) -> list[tuple[str, str, int]]:
-        """Return dataset, system and seed of the runs of the run list, of all of it or of the block asked for."""
+        """Return dataset, system and seed of all runs of the run list, or of the chosen block."""
         blocks = self.run_list if self.block is None else [self.run_list[self.block - 1]]
         return [run for block in blocks for run in block]
 
     def figure_parameters(self, dataset: str, notebook: str) -> dict[str, Any]:
-        """Return the parameters of a notebook that draws trained models."""
+        """Return the parameters of a notebook whose figures are of trained models."""
         shown = {"dataset": dataset, "models": self.shown(notebook), "seed": self.seed, "profile": self.profile}
         parameters = shown | {"runs": self.runs, "out": self.figures}
         if notebook.startswith("fig3"):
@@ -275,7 +281,7 @@ class Profile:
         return parameters
 
     def table_notebook(self, table: str) -> str:
-        """Return the notebook that makes a table: of its own name, or that of the main table, with other systems."""
+        """Return the notebook that makes a table: the one with the table's name, else that of the main table."""
         return table if Path(self.root, "notebooks", f"{table}.ipynb").is_file() else "table_main"
 
     def table_parameters(self, dataset: str, table: str) -> dict[str, Any]:
@@ -286,11 +292,11 @@ class Profile:
         return self.results_parameters(**of_table, **sampled)
 
     def results_parameters(self, **of_notebook: Any) -> dict[str, Any]:
-        """Return the parameters of a notebook that is made of results, with those of its own."""
+        """Return the parameters of a notebook that reads results, with further ones of its own."""
         return {"profile": self.profile, "results": self.figures, "out": self.figures} | of_notebook
 
     def sensitivity_parameters(self, setting: str, **of_notebook: Any) -> dict[str, Any]:
-        """Return the parameters of a notebook that shows one setting varied, with those of its own."""
+        """Return the parameters of a notebook that varies one setting, with further ones of its own."""
         varied = {
             "setting": setting,
             "models": [VARIED_MODEL, *self.sensitivity.baselines],
@@ -310,9 +316,9 @@ def varied_system(setting: str, value: float, model: str = VARIED_MODEL) -> str:
 
 
 def varied_systems(setting: str, values: Iterable[float], own: float, model: str = VARIED_MODEL) -> dict[float, str]:
-    """Return the system of each value, ascending, the model's own value among them.
+    """Return the system of each value, ascending; the model's own value is included.
 
-    With its own value a system is the model itself, so that it is not trained twice.
+    The system of the model's own value is the model itself, so that it is not trained twice.
 
     >>> varied_systems("c", [5, 1], own=3)
     {1: 'bsarec-c1', 3: 'bsarec', 5: 'bsarec-c5'}
@@ -321,11 +327,11 @@ def varied_systems(setting: str, values: Iterable[float], own: float, model: str
 
 
 def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
-    """Return a profile of <root>/config, `quick` if none is named, with the given keys on top of it.
+    """Return a profile of <root>/config, by default `quick`; given keys override those of the file.
 
-    given: as Snakemake's --config has them: mappings go into mappings key by key, and numbers may be text.
+    given: settings as Snakemake's --config has them. Mappings are merged key by key, and numbers may be text.
 
-    Raises ConfigError, naming file and key, for unknown keys, or values that cannot be.
+    Raises ConfigError for unknown keys and wrong values; the message names file and key.
     """
     files = {path.stem: path for path in sorted(Path(root, "config").glob("*.yaml"))}
     name = given.get("profile", "quick")
@@ -350,7 +356,7 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
     return Profile(**merged, file=f"{file} or --config", known_profiles=tuple(files), root=str(root))
 
 
-_OWN = {"file", "known_profiles", "root"}  # fields that are no settings
+_OWN = {"file", "known_profiles", "root"}  # fields that are not settings
 _REQUIRED = {item.name for item in fields(Profile)} - {"dataset_settings", "data_dir", "block", "missing", *_OWN}
 
 
@@ -387,7 +393,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both; where both have a mapping, the two merged."""
+    """Return the keys of both; `above` has precedence, and mappings in both are merged."""
     both = {key: _merged(below[key], above[key]) for key in above if _are_mappings(below.get(key), above[key])}
     return {**below, **above, **both}
 
@@ -397,7 +403,10 @@ def _are_mappings(*values: Any) -> bool:
 
 
 def _with_numbers(value: Any) -> Any:
-    """Return a setting with its numbers as numbers: --config leaves those inside a mapping as text, YAML 1e-3."""
+    """Return a setting with text that is a number converted.
+
+    Numbers can be text because --config does not convert those inside a mapping, and YAML does not convert 1e-3.
+    """
     if isinstance(value, dict):
         return {key: _with_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):

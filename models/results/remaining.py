@@ -1,4 +1,4 @@
-"""What is left of a profile's run list, and how long it may take, from what finished runs took."""
+"""What is left of a profile's run list, and how long it may take, estimated from the times of finished runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ class Block:
 
     Attributes:
         number: Its place in the list, from 1.
-        total: How many runs it has.
-        left: How many of them lack their result or their summary.
-        hours: What these may take, one process with one thread; of those that an estimate can be made of.
-        unknown: How many of them no finished run of their model tells anything about.
+        total: Number of runs.
+        left: Number of runs whose result or summary is missing.
+        hours: Estimated time of these runs, in hours of one process with one thread, without the `unknown` ones.
+        unknown: Number of these runs without an estimate, because no run of their model is finished.
     """
 
     number: int
@@ -35,18 +35,14 @@ class Block:
 
 
 def unfinished_blocks(profile: Profile) -> Iterator[int]:
-    """Yield the number of each block of the profile's run list that has a run without its result or its summary."""
+    """Yield the numbers of the blocks of the run list in which a run lacks its result or its summary."""
     for number in range(1, len(profile.run_list) + 1):
         if not all(_is_there(profile, run) for run in replace(profile, block=number).listed()):
             yield number
 
 
 def remaining(profile: Profile) -> Iterator[Block]:
-    """Yield what is left of each block of the profile's run list.
-
-    The seconds of an epoch are taken from finished runs of the same model, on the same dataset, with the same loss and
-    depth where there are some, and in proportion to samples and layers elsewhere. The number of epochs likewise.
-    """
+    """Yield what is left of each block of the profile's run list; `estimate` says where the times come from."""
     finished = _finished(profile)
     for number in range(1, len(profile.run_list) + 1):
         runs = replace(profile, block=number).listed()
@@ -57,7 +53,11 @@ def remaining(profile: Profile) -> Iterator[Block]:
 
 
 def estimate(profile: Profile, dataset: str, system: str, finished: Iterable[Result]) -> float | None:
-    """Return the seconds that a run may take, or None if there is no finished one of its model, or no data."""
+    """Return the seconds that a run may take, or None if no run of its model is finished, or the data is missing.
+
+    The time of an epoch and the number of epochs are those of the finished runs of the same model that agree most with
+    the run in dataset, loss and depth. The time is scaled by the numbers of samples and of layers.
+    """
     settings = profile.settings_for(system, dataset)
     wanted = {
         "dataset": profile.datasets[dataset],
@@ -91,7 +91,7 @@ def _of(run: Result) -> dict[str, Any]:
 
 @cache
 def _samples(dataset: str, data_dir: str | None) -> int:
-    """Return how many training samples a dataset has; 0 if its file is not to be had."""
+    """Return the number of training samples of a dataset; 0 if its file is missing."""
     try:
         return int(load(dataset, data_dir).num_prefixes(50).sum())
     except DataError:

@@ -1,6 +1,7 @@
-"""What a finished run leaves for tables: its settings, its metrics, and the rank of every test user, as JSON.
+"""The result of a finished run, as a JSON file: its settings, its metrics, and the rank of every test user's target.
 
-A table can be made again from these files alone, without checkpoints and data, and every number in it traced to one.
+Tables can be made from these files alone, without checkpoints and data, and every number in a table can be traced to
+its files.
 """
 
 import csv
@@ -46,10 +47,10 @@ class Origin:
     """Where and how a run was trained; None for what is not known.
 
     Attributes:
-        commit: Of the code that finished it, with `+` behind it where files of `models/` were changed since.
-        threads: Of the processor, that one operation may use.
-        processor: What it is called; of a GPU its name.
-        wall_seconds: Of all epochs, training and validation; the time between interruptions is left out.
+        commit: Git commit of the code that finished the run, followed by `+` if files of `models/` had been changed.
+        threads: Number of processor threads that one operation may use.
+        processor: Name of the processor, or of the GPU.
+        wall_seconds: Time of all epochs in seconds, training and validation, without the time between interruptions.
     """
 
     commit: str | None
@@ -59,13 +60,13 @@ class Origin:
 
     @classmethod
     def here(cls, device: torch.device, wall_seconds: float | None) -> "Origin":
-        """Return where this process runs, for a model on a device."""
+        """Return the origin of a run of this process, with its model on a device."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
         return cls(_commit(), torch.get_num_threads(), name, wall_seconds)
 
 
 def _processor() -> str | None:
-    """Return what the processor is called, as Linux knows it, or Python."""
+    """Return the name of the processor as Linux or Python knows it."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -74,11 +75,11 @@ def _processor() -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this code, or None where git does not keep it, or there is no git."""
+    """Return the git commit of this code, or None if it is not in a repository, or git is not installed."""
     file = Path(__file__).resolve()
     git = ["git", "-C", str(file.parents[1])]
     try:
-        # An installed package may lie in the checkout of another project.
+        # An installed package may be inside the checkout of another project.
         subprocess.run([*git, "ls-files", "--error-unmatch", str(file)], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
@@ -93,19 +94,19 @@ class Result:
 
     Attributes:
         model: Name of the model.
-        config: Every field of its configuration.
-        training: Every field of the training's configuration, the seed among them.
+        config: Every field of the model's configuration.
+        training: Every field of the training's configuration, including the seed.
         dataset: Name, fingerprint and counts of the data.
-        versions: Of what computed it.
-        parameters: Number of trained numbers in the model.
-        best_epoch, epochs: The epoch that the metrics are of, from 0, and how many there were.
+        versions: Versions of the software.
+        parameters: Number of trained parameters of the model.
+        best_epoch, epochs: The epoch of the metrics, from 0, and the number of epochs.
         seconds_per_epoch: Median over the epochs, on the machine of the run; None if it is not known.
-        valid, test: Metrics by name, published protocol.
-        sampled: Of the test split, each target ranked among 99 drawn items (models.evaluation.SAMPLED); None in files
-            of format 1, and where a user does not have so many unseen items.
+        valid, test: Metrics by name, in the published protocol.
+        sampled: Metrics of the test split with each target ranked among 99 drawn items (models.evaluation.SAMPLED).
+            None in files of format 1, and if a user has fewer unseen items.
         origin: See Origin; None in files of format 1.
-        test_ranks: The place of each test user's target, from 1, in the order of the dataset.
-        source: The file that it was read from, "" if it was not.
+        test_ranks: Rank of each test user's target, from 1, in the order of the dataset.
+        source: The file that the result was read from, else "".
     """
 
     model: str
@@ -130,10 +131,12 @@ class Result:
         return int(self.training["seed"])
 
     def save(self, path: str | Path) -> None:
-        """Write the result as JSON, in full or not at all."""
+        """Write the result as JSON; the file is complete or not written at all."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         del content["source"]
-        ranks = json.dumps(content.pop("test_ranks"), separators=(",", ":"))  # on one line, the rest for people
+        ranks = json.dumps(
+            content.pop("test_ranks"), separators=(",", ":")
+        )  # on one line; the rest is indented for people
         text = json.dumps(content, indent=1)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), f'{text[:-2]},\n "test_ranks": {ranks}\n}}\n'.encode())
@@ -142,12 +145,18 @@ class Result:
 def result_of(
     model: Recommender, sequences: Sequences, test_ranks: Tensor, path: str | Path, trained_here: bool = False
 ) -> Result:
-    """Return the result of a run from its loaded checkpoint at `path` and its ranks on the test split.
+    """Return the result of a run, from its model, loaded from a checkpoint, and the model's ranks on the test split.
 
-    sequences: of its training. trained_here: whether this process has trained it; if not, its origin is that of the
-    result which the training left beside the checkpoint, None if there is none of the same ranks.
+    Args:
+        model: The loaded model.
+        sequences: Its training data.
+        test_ranks: (num_users,) from `models.evaluation.rank_targets`.
+        path: The checkpoint; the log and the earlier result of the training are looked for beside it.
+        trained_here: Whether this process trained the model. If not, the origin is taken from the earlier result; it
+            is None if there is no such result with the same ranks.
 
-    Raises CheckpointError if the run is not finished, or its log beside the checkpoint cannot be read.
+    Raises:
+        CheckpointError: If the run is not finished, or its log cannot be read.
     """
     content = model.checkpoint
     assert content is not None
@@ -178,7 +187,7 @@ def result_of(
 
 
 def _sampled(model: Recommender, sequences: Sequences) -> dict[str, float] | None:
-    """Return the metrics among 99 drawn items, or None where a user does not have so many unseen ones."""
+    """Return the metrics among 99 drawn items, or None if a user has fewer unseen items."""
     try:
         return evaluate(model, sequences, "test", SAMPLED)
     except DataError:
@@ -209,9 +218,9 @@ def _seconds(log: Path) -> list[float]:
 def read(path: str | Path) -> Result:
     """Return the result in a JSON file.
 
-    Settings that there were not yet when it was written have their defaults, which is what the run had.
+    Settings that did not exist when the file was written get their defaults; the run behaved as if it had them.
 
-    Raises CheckpointError, with the reason, if it does not hold one; OSError if it cannot be read.
+    Raises CheckpointError, with the reason, if the file is not a result; OSError if it cannot be read.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -245,13 +254,13 @@ def _damage(content: dict[str, Any]) -> str | None:
     """Return what is wrong with the fields of a result, or None."""
     wrong = [name for name, kind in _KINDS.items() if not isinstance(content[name], kind)]
     if wrong:
-        return f"these fields hold something of another kind than expected: {', '.join(wrong)}"
+        return f"these fields have another type than expected: {', '.join(wrong)}"
     training, dataset, ranks, test = (content[name] for name in ("training", "dataset", "test_ranks", "test"))
     if not isinstance(training.get("seed"), int) or not all(_is_plain(value) for value in training.values()):
         return "training needs a seed, and numbers or text in every field"
     wrong = [name for name, kind in _DATASET_KINDS.items() if not isinstance(dataset.get(name), kind)]
     if wrong:
-        return f"dataset lacks, or has of another kind than expected: {', '.join(wrong)}"
+        return f"dataset has no such fields, or of another type than expected: {', '.join(wrong)}"
     if content["origin"] is not None and content["origin"].keys() != {field.name for field in fields(Origin)}:
         return f"origin needs {', '.join(field.name for field in fields(Origin))}, and nothing else"
     last = dataset["num_items"] + 1  # the padding item takes part
@@ -269,11 +278,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def collect(paths: Iterable[str | Path]) -> list[Result]:
-    """Return the results in JSON files, beside checkpoints, and anywhere in folders, in the order of their names.
+    """Return results, in the order of the paths and, within a folder, of the files' names.
 
-    Checkpoints in folders that have no result beside them are left out, with a note.
+    paths: result files (.json), checkpoints (.pt) with a result beside them, or folders, which are searched at any
+    depth. In folders, checkpoints without a result are left out, with a note.
 
-    Raises CheckpointError for a checkpoint without a result beside it, or if there is nothing at all.
+    Raises CheckpointError if a checkpoint among the paths has no result beside it, or if no result is found.
     """
     places = [Path(path) for path in paths]
     found: dict[Path, Result] = {}
@@ -301,16 +311,22 @@ def run_name(run: Result) -> str:
 
 
 def runs_folder(results: str | Path, dataset: str, profile: str) -> Path:
-    """Return where the workflow keeps the results of a profile's runs: budgets differ, so profiles lie apart."""
+    """Return the folder in which the workflow keeps the results of a profile's runs.
+
+    Profiles train with different budgets, so each has its own folder.
+
+    >>> runs_folder("figures", "lastfm", "paper").as_posix()
+    'figures/lastfm/runs/paper'
+    """
     return Path(results, dataset, "runs", profile)
 
 
 def of_systems(
     folder: str | Path, systems: Iterable[str], seeds: Iterable[int] | None, target: str = "tables"
 ) -> list[Result]:
-    """Return the results <system>-seed<seed>.json in a `runs_folder`, all there are of the systems if seeds is None.
+    """Return the results <system>-seed<seed>.json of systems in a `runs_folder`; if seeds is None, of all seeds.
 
-    Raises CheckpointError saying how to make those that are missing, with which target of make.
+    Raises CheckpointError if results are missing; the message names the command that makes them, with the make target.
     """
     found, missing = available(folder, systems, seeds, target)
     if missing:
@@ -356,7 +372,7 @@ def _note_left_out(folder: Path) -> None:
     lacking = [file for file in sorted(folder.rglob("*.pt")) if not file.with_suffix(".json").exists()]
     if lacking:
         logger.warning(
-            "note: left out, for they have no result beside them: %s; make one of a finished run with: "
+            "note: left out, because no result is beside them: %s; make one for a finished run with: "
             "python -m models.evaluate CHECKPOINT.pt --result CHECKPOINT.json",
             ", ".join(map(str, lacking)),
         )

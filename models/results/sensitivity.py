@@ -1,4 +1,4 @@
-"""How well a model ranks as one of its settings is changed, over seeds: Figures 5, 6, 8 and 9.
+"""Sensitivity of a model's metrics to one of its settings, over seeds: Figures 5, 6, 8 and 9.
 
 Source: Shin et al., AAAI 2024, sensitivity to alpha and to c.
 """
@@ -19,7 +19,7 @@ from models.results.runs import Result, of_systems, runs_folder
 
 logger = logging.getLogger("models")
 
-PUBLISHED = ("beauty", "sports", "toys", "yelp", "lastfm", "ml-1m")  # the datasets that the paper searched settings for
+PUBLISHED = ("beauty", "sports", "toys", "yelp", "lastfm", "ml-1m")  # the paper tunes settings on these
 SIGNIFICANT = 0.05
 
 _COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "p_value", "p_holm", "sources")
@@ -27,18 +27,18 @@ _COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "p_value", "p_
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The metrics of a model on one dataset for several values of one setting, and those of others to compare with.
+    """The metrics of a model on one dataset for several values of one setting, and the metrics of baselines.
 
     Attributes:
-        dataset: Its name.
+        dataset: Name of the dataset.
         model: Name of the model.
         setting: Name of the setting.
-        best: The value of the model's own settings on the dataset: the published best ones where there are any.
-        epochs: The most that a run of the model took.
-        values: One row per value and metric: value, then metric, mean, std (n - 1 in the denominator), low and high
-            ends of the 95% interval of the mean over seeds (NaN for one seed), n, seeds, p_value and p_holm of the
-            test over users against the best value (see `models.results.comparison.compare`), sources.
-        baselines: One row per baseline and metric: system, model, then the same columns.
+        best: The value in the model's own settings for the dataset, which are the published best ones if there are any.
+        epochs: The largest number of epochs of a run of the model.
+        values: One row per value and metric: value, metric, mean, std (n - 1 in the denominator), low and high ends of
+            the 95% confidence interval of the mean over seeds (NaN for one seed), n (number of seeds), seeds, p_value
+            and p_holm of the test over users against the best value (`models.results.comparison.compare`), sources.
+        baselines: One row per baseline and metric: system, model, and the same columns.
     """
 
     dataset: str
@@ -51,16 +51,16 @@ class Sensitivity:
 
     @property
     def is_published(self) -> bool:
-        """Whether the paper has searched settings for the dataset, so that the best value is its."""
+        """Whether the paper tunes settings on the dataset, so that `best` is the published value."""
         return self.dataset in PUBLISHED
 
     @property
     def best_name(self) -> str:
-        """What the best value is called: the published best one, or on a dataset that the paper lacks the default."""
+        """What to call the best value in a figure: published best, or default setting if the paper has none."""
         return "published best" if self.is_published else "default setting"
 
     def sentence(self) -> str:
-        """Return in words which value is the best and the worst by NDCG@20, and which are told from the marked one."""
+        """Return a sentence about the best and worst value by NDCG@20, and the significant differences to `best`."""
         rows = self.values[self.values.metric == TESTED].sort_values("mean")
         worst, best = rows.iloc[0], rows.iloc[-1]
         marked = rows[rows.value == self.best].iloc[0]
@@ -73,7 +73,7 @@ class Sensitivity:
         )
 
     def table(self) -> pd.DataFrame:
-        """Return the tidy table: one row per value and metric, then one per baseline and metric without a value."""
+        """Return the tidy table: one row per value and metric, then one per baseline and metric, whose value is NaN."""
         varied = self.values.assign(
             system=MODELS[self.model].title, model=self.model, best=self.values.value == self.best
         )
@@ -83,15 +83,17 @@ class Sensitivity:
 
 
 def _spread(row: Any) -> str:
-    """Return a mean in words, with the standard deviation over seeds if there are several."""
+    """Return a mean as text, with the standard deviation over seeds if there are several."""
     return f"{row['mean']:.4f}" + (f" ± {row['std']:.4f}" if row["n"] > 1 else "")
 
 
 def sensitivity(runs: Iterable[Result], setting: str, best: float, baselines: Iterable[Result] = ()) -> Sensitivity:
     """Return the metrics of runs of one model that differ in one setting, over the seeds of each value.
 
-    Raises ConfigError if the model has no such setting, DataError if there are no runs, or they differ in something
-    else, are of several models or datasets, or none has the best value.
+    Raises:
+        ConfigError: If the model has no such setting.
+        DataError: If there are no runs, if none has the best value, or if the runs differ in another setting, in the
+            model or in the dataset.
     """
     runs, baselines = list(runs), list(baselines)
     _check(runs, setting, best)
@@ -138,17 +140,18 @@ def read_sensitivity(
     values: Iterable[float] | None = None,
     seeds: Iterable[int] | None = None,
 ) -> Sensitivity:
-    """Return the metrics of the runs whose results the workflow keeps in a folder.
+    """Return the sensitivity from the results that the workflow keeps in a folder.
 
     Args:
         folder: <figures>/<dataset>/runs/<profile>.
         setting: alpha or c.
-        models: The one whose setting is changed; then systems to compare with.
-        values: Of the setting, those of the model's own settings always among them; None takes all that there are.
-        seeds: None takes all that there are.
+        models: The model whose setting varies, followed by systems to compare with.
+        values: Values of the setting; the model's own value is always included. None takes all values in the folder.
+        seeds: Seeds of the runs; None takes all seeds in the folder.
 
-    Raises CheckpointError, with the command that makes them, for missing results; ConfigError or DataError as
-    `sensitivity` does.
+    Raises:
+        CheckpointError: If results are missing; the message names the command that makes them.
+        ConfigError, DataError: As `sensitivity` does.
     """
     folder, seeds = Path(folder), None if seeds is None else list(seeds)
     model, *baselines = models
@@ -171,12 +174,12 @@ def read_sensitivity(
 def read_sensitivities(
     figures: str | Path, profiles: Mapping[str, str], setting: str, **options: Any
 ) -> dict[str, Sensitivity]:
-    """Return what `read_sensitivity` reads in <figures>/<dataset>/runs/<profile> for each dataset with all its results.
+    """Return the sensitivity on each dataset that has all its results, read from <figures>/<dataset>/runs/<profile>.
 
-    profiles: by dataset, the profile of its runs.
+    profiles: by dataset, the profile of its runs. options: of `read_sensitivity`.
 
-    The others are left out, with a note of what they lack and the command that makes it. Raises CheckpointError if
-    none has its results.
+    Datasets with missing results are left out; a note names the command that makes them. Raises CheckpointError if no
+    dataset has its results.
     """
     found, lacking = {}, []
     for dataset, profile in profiles.items():

@@ -1,7 +1,7 @@
-"""The blocks that third-party models are made of, by where they put their LayerNorms.
+"""The blocks of third-party models, which differ in where they put their LayerNorms.
 
 Shapes: B sequences, M positions, D hidden size, H heads. A mask is added to the scores and broadcasts to (B, H, M, M).
-They are written plainly, for analysis: nothing here is trained, so there is no dropout.
+The blocks are only for analysis: nothing here is trained, so there is no dropout, and the code is plain.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch.nn import functional
 from models.layers.attention import value_output
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": functional.gelu,  # the exact one, with erf
+    "gelu": functional.gelu,  # exact, with erf
     "relu": functional.relu,
     "swish": functional.silu,
     "tanh": torch.tanh,
@@ -23,17 +23,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def forbid(allowed: Tensor, score: float = -torch.inf) -> Tensor:
-    """Return what is added to scores: 0 where a key is allowed, else `score`."""
+    """Return what is added to scores: 0 where a key is allowed, else `score`; in the shape of `allowed`, bool."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, score)
 
 
 def lower_triangle(length: int, device: torch.device) -> Tensor:
-    """Return (M, M) bool, True where the key is not later than the query."""
+    """Return the causal mask (M, M) bool, True where the key is not later than the query; rows are queries.
+
+    >>> forbid(lower_triangle(2, torch.device("cpu"))).tolist()
+    [[0.0, -inf], [0.0, 0.0]]
+    """
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention, with an output projection or, as ReChorus and gSASRec, without."""
+    """Multi-head scaled dot-product attention, with an output projection or, as in ReChorus and gSASRec, without."""
 
     def __init__(self, size: int, heads: int, projected: bool = True) -> None:
         super().__init__()
@@ -42,7 +46,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(size, size) if projected else nn.Identity()
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output (B, M, D) and the probabilities (B, H, M, M); a row without any allowed key is 0."""
+        """Return the output (B, M, D) and the probabilities (B, H, M, M); a row without allowed keys is 0."""
         query, key, value = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, queries), (self.key, keys), (self.value, keys))
@@ -59,7 +63,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The position-wise network D -> inner -> D, without residual and norm."""
+    """The position-wise network D -> inner -> D, without residual and LayerNorm."""
 
     def __init__(self, size: int, inner: int, activation: str) -> None:
         super().__init__()
@@ -67,12 +71,12 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., D). Returns (..., D)."""
+        """Return the output (..., D) for x (..., D)."""
         return self.outer(self.activation(self.inner(x)))
 
 
 class PostNormBlock(nn.Module):
-    """Attention, then the feed-forward network, each LayerNorm(x + f(x))."""
+    """Attention, then the feed-forward network; each is LayerNorm(x + f(x))."""
 
     def __init__(self, attention: Attention, feed_forward: FeedForward, eps: float) -> None:
         super().__init__()
@@ -81,22 +85,22 @@ class PostNormBlock(nn.Module):
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the output (B, M, D), and the attention (B, H, M, M) if there is any."""
+        """Return the output (B, M, D), and the attention (B, H, M, M) or None."""
         mixed, attention = self.mix(x, mask)
         return self.feed_forward_norm(mixed + self.feed_forward(mixed)), attention
 
     def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return x (B, M, D) with its positions mixed, and the attention that did it."""
+        """Return x (B, M, D) after the mixing layer, and the attention (B, H, M, M) or None."""
         output, attention = self.attention(x, x, mask)
         return self.attention_norm(x + output), attention
 
     def value_output(self) -> Tensor | None:
-        """Return W_v^h W_o^h (H, D, D) if attention is added to what it reads; None if a LayerNorm is between."""
+        """Return W_v^h W_o^h (H, D, D) if attention is added to its own input; None if a LayerNorm is between."""
         return self.attention.value_output()
 
 
 class BSARecBlock(PostNormBlock):
-    """Attention mixed with a frequency filter; the filter is that of the length M at hand, whatever it is."""
+    """Attention mixed with a frequency filter, as in BSARec; the filter adapts to the length M of its input."""
 
     def __init__(self, attention: Attention, feed_forward: FeedForward, eps: float, alpha: float, c: int) -> None:
         super().__init__(attention, feed_forward, eps)
@@ -106,7 +110,7 @@ class BSARecBlock(PostNormBlock):
         self.filter_norm = nn.LayerNorm(size, eps)
 
     def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See PostNormBlock; alpha (LFC + beta HFC) + (1 - alpha) A x, each with its residual and LayerNorm."""
+        """See PostNormBlock; alpha (LFC + beta HFC) + (1 - alpha) A x, each branch with residual and LayerNorm."""
         attended, attention = super().mix(x, mask)
         spectrum = torch.fft.rfft(x, dim=1, norm="ortho")
         kept = torch.arange(spectrum.shape[1], device=x.device)[:, None] < self.bins
@@ -116,7 +120,7 @@ class BSARecBlock(PostNormBlock):
 
 
 class FilterBlock(nn.Module):
-    """A learned filter over all positions, as FMLP-Rec's, then the feed-forward network; post-norm."""
+    """A learned filter over all positions, as in FMLP-Rec, then the feed-forward network; post-norm."""
 
     def __init__(self, length: int, feed_forward: FeedForward, eps: float) -> None:
         super().__init__()
@@ -126,14 +130,14 @@ class FilterBlock(nn.Module):
         self.filter_norm, self.feed_forward_norm = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, None]:
-        """Return the output (B, M, D); there is no attention, and the mask is not looked at."""
+        """Return the output (B, M, D) and None, because there is no attention; the mask is not used."""
         spectrum = torch.fft.rfft(x, dim=1, norm="ortho") * torch.view_as_complex(self.filter)
         mixed = self.filter_norm(torch.fft.irfft(spectrum, n=x.shape[1], dim=1, norm="ortho") + x)
         return self.feed_forward_norm(mixed + self.feed_forward(mixed)), None
 
 
 class PreNormBlock(PostNormBlock):
-    """Attention and the feed-forward network, each x + f(LayerNorm(x))."""
+    """Attention, then the feed-forward network; each is x + f(LayerNorm(x))."""
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """See PostNormBlock."""
@@ -147,7 +151,7 @@ class PreNormBlock(PostNormBlock):
 
 
 class QueryNormBlock(PostNormBlock):
-    """As the first SASRec in TensorFlow: queries are normed, keys and values are not, and the residual is the query."""
+    """As in the first SASRec in TensorFlow: only queries are normalised, and the residual is the query."""
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """See PostNormBlock."""

@@ -1,10 +1,10 @@
 """The repository published with BSARec (yehjin-shin/BSARec), FMLP-Rec (Woeee/FMLP-Rec) and S3-Rec.
 
-They share their conventions with our models, which follow them: padding on the left, N positions, post-norm. So their
-tensors go into ours under other names. What differs: S3-Rec's item table ends with a mask item, which no user has; it
-was pre-trained looking both ways and ranks with causal attention (setting `attention`); and FEARec once had all its
-layers on the highest band of frequencies (setting `bands`). All of them can be trained with another activation than
-GELU; those files are refused.
+Our models follow the conventions of these repositories: padding on the left, N positions, post-norm. So their tensors
+go into our models under other names. Differences: the item table of S3-Rec ends with a mask item, which no user has.
+S3-Rec is pre-trained with bidirectional attention and ranks with causal attention (setting `attention`). An earlier
+FEARec had all layers on the highest band of frequencies (setting `bands`). All models can be trained with another
+activation than GELU; such files are refused.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ FACTS = "BSARec's repository and FMLP-Rec train with it unless told otherwise"
 
 @dataclass(frozen=True)
 class BidirectionalSASRecConfig(SASRecConfig):
-    """Configuration of a SASRec that looks both ways; see AttentionConfig."""
+    """Configuration of a SASRec with bidirectional attention; see AttentionConfig."""
 
 
 class BidirectionalSASRec(SASRec):
-    """SASRec without the causal mask, as S3-Rec is pre-trained."""
+    """SASRec without the causal mask, as in the pre-training of S3-Rec."""
 
     name, title = "s3rec-pretraining", "S3-Rec (pre-training)"
     config_type = BidirectionalSASRecConfig
@@ -47,7 +47,7 @@ class OneBandFEARecConfig(FEARecConfig):
     """Configuration of a FEARec as first published with BSARec."""
 
     def band(self, layer: int) -> range:
-        """Return the bins of the first layer's band, for every layer."""
+        """Return the bins of the first layer's band, whatever the layer."""
         return super().band(0)
 
 
@@ -139,7 +139,7 @@ def _read_bsarec(weights: Weights) -> Recommender:
 
 
 def _read_shared(weights: Weights) -> Recommender:
-    """SASRec, DuoRec, FEARec or BERT4Rec, which only --model tells apart."""
+    """Read SASRec, DuoRec, FEARec or BERT4Rec; their keys are the same, so only --model tells which."""
     settings = weights.settings
     rows = weights.rows("item_embeddings.weight")
     name = settings.need(
@@ -154,7 +154,9 @@ def _read_shared(weights: Weights) -> Recommender:
     model: Callable[[], Recommender]
     attention = _attention("blocks.{}.mixer", f"{_BLOCK}.layer")
     if name == "fearec":
-        bands = settings.default("bands", one_of("sliding", "first"), "sliding", "first: all layers on one, as once")
+        bands = settings.default(
+            "bands", one_of("sliding", "first"), "sliding", "first: all layers on the first band, as in older code"
+        )
         for ratio, default in (("global_ratio", 0.6), ("spatial_ratio", 0.1)):
             config[ratio] = settings.default(ratio, real, default, "as published")
         attention = _band_attention("blocks.{}.mixer", f"{_BLOCK}.layer")
@@ -220,7 +222,7 @@ def _read_gru4rec(weights: Weights) -> Recommender:
 
 
 def _read_caser(weights: Weights) -> Recommender:
-    weights.settings.note("the mean user stands for all where users are not given")
+    weights.settings.note("the mean user is used if users are not given")
     weights.settings.check()
     config = CaserConfig(
         **_sizes(weights),
@@ -260,7 +262,7 @@ FORMATS = (
             *_FEED_FORWARD,
         ),
         _read_bsarec,
-        renamed=((r"\.filter_layer\.beta$", ".filter_layer.sqrt_beta"),),  # older files; it was squared even then
+        renamed=((r"\.filter_layer\.beta$", ".filter_layer.sqrt_beta"),),  # older files; their beta is squared too
         own_ids=True,
     ),
     Format(

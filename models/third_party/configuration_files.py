@@ -1,4 +1,4 @@
-"""Configurations that third-party programs leave: inside a file of weights, or in a file beside it."""
+"""Configurations that third-party programs save: inside a file of weights, or in a file beside it."""
 
 import ast
 import json
@@ -18,7 +18,12 @@ INSIDE = ("config", "args", "hparams", "hyper_parameters", "params", "opt")
 
 
 def inside(content: Mapping[str, Any]) -> list[Source]:
-    """Return the configurations within what a file holds."""
+    """Return the configurations inside the content of a file.
+
+    >>> (source,) = inside({"state_dict": {}, "args": {"num_attention_heads": 2, "verbose": True}})
+    >>> source.where, source.get("num_heads")
+    ("the file's own args", 2)
+    """
     found = []
     for key in INSIDE:
         values = _values(content.get(key))
@@ -28,9 +33,9 @@ def inside(content: Mapping[str, Any]) -> list[Source]:
 
 
 def beside(path: Path) -> list[Source]:
-    """Return the configurations in the folder of a file: those of its name first, then config.json and the like.
+    """Return the configurations in the folder of a file: those with its name first, then config.json and the like.
 
-    Raises ConfigError if one with the file's own name cannot be read.
+    Raises ConfigError if a configuration with the file's own name cannot be read.
     """
     stem = path.with_suffix("")
     own = [stem.with_name(stem.name + suffix) for suffix in (".json", ".yaml", ".yml", ".log", ".txt")]
@@ -76,21 +81,21 @@ def _namespace(text: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> dict[str, Any]:
-    """Return the values of lines `name,value`, as SASRec.pytorch leaves them."""
+    """Return the values of lines `name,value`, as SASRec.pytorch writes them."""
     pairs = (line.partition(",") for line in text.splitlines())
     return {name.strip(): value.strip() for name, comma, value in pairs if comma and name.strip().isidentifier()}
 
 
 def _values(config: Any) -> dict[str, Any]:
-    """Return the values of a configuration: a dictionary, or an object that was read as a stand-in."""
+    """Return the values of a configuration, which is a dictionary, or an object that was read as a stand-in."""
     if isinstance(config, StandIn):
         config = vars(config)
-        return config | _values(config.get("final_config_dict"))  # where RecBole's has them
+        return config | _values(config.get("final_config_dict"))  # where RecBole keeps them
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that mean something here, those of inner dictionaries as well, outer ones first."""
+    """Return the values of known settings, also from inner dictionaries; outer values have precedence."""
     flat: dict[str, Any] = {}
     for value in values.values():
         if isinstance(value, dict):

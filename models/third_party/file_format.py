@@ -1,4 +1,4 @@
-"""How a kind of file looks: its keys, and a reader of its tensors."""
+"""The description of a kind of file: its keys, and a reader of its tensors."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +13,10 @@ from models.errors import CheckpointError
 from models.recommender import Recommender
 from models.third_party.settings import Settings, real, whole
 
-LAYER = "{}"  # stands for the number of a layer in the templates of keys
-NAMED_KEYS = 10  # at most so many keys of each kind are named in a message
+LAYER = "{}"  # stands for the number of a layer in templates of keys
+NAMED_KEYS = 10  # a message names at most this many keys of each kind
 
-# Of one of our parameters: the key of theirs, or several that are stacked, or a key and what to do with the tensor.
+# Where one of our parameters comes from: a key, several keys to be stacked, or a key and a function of its tensor.
 Origin = str | tuple[str, ...] | tuple[str, Callable[[Tensor], Tensor]]
 
 
@@ -25,12 +25,18 @@ class Format:
     """A kind of file.
 
     Attributes:
-        title: What it is, for people.
-        keys: Templates of the keys that must be there.
-        read: Makes the model of a recognised file.
-        optional: Patterns of keys that may be there and are not needed.
-        renamed: Patterns of keys and what they are replaced by before anything else, for older or varying names.
+        title: Name of the kind, for messages.
+        keys: Templates of the required keys.
+        read: Makes the model from a recognised file.
+        optional: Patterns of further keys that a file may have.
+        renamed: Patterns of older or varying keys, with their replacements, applied first.
         own_ids: Whether item ids are those of the published text files, so that our datasets fit the model.
+
+    >>> kind = Format("example", ("items.weight", "blocks.{}.weight"), read=lambda weights: None)
+    >>> kind.count(["items.weight", "blocks.0.weight", "blocks.1.weight"])  # layers
+    2
+    >>> kind.compare(["blocks.0.weight", "blocks.1.weight", "head.weight"])  # found, missing, unexpected
+    (['blocks.0.weight', 'blocks.1.weight'], ['items.weight'], ['head.weight'])
     """
 
     title: str
@@ -41,18 +47,18 @@ class Format:
     own_ids: bool = False
 
     def rename(self, key: str) -> str:
-        """Return the key under the name that the templates have."""
+        """Return the key as the templates name it."""
         for pattern, replacement in self.renamed:
             key = re.sub(pattern, replacement, key)
         return key
 
     def count(self, keys: Iterable[str]) -> int:
-        """Return the number of layers that the keys speak of."""
+        """Return the number of layers in the keys."""
         numbers = [int(match[1]) for key in keys for pattern in self._layered if (match := pattern.fullmatch(key))]
         return 1 + max(numbers, default=-1)
 
     def compare(self, keys: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-        """Return which of the expected keys are there, which are missing, and which are unexpected."""
+        """Return the expected keys that are there, the expected keys that are missing, and the unexpected keys."""
         found = set(keys)
         layers = max(self.count(found), 1)
         expected = [
@@ -83,23 +89,23 @@ class Weights:
         return int(self.state[key].shape[0])
 
     def columns(self, key: str) -> int:
-        """Return the number of columns of a tensor; raises CheckpointError if it is no matrix."""
+        """Return the number of columns of a tensor; raises CheckpointError if it is not a matrix."""
         shape = self.state[key].shape
         if len(shape) < 2:
             raise CheckpointError(f"{self.settings.path}: {key} has shape {tuple(shape)}, a matrix is needed")
         return int(shape[1])
 
     def heads(self, size: int) -> int:
-        """Return the number of heads, which no shape tells."""
+        """Return the number of heads, a setting, because no shape shows it; size is D."""
         allowed = [heads for heads in range(1, size + 1) if size % heads == 0]
         return self.settings.need("num_heads", whole, f"one of {', '.join(map(str, allowed))}")
 
     def alpha(self) -> float:
-        """Return BSARec's alpha."""
+        """Return the setting alpha of BSARec."""
         return self.settings.need("alpha", real, "from 0 to 1")
 
     def modes(self, length: int) -> int:
-        """Return BSARec's c, odd: an even c keeps the same c // 2 + 1 bins as the next odd one."""
+        """Return the setting c of BSARec, made odd: an even c keeps the same c // 2 + 1 bins as the next odd one."""
         c = self.settings.need("c", whole, f"from 1 to {length - 1 + length % 2}; 4 and 5 are the same model")
         if c is not None and c % 2 == 0:
             self.settings.note(f"c {c} keeps the same {c // 2 + 1} bins as {c + 1}")
@@ -107,9 +113,9 @@ class Weights:
         return c
 
     def into(self, model: Recommender, origins: Mapping[str, Origin]) -> Recommender:
-        """Put the tensors into a model; {} in names stands for the layer.
+        """Put the tensors into a model and return it; {} in names stands for the number of a layer.
 
-        Raises CheckpointError if shapes do not fit, named with the keys of the file.
+        Raises CheckpointError if shapes do not fit; the message has the keys of the file.
         """
         problems, values = [], {}
         wanted = _every_layer(origins, self.layers)
@@ -141,17 +147,21 @@ class Weights:
 
 
 def linear(name: str, key: str) -> dict[str, Origin]:
-    """Return where the weight and the bias of a layer come from."""
+    """Return where the weight and the bias of a layer come from.
+
+    >>> linear("output", "dense")
+    {'output.weight': 'dense.weight', 'output.bias': 'dense.bias'}
+    """
     return {f"{name}.weight": f"{key}.weight", f"{name}.bias": f"{key}.bias"}
 
 
 def stacked(name: str, *keys: str) -> dict[str, Origin]:
-    """Return where the weight and the bias of a layer come from that stands for several."""
+    """Return where weight and bias come from, for a layer that stacks several layers of the file."""
     return {f"{name}.{part}": tuple(f"{key}.{part}" for key in keys) for part in ("weight", "bias")}
 
 
 def both(*layers: str) -> tuple[str, ...]:
-    """Return the keys of weights and biases."""
+    """Return the keys of the weights and biases of layers."""
     return tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))
 
 

@@ -1,10 +1,14 @@
 """gSASRec in PyTorch (asash/gSASRec-pytorch), and the SASRec of the same repository.
 
-Conventions: sequences are padded on the left to N with an item of its own behind the others, whose states are 0
-throughout; row 0 of the item table is not used; attention looks at no padding and has no output projection; queries are
-normed and are the residual, keys and values are not normed; the network between is D -> D with ReLU (first files:
-without); LayerNorms have PyTorch's eps, and one more follows the last block. Items may be scored with a table of their
-own, `output_embedding`.
+Conventions:
+
+- Sequences are padded on the left to N with a padding item, whose id follows those of the items and whose states are
+  always 0. Row 0 of the item table is not used.
+- Attention ignores padding and has no output projection. Queries are normalised and are the residual; keys and values
+  are not normalised.
+- The feed-forward network is D -> D -> D with ReLU (without an activation in the first files).
+- LayerNorms have PyTorch's eps, and another one follows the last block.
+- Items may be scored with a table of their own, `output_embedding`.
 """
 
 from dataclasses import dataclass
@@ -23,13 +27,13 @@ PADDING_ITEMS = 1
 
 @dataclass(frozen=True)
 class GSASRecConfig(ThirdPartyConfig):
-    """Configuration of gSASRec; `own_output`: items are scored with a table of their own."""
+    """Configuration of gSASRec; with `own_output`, items are scored with a table of their own."""
 
     own_output: bool = False
 
 
 class GSASRec(ThirdPartyEncoder):
-    """gSASRec."""
+    """gSASRec (Petrov and Macdonald, RecSys 2023); the module lists its conventions."""
 
     name, title = "gsasrec", "gSASRec"
     config_type = GSASRecConfig
@@ -43,12 +47,12 @@ class GSASRec(ThirdPartyEncoder):
 
     @property
     def candidates(self) -> Tensor:
-        """The rows that items are scored with, (num_items + 1, D)."""
+        """The rows with which items are scored, (num_items + 1, D)."""
         table = self.items if self.output_items is None else self.output_items
         return table.weight[: self.config.num_items + 1]
 
     def embed(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """See ThirdPartyEncoder; what the padding item's row holds does not matter, its states are 0."""
+        """See ThirdPartyEncoder; the padding item's row does not matter, because its states are 0."""
         return self.after_block(self.items(items) + self.positions.weight, items)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
@@ -71,7 +75,7 @@ _BLOCK = "transformer_blocks.{}"
 def _read(weights: Weights) -> Recommender:
     size = weights.columns("item_embedding.weight")
     heads = weights.heads(size)
-    why = "none for files before it was added"
+    why = "none for files of older code"
     activation = weights.settings.default("activation", one_of(*ACTIVATIONS), "relu", why)
     weights.settings.check()
     own_output = "output_embedding.weight" in weights.state

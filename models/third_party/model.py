@@ -1,4 +1,4 @@
-"""What third-party models share: their own conventions inside, ours outside."""
+"""Base classes of third-party models: their own conventions inside, our interface outside."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from models.third_party.right_padding import RightPadded
 
 @dataclass(frozen=True)
 class ThirdPartyConfig(AttentionConfig):
-    """What a third-party model with blocks is configured by; it is read, not trained, so dropout is 0."""
+    """The configuration of a third-party model made of blocks; it is not trained, so dropout is 0."""
 
     dropout: float = 0.0
     inner_size: int = 64  # of the feed-forward network
@@ -35,7 +35,7 @@ class ThirdPartyConfig(AttentionConfig):
 def attention_blocks(
     config: ThirdPartyConfig, block: Callable[[Attention, FeedForward, float], nn.Module], projected: bool = True
 ) -> list[nn.Module]:
-    """Return as many blocks of a kind as the configuration says; `projected`: attention has an output projection."""
+    """Return the blocks of a model, all of one kind; `projected` says whether attention has an output projection."""
     return [
         block(
             Attention(config.hidden_size, config.num_heads, projected),
@@ -47,12 +47,12 @@ def attention_blocks(
 
 
 class ThirdPartyModel(Recommender):
-    """A third-party model: takes our windows, computes as its authors do, gives states at our positions.
+    """A third-party model: takes our windows, computes as its authors do, returns states at our positions.
 
-    Subclasses define `run`. With `right_padded` it gets sequences padded on the right, and what it returns is put back
-    to the positions of our windows (models.third_party.right_padding); `to_longest` pads them to the longest of the
-    batch, not to N. The last of the hidden states is what the items are compared with: a LayerNorm or a layer that the
-    original has behind its last block is part of it.
+    Subclasses define `run`. With `right_padded`, `run` gets sequences padded on the right, and its results are moved to
+    the positions of our windows (models.third_party.right_padding). With `to_longest` the sequences are padded to the
+    longest of the batch, not to N. Items are scored with the last hidden state, which includes any LayerNorm or layer
+    that follows the last block of the original.
     """
 
     published_loss = "ce"
@@ -60,14 +60,14 @@ class ThirdPartyModel(Recommender):
     to_longest: ClassVar[bool] = False
 
     def prepare(self, windows: Tensor) -> Tensor:
-        """Return what the positions of windows (B, N) hold: the same, unless the model adds a mask token."""
+        """Return the items (B, N) at the positions of windows (B, N); they differ if the model adds a mask token."""
         return windows
 
     @abstractmethod
     def run(self, items: Tensor, lengths: Tensor, causal: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """Return L + 1 hidden states (B, M, D) and L attention maps (B, H, M, M), or none.
+        """Return L + 1 hidden states (B, M, D) and L attention maps (B, H, M, M), or an empty list of maps.
 
-        items: (B, M) as the original takes them, but with padding 0; lengths: (B,) number of items.
+        items: (B, M) as in the original, but with 0 for padding; lengths: (B,) number of items.
         """
 
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:
@@ -86,7 +86,7 @@ class ThirdPartyModel(Recommender):
 
 
 class ThirdPartyEncoder(ThirdPartyModel):
-    """A model of blocks; subclasses define what goes into the first one and what attention is allowed to see."""
+    """A model made of blocks; subclasses define the input of the first block, and the mask of attention."""
 
     def __init__(self, config: RecommenderConfig, positions: int, blocks: list[nn.Module]) -> None:
         super().__init__(config)
@@ -99,14 +99,14 @@ class ThirdPartyEncoder(ThirdPartyModel):
 
     @abstractmethod
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """Return what is added to scores, broadcasting to (B, H, M, M)."""
+        """Return what is added to attention scores; it broadcasts to (B, H, M, M)."""
 
     def after_block(self, x: Tensor, items: Tensor) -> Tensor:
-        """Return the output of a block (B, M, D) as the next one gets it."""
+        """Return the input of the next block (B, M, D), from the output of a block."""
         return x
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
-        """Return what the items are compared with, (B, M, D), from the output of the last block."""
+        """Return the states with which items are scored, (B, M, D), from the output of the last block."""
         return x
 
     def value_output(self) -> list[Tensor]:

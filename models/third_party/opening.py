@@ -1,4 +1,4 @@
-"""Opening a third-party checkpoint: what it is, what it needs, and the model that it makes."""
+"""Opening a third-party checkpoint: recognise its format, find its settings, and build its model."""
 
 import logging
 from collections import Counter
@@ -26,19 +26,24 @@ FORMATS: tuple[Format, ...] = (
 )
 UNKNOWN = "unknown data"
 _STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
-_PARTIAL = 0.3  # of a format's keys must be there for a file to be called one with faults
+_PARTIAL = 0.3  # a file with this share of a format's keys is reported as one of this format with faults
 
 
 def open_third_party(
     content: Any, path: str | Path, options: Mapping[str, Any], fallback: Mapping[str, Any]
 ) -> Recommender:
-    """Return the model of what a file holds (models.safe_load), with a description of where it is from.
+    """Return the model in the content of a file; its attribute `checkpoint` describes the origin.
 
-    options: settings that the file may not hold, under any of the names in models.third_party.settings. They come
-    before a configuration in the file, and that before one beside it. fallback: for what none of these says.
+    Args:
+        content: What models.safe_load read.
+        path: The file, for messages and for configurations beside it.
+        options: Settings under any of the names in models.third_party.settings. They override a configuration in the
+            file, and that overrides a configuration beside the file.
+        fallback: Settings for what none of these has.
 
-    Raises CheckpointError if the file is of no known format, with missing and unexpected keys if it nearly is;
-    ConfigError if settings are missing, unknown, or out of range.
+    Raises:
+        CheckpointError: If the file is of no known format; for a similar one, with its missing and unexpected keys.
+        ConfigError: If settings are missing, unknown, or out of range.
     """
     state = _state_dict(content, path)
     recognised, state = recognise(state, path)
@@ -57,7 +62,7 @@ def open_third_party(
 
 
 def _check_model(settings: Settings, model: Recommender) -> None:
-    """Raise ConfigError if the option names another model than the file is of."""
+    """Raise ConfigError if the option names another model than that of the file."""
     given = plain(str(settings.given.get("model", "")))
     names = [plain(name) for name in (model.name, model.title, settings.title)]
     if not any(name.startswith(given) or name.endswith(given) for name in names):
@@ -65,9 +70,9 @@ def _check_model(settings: Settings, model: Recommender) -> None:
 
 
 def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, dict[str, Tensor]]:
-    """Return the format of a state dict, and the tensors under the names of the format; prefixes are taken off.
+    """Return the format of a state dict, and its tensors under the names of the format, without prefixes.
 
-    Raises CheckpointError for a state dict of no known format.
+    Raises CheckpointError if the format is not known.
     """
     whole, inner = _without_prefix(state), _largest_part(state)
     compared = [
@@ -79,7 +84,9 @@ def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, di
     for known, renamed, _, missing, unexpected in compared:
         if not missing and not unexpected:
             if len(renamed) < len(whole):
-                logger.warning("note: %s: %d tensors beside the model are left out", path, len(whole) - len(renamed))
+                logger.warning(
+                    "note: %s: %d tensors that are not of the model are left out", path, len(whole) - len(renamed)
+                )
             return known, renamed
     known, _, found, missing, unexpected = max(
         compared, key=lambda item: len(item[2]) / (len(item[2]) + len(item[3]) + len(item[4]))
@@ -94,7 +101,7 @@ def recognise(state: Mapping[str, Tensor], path: str | Path) -> tuple[Format, di
 
 
 def _state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors by key within what a file holds."""
+    """Return the tensors in the content of a file, by key."""
     if isinstance(content, dict):
         if _is_state_dict(content):
             return content
@@ -120,7 +127,7 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what wrappers put before every key: `module.`, `model.`, `_orig_mod.` and the like."""
+    """Remove the prefixes that wrappers add to every key: `module.`, `model.`, `_orig_mod.` and the like."""
     inner = dict(state)
     while len(inner) > 1 and len({key.partition(".")[0] for key in inner}) == 1 and all("." in key for key in inner):
         inner = {key.partition(".")[2]: value for key, value in inner.items()}
@@ -128,14 +135,14 @@ def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _largest_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the wrapper's largest part: a model may have a loss with tensors beside it."""
+    """Return the tensors of a wrapper's largest part; a wrapper may hold a loss with tensors besides the model."""
     parts = Counter(key.partition(".")[0] for key in state if "." in key)
     prefix = parts.most_common(1)[0][0] if parts else ""
     return _without_prefix({key: value for key, value in state.items() if key.startswith(f"{prefix}.")})
 
 
 def _dataset(sources: list[Source], model: Recommender, recognised: Format) -> dict[str, Any]:
-    """Return what is known of the data: its name if a configuration says one, the source if we have it."""
+    """Return what is known about the data: its name if a configuration has it, and its source if we know it."""
     found = (source.values.get(key) for source in sources for key in DATASET_NAMES)
     name = next((value for value in found if isinstance(value, str)), None)
     return {
@@ -147,7 +154,7 @@ def _dataset(sources: list[Source], model: Recommender, recognised: Format) -> d
 
 
 def _known_dataset(name: str) -> str:
-    """Return our name of a published dataset, "" if we do not have it."""
+    """Return our name of a published dataset, or "" if it is not one of ours."""
     for known, dataset in DATASETS.items():
         if name.lower() in (known, *(Path(file).stem.lower() for file in dataset.file_names)):
             return known

@@ -1,14 +1,16 @@
-"""SASRec in PyTorch as most people know it (pmixer/SASRec.pytorch).
+"""The most widely used SASRec in PyTorch (pmixer/SASRec.pytorch).
 
-Conventions: sequences are padded on the left to N; item embeddings are multiplied by sqrt(D); attention forbids the
-future but not padding; the network between is D -> D with ReLU (a short time without); LayerNorms have eps 1e-8, and
-one more follows the last block. It has changed twice without a change of keys:
+Conventions: sequences are padded on the left to N. Item embeddings are multiplied by sqrt(D). Attention is causal but
+does not mask padding. The feed-forward network is D -> D -> D with ReLU (for a short time without an activation).
+LayerNorms have eps 1e-8, and another one follows the last block.
 
-- positions: first all N positions, numbered from 0, with the states of padding set to 0 after the embedding and every
-  block (`positions=all`); now real positions only, numbered from 1 in a table of N + 1 rows whose first is 0, and
-  nothing is set to 0 (`positions=real`). The first row tells which.
-- norms: first queries are normed and are the residual (`norm=query`); now LayerNorm before (`pre`, --norm_first) or
-  after (`post`) each layer.
+The repository changed twice in ways that the keys do not show:
+
+- Positions: at first all N positions were numbered from 0, and the states of padding were set to 0 after the embedding
+  and after every block (`positions=all`). Now only real positions are numbered, from 1, in a table of N + 1 rows whose
+  first row is 0, and nothing is set to 0 (`positions=real`). The first row of the table tells which.
+- Norms: at first queries were normalised and were the residual (`norm=query`). Now there is a LayerNorm before (`pre`,
+  --norm_first) or after (`post`) each layer.
 """
 
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ POSITIONS = ("all", "real")
 
 @dataclass(frozen=True)
 class PmixerSASRecConfig(ThirdPartyConfig):
-    """Configuration of SASRec.pytorch; see the module for `norm` and `positions`."""
+    """Configuration of SASRec.pytorch; the module explains `norm` and `positions`."""
 
     norm_eps: float = 1e-8
     norm: str = "query"
@@ -52,7 +54,7 @@ class PmixerSASRecConfig(ThirdPartyConfig):
 
 
 class PmixerSASRec(ThirdPartyEncoder):
-    """SASRec.pytorch."""
+    """SASRec.pytorch; the module lists its conventions."""
 
     name, title = "pmixer-sasrec", "SASRec.pytorch"
     config_type = PmixerSASRecConfig
@@ -97,7 +99,7 @@ def _read(weights: Weights) -> Recommender:
         f"the first position row is {'' if starts_with_zeros else 'not '}0",
     )
     norm = settings.default("norm", one_of(*NORMS), "query", "pre and post came later, with norm_first")
-    activation = settings.default("activation", one_of(*ACTIVATIONS), "relu", "none for files before it was added")
+    activation = settings.default("activation", one_of(*ACTIVATIONS), "relu", "none for files of older code")
     settings.check()
     config = PmixerSASRecConfig(
         num_items=weights.rows("item_emb.weight") - 1,
@@ -126,7 +128,7 @@ def _read(weights: Weights) -> Recommender:
 
 
 def _third(name: str, place: int) -> dict[str, Origin]:
-    """Queries, keys and values are stacked in PyTorch's multi-head attention."""
+    """Return where queries, keys or values come from; PyTorch's multi-head attention stacks the three."""
     return {
         f"blocks.{{}}.attention.{name}.{part}": (f"attention_layers.{{}}.in_proj_{part}", lambda x: x.chunk(3)[place])
         for part in ("weight", "bias")

@@ -1,10 +1,12 @@
-"""RecBole 1.2 (RUCAIBox/RecBole): SASRec, BERT4Rec, GRU4Rec, and FMLP-Rec as its users added it.
+"""RecBole 1.2 (RUCAIBox/RecBole): SASRec, BERT4Rec and GRU4Rec, and FMLP-Rec as users of RecBole added it.
 
-Conventions: sequences are padded on the right, always to N; positions count from the first item; LayerNorm over the
-embeddings; masks add -10000; blocks are post-norm with an output projection; the output is that of the last item.
-BERT4Rec drops the first item of every history, however short, and puts the mask token behind the last; a dense layer,
-GELU and a LayerNorm follow its last block, and every item has a bias. The configuration is pickled beside the weights
-and is read without running it (models.safe_load).
+Conventions: sequences are padded on the right, always to N. Positions count from the first item. The embeddings have a
+LayerNorm. Masks add -10000. Blocks are post-norm with an output projection. The output is that of the last item.
+
+BERT4Rec drops the first item of every history, however short, and appends the mask token. A dense layer, GELU and a
+LayerNorm follow its last block, and every item has a bias.
+
+The configuration is pickled beside the weights; it is read without running it (models.safe_load).
 """
 
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ MASK_TOKENS = 1
 
 @dataclass(frozen=True)
 class RecBoleConfig(ThirdPartyConfig):
-    """Configuration of RecBole's models of blocks; the defaults are RecBole's."""
+    """Configuration of RecBole's models made of blocks; the defaults are RecBole's."""
 
     inner_size: int = 256
     activation: str = "gelu"
@@ -52,7 +54,7 @@ class RecBoleBERT4RecConfig(RecBoleConfig):
 
 @dataclass(frozen=True)
 class RecBoleFMLPRecConfig(RecBoleConfig):
-    """Configuration of FMLP-Rec in RecBole; see RecBoleConfig. It has no heads."""
+    """Configuration of FMLP-Rec in RecBole; see RecBoleConfig. The number of heads is not used."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _RecBole(ThirdPartyEncoder):
 
 
 class RecBoleSASRec(_RecBole):
-    """RecBole's SASRec."""
+    """RecBole's SASRec; the module lists its conventions."""
 
     name, title = "recbole-sasrec", "SASRec (RecBole)"
     config_type = RecBoleSASRecConfig
@@ -96,7 +98,7 @@ class RecBoleSASRec(_RecBole):
 
 
 class RecBoleFMLPRec(_RecBole):
-    """FMLP-Rec in RecBole; padding behind the items mixes into them."""
+    """FMLP-Rec in RecBole; the padding after the items influences them."""
 
     name, title = "recbole-fmlprec", "FMLP-Rec (RecBole)"
     config_type = RecBoleFMLPRecConfig
@@ -109,7 +111,7 @@ class RecBoleFMLPRec(_RecBole):
 
 
 class RecBoleBERT4Rec(_RecBole):
-    """RecBole's BERT4Rec; the biases of the items are one more dimension, which every output has as 1."""
+    """RecBole's BERT4Rec; the biases of the items are an additional dimension, which is 1 in every output."""
 
     name, title = "recbole-bert4rec", "BERT4Rec (RecBole)"
     config_type = RecBoleBERT4RecConfig
@@ -131,13 +133,13 @@ class RecBoleBERT4Rec(_RecBole):
         return functional.pad(super().encode(input_ids, users), (0, 1), value=1.0)
 
     def prepare(self, windows: Tensor) -> Tensor:
-        """Drop the first item of each window (B, N) and put the mask token behind the last."""
+        """Drop the first item of each window (B, N), and append the mask token."""
         first = (windows > 0).long().cummax(dim=1).values.diff(dim=1, prepend=windows.new_zeros(len(windows), 1)) > 0
         token = windows.new_full((len(windows), 1), self.config.num_items + 1)
         return torch.cat([windows.masked_fill(first, 0)[:, 1:], token], dim=1)
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ThirdPartyEncoder; attention looks both ways."""
+        """See ThirdPartyEncoder; attention is bidirectional."""
         return super().mask(items, causal=False)
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ class RecBoleGRU4Rec(ThirdPartyModel):
         self.output = nn.Linear(config.gru_hidden_size, config.hidden_size)
 
     def run(self, items: Tensor, lengths: Tensor, causal: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """See ThirdPartyModel; a recurrent network is causal in any case."""
+        """See ThirdPartyModel; a recurrent network is always causal."""
         hidden = [self.items(items)]
         for layer in self.layers:
             hidden.append(layer(hidden[-1])[0])
@@ -261,7 +263,7 @@ FORMATS = (
         "FMLP-Rec in RecBole",
         (*_TABLES, f"{_BLOCK}.filter.weight", *both(f"{_BLOCK}.filter.LayerNorm"), *_FEED_FORWARD_KEYS),
         _read_fmlprec,
-        # RecBole itself has no FMLP-Rec, so those who added it chose the names.
+        # RecBole itself has no FMLP-Rec, so its users chose the names.
         renamed=(
             (r"^(item_encoder|trm_encoder|fmlp_encoder|encoder)\.(layer|layers|blocks)\.", "trm_encoder.layer."),
             (r"\.(filterlayer|filter_layer|filter|layer)\.(complex_weight|freq_weight)$", ".filter.weight"),

@@ -1,13 +1,15 @@
-"""ReChorus: SASRec as in its repository, and BSARec as its users added it (THUwangcy/ReChorus, and a reproduction).
+"""ReChorus: SASRec as in its repository (THUwangcy/ReChorus), and BSARec as a reproduction added it.
 
-Conventions: sequences are padded on the right, to the longest of the batch; the position of an item is its distance
-from the end, 1 for the last one, and padding has position 0, so there are N + 1 position rows; there is no LayerNorm
-over the embeddings; the output is that of the last item.
+Conventions: sequences are padded on the right, to the longest of the batch. The position of an item is its distance
+from the end, 1 for the last item; padding has position 0, so there are N + 1 position rows. The embeddings have no
+LayerNorm. The output is that of the last item.
 
-SASRec's attention is causal and has no output projection; LayerNorms have PyTorch's eps, the network between is
-D -> D with ReLU. BSARec's adds a matrix of ones and zeros to the scores, 1 for keys that are not later: so it is not
-causal, it also looks at padding, and its numbers depend on how far a batch is padded, as do those of the filter. All
-that is kept, for these are the numbers that its authors had.
+SASRec: attention is causal and has no output projection, LayerNorms have PyTorch's eps, and the feed-forward network
+is D -> D -> D with ReLU.
+
+BSARec: attention adds a matrix of ones and zeros to the scores, with 1 for keys that are not later. So it is not
+causal, it attends to padding, and its numbers depend on how far a batch is padded; so do those of the filter. This is
+kept, because these are the numbers that its authors had.
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, attent
 
 @dataclass(frozen=True)
 class ReChorusSASRecConfig(ThirdPartyConfig):
-    """Configuration of ReChorus' SASRec; see ThirdPartyConfig."""
+    """Configuration of SASRec in ReChorus; see ThirdPartyConfig."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class _ReChorus(ThirdPartyEncoder):
 
 
 class ReChorusSASRec(_ReChorus):
-    """ReChorus' SASRec."""
+    """SASRec in ReChorus; the module lists its conventions."""
 
     name, title = "rechorus-sasrec", "SASRec (ReChorus)"
     config_type = ReChorusSASRecConfig
@@ -67,13 +69,13 @@ class ReChorusSASRec(_ReChorus):
         super().__init__(config, config.max_len + 1, attention_blocks(config, PostNormBlock, projected=False))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ThirdPartyEncoder; padding comes after the items, so forbidding the future is enough."""
+        """See ThirdPartyEncoder; padding comes after the items, so the causal mask also masks padding."""
         allowed = lower_triangle(items.shape[1], items.device)
         return forbid(allowed if causal else torch.ones_like(allowed))
 
 
 class ReChorusBSARec(_ReChorus):
-    """BSARec in ReChorus."""
+    """BSARec in ReChorus; the module lists its conventions."""
 
     name, title = "rechorus-bsarec", "BSARec (ReChorus)"
     config_type = ReChorusBSARecConfig
@@ -83,7 +85,7 @@ class ReChorusBSARec(_ReChorus):
         super().__init__(config, config.max_len + 1, attention_blocks(config, block))
 
     def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ThirdPartyEncoder; `causal=False` leaves out the ones."""
+        """See ThirdPartyEncoder; with `causal=False` nothing is added to the scores."""
         return lower_triangle(items.shape[1], items.device) * float(causal)
 
 

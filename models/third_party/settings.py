@@ -9,7 +9,7 @@ from models.errors import ConfigError
 
 logger = logging.getLogger("models")
 
-# What a setting is called here, in third-party configurations, and on our command lines.
+# Our name of each setting, followed by its names in third-party configurations.
 NAMES: dict[str, tuple[str, ...]] = {
     "model": ("model_type", "model_name"),
     "num_heads": ("heads", "n_heads", "num_attention_heads"),
@@ -30,12 +30,20 @@ DATASET_NAMES = ("data_name", "dataset")
 
 
 def option(name: str) -> str:
-    """Return what to type for a setting."""
+    """Return the command-line option of a setting.
+
+    >>> option("num_heads"), option("norm")
+    ('--heads', '--set norm=')
+    """
     return OPTIONS.get(name, f"--set {name}=")
 
 
 def canonical(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings under our names, without those that are None; raises ConfigError for unknown ones."""
+    """Return settings under our names, without those that are None; raises ConfigError for unknown names.
+
+    >>> canonical({"n_heads": 2, "max_seq_length": 50, "alpha": None})
+    {'num_heads': 2, 'max_len': 50}
+    """
     own = {alias: name for name, aliases in NAMES.items() for alias in (name, *aliases)}
     chosen = {key: value for key, value in given.items() if value is not None}
     if unknown := [key for key in chosen if key not in own]:
@@ -45,27 +53,36 @@ def canonical(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """A configuration, and where it is from."""
+    """A configuration, and where it was found (in words, for messages)."""
 
     where: str
     values: Mapping[str, Any]
 
     def get(self, name: str) -> Any:
-        """Return the value of a setting under any of its names, None if it is not there."""
+        """Return the value of a setting under any of its names, or None."""
         found = (self.values.get(key) for key in (name, *NAMES[name]))
         return next((value for value in found if isinstance(value, str | int | float)), None)
 
 
 @dataclass
 class Settings:
-    """The settings of one file, as its format asks for them; what is missing is said all at once.
+    """The settings of one file; its format asks for them one by one, and `check` reports all missing ones together.
 
     Attributes:
-        path: Of the file, for messages.
-        title: What the file is, for messages.
-        given: Options, under our names.
-        sources: Configurations, in the order in which they are asked.
-        fallback: Values for what no configuration says.
+        path: The file, for messages.
+        title: The kind of the file, for messages.
+        given: Options, under our names; they have precedence.
+        sources: Configurations, in order of precedence.
+        fallback: Values for settings that no option and no configuration has.
+        used: Settings that were asked for.
+
+    >>> settings = Settings("their.pt", "BSARec", given={"alpha": "0.7"}, sources=[Source("config.json", {"c": 5})])
+    >>> settings.need("alpha", real, "from 0 to 1"), settings.need("c", whole, "odd")
+    (0.7, 5)
+    >>> settings.need("num_heads", whole, "1 or 2")  # found nowhere, so None for now
+    >>> settings.check()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    models.errors.ConfigError: their.pt: is BSARec, ...; give --heads (1 or 2)
     """
 
     path: str
@@ -78,14 +95,14 @@ class Settings:
     _said: list[str] = field(default_factory=list)
 
     def need(self, name: str, kind: Callable[[Any], Any], allowed: str) -> Any:
-        """Return a setting that has no default; where it is missing, `check` will say so, with what is allowed."""
+        """Return a setting without a default; if it is missing, return None, and `check` reports what is allowed."""
         value = self._find(name, kind)
         if value is None:
             self._missing[name] = allowed
         return value
 
     def default(self, name: str, kind: Callable[[Any], Any], value: Any, why: str) -> Any:
-        """Return a setting, or a default that is said together with its reason."""
+        """Return a setting, or its default, which is reported together with the reason `why`."""
         found = self._find(name, kind)
         if found is not None:
             return found
@@ -93,16 +110,16 @@ class Settings:
         return value
 
     def note(self, text: str) -> None:
-        """Say something about the file when it is opened."""
+        """Add a remark to what is logged when the file is opened."""
         self._said.append(text)
 
     def check(self) -> None:
-        """Raise ConfigError if settings are missing or have no meaning for the file; else say where they are from."""
+        """Raise ConfigError if settings are missing or do not apply to the file; else log where they come from."""
         if self._missing:
             wanted = "; ".join(f"{option(name)} ({allowed})" for name, allowed in self._missing.items())
             raise ConfigError(
-                f"{self.path}: is {self.title}, but neither the file nor a configuration beside it says all that is "
-                f"needed; give {wanted}"
+                f"{self.path}: is {self.title}, but neither the file nor a configuration beside it has all settings "
+                f"that are needed; give {wanted}"
             )
         if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
@@ -129,7 +146,13 @@ class Settings:
 
 
 def one_of(*allowed: str) -> Callable[[Any], str]:
-    """Return a reader of a word; case, hyphens and underscores do not matter."""
+    """Return a function that reads one of these words, ignoring case, hyphens and underscores.
+
+    The function raises ValueError for another word.
+
+    >>> one_of("sasrec", "bert4rec")("SAS-Rec")
+    'sasrec'
+    """
 
     def read(value: Any) -> str:
         by_plain = {plain(word): word for word in allowed}
@@ -141,7 +164,7 @@ def one_of(*allowed: str) -> Callable[[Any], str]:
 
 
 def whole(value: Any) -> int:
-    """Read a whole number."""
+    """Return a whole number, also from text; raises ValueError for anything else."""
     number = real(value)
     if not number.is_integer():
         raise ValueError(f"must be a whole number, got {value!r}")
@@ -149,7 +172,7 @@ def whole(value: Any) -> int:
 
 
 def real(value: Any) -> float:
-    """Read a number."""
+    """Return a number, also from text; raises ValueError for anything else."""
     if isinstance(value, bool):
         raise ValueError(f"must be a number, got {value!r}")
     try:
@@ -159,5 +182,9 @@ def real(value: Any) -> float:
 
 
 def plain(word: str) -> str:
-    """Return a name as it is compared: SASRec, sas-rec and sas_rec are one."""
+    """Return a name in the form in which names are compared.
+
+    >>> plain("SASRec") == plain("sas-rec") == plain("sas_rec")
+    True
+    """
     return word.lower().replace("-", "").replace("_", "")
