@@ -47,8 +47,8 @@ def main(
 def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FrequencyResponse]:
     """Return the response over real positions, "real", and with `padding` the one over whole windows, "padded".
 
-    Without `padding` or a length, or if some windows are full, "real" is measured. Raises DataError if no user has a
-    full window, or exactly `length` items.
+    "real" is left out only if padding was asked for without a length and no window is full. Raises DataError if no
+    user has the length.
     """
     responses = {}
     has_full = bool((subject.windows > 0).all(1).any())
