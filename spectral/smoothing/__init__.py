@@ -28,8 +28,8 @@ Sources: MAD: Chen et al., AAAI 2020, "Measuring and relieving the over-smoothin
 the topological view", with the mask of all pairs. Their mean leaves out distances of exactly 0 between two nodes. Here
 they count like all others, because otherwise complete smoothing would have no MAD. Dirichlet energy: Cai and Wang,
 2020, "A note on over-smoothing for graph neural networks"; Rusch et al., 2023, "A survey on oversmoothing in graph
-neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wang et al., ICLR 2022, "Anti-oversmoothing
-in deep vision transformers via the Fourier domain analysis". LFC of c modes: Shin et al., AAAI 2024.
+neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wang et al., ICLR 2022,
+"Anti-oversmoothing in deep vision transformers via the Fourier domain analysis". LFC of c modes: Shin et al., AAAI 2024.
 """
 
 from collections.abc import Iterable, Sequence
@@ -172,8 +172,8 @@ def smoothing(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Smoothing:
         A constant sequence is completely smooth. An alternating one has the largest Dirichlet energy, and no DC.
 
         >>> constant = smoothing(torch.ones(4, 2), c=1)
-        >>> float(constant.mad[0]), float(constant.dirichlet_path[0]), float(constant.dc_share[0].round(3))
-        (0.0, 0.0, 1.0)
+        >>> float(constant.dirichlet_path[0]), float(constant.dc_share[0].round(3))
+        (0.0, 1.0)
         >>> alternating = smoothing(torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]), c=1)
         >>> float(alternating.dirichlet_ring_relative[0]), float(alternating.dc_share[0])
         (4.0, 0.0)
