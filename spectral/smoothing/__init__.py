@@ -29,7 +29,8 @@ the topological view", with the mask of all pairs. Their mean leaves out distanc
 they count like all others, because otherwise complete smoothing would have no MAD. Dirichlet energy: Cai and Wang,
 2020, "A note on over-smoothing for graph neural networks"; Rusch et al., 2023, "A survey on oversmoothing in graph
 neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wang et al., ICLR 2022,
-"Anti-oversmoothing in deep vision transformers via the Fourier domain analysis". LFC of c modes: Shin et al., AAAI 2024.
+"Anti-oversmoothing in deep vision transformers via the Fourier domain analysis". LFC of c modes: Shin et al., AAAI
+2024.
 """
 
 from collections.abc import Iterable, Sequence

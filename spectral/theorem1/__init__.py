@@ -1,9 +1,9 @@
 """Theorem 1 in numbers: A^t x loses its high frequencies; at what rate, and when it does not.
 
 A row-stochastic A with one absorbing class has A^t -> 1 pi^T, where pi is the left Perron vector (pi^T A = pi^T, sum
-1). So A^t x -> (pi^T x) 1, which is DC, and ||HFC[A^t x]|| / ||LFC[A^t x]|| falls like |lambda_2|^t. This module follows
-the ratio over hundreds of steps in float64. Computing A^t x itself would lose it to rounding, so the module iterates
-y_t = A^t x - (pi^T x) 1 and normalises it at every step; HFC[A^t x] = HFC[y_t].
+1). So A^t x -> (pi^T x) 1, which is DC, and ||HFC[A^t x]|| / ||LFC[A^t x]|| falls like |lambda_2|^t. This module
+follows the ratio over hundreds of steps in float64. Computing A^t x itself would lose it to rounding, so the module
+iterates y_t = A^t x - (pi^T x) 1 and normalises it at every step; HFC[A^t x] = HFC[y_t].
 
 The module also measures what the theorem leaves open: the rate; the exceptional x with pi^T x = 0, for which the ratio
 converges to the ratio of the second eigenvector and not to 0; and causal attention, which has its eigenvalues on the
@@ -320,8 +320,8 @@ def fit_slope(log_ratio: Array, angle: float = 0.0) -> float:
     """Return the mean change of log_ratio (steps + 1,) per step over the second half of the steps.
 
     It is minus infinity if the ratio became exactly 0. angle: argument of lambda_2. If lambda_2 is complex, the ratio
-    oscillates with period pi / angle, which need not be a whole number of steps. Differences over (nearly) whole periods
-    are averaged, so that the oscillation cancels.
+    oscillates with period pi / angle, which need not be a whole number of steps. Differences over (nearly) whole
+    periods are averaged, so that the oscillation cancels.
 
     Example:
         >>> round(fit_slope(np.linspace(0, -8, 21)), 3)  # 20 steps of -0.4

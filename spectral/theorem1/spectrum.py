@@ -84,8 +84,8 @@ def left_perron_vector(matrix: Array) -> Array:
 def row_stochastic(attention: Any) -> Array:
     """Return a matrix (N, N) in float64, with rows divided by their sums.
 
-    Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or has rows whose sums differ
-    from 1 by more than 1e-3.
+    Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or has rows whose sums
+    differ from 1 by more than 1e-3.
 
     Example:
         >>> row_stochastic([[1, 0], [0.25, 0.75]])

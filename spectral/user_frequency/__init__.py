@@ -71,8 +71,8 @@ def user_frequency(
     Raises ValueError for a c that is not odd or not in 1..N, or an item without an embedding.
 
     Example:
-        Items 1 and 2 have opposite embeddings. The first user took item 1 twice, the second user alternates. White noise
-        of four positions has a dc_share of 1/4, so that user's excess is (0 - 1/4) / (1 - 1/4) = -1/3.
+        Items 1 and 2 have opposite embeddings. The first user took item 1 twice, the second user alternates. White
+        noise of four positions has a dc_share of 1/4, so the second user's excess is (0 - 1/4) / (1 - 1/4) = -1/3.
 
         >>> windows = torch.tensor([[0, 0, 1, 1], [1, 2, 1, 2]])
         >>> table = user_frequency(windows, embeddings=[[0.0], [1.0], [-1.0]], c=1)
