@@ -28,12 +28,22 @@ def as_float64(x: Any) -> Tensor:
     """Return x as a float64 tensor on the CPU. All sums are kept there, because some devices have no float64.
 
     Raises ValueError for complex numbers.
+
+    Example:
+        >>> as_float64([[1, 2], [3, 4]]).dtype
+        torch.float64
     """
     return as_float(x).to("cpu", torch.float64)
 
 
 def check_finite(x: Tensor, what: str) -> Tensor:
-    """Return x if all its numbers are finite. Raises ValueError with the name `what` otherwise."""
+    """Return x if all its numbers are finite. Raises ValueError with the name `what` otherwise.
+
+    Example:
+        >>> check_finite(torch.tensor([1.0, torch.inf]), "attention")
+        Traceback (most recent call last):
+        ValueError: attention must be finite, got NaN or infinity
+    """
     if not bool(x.isfinite().all()):
         raise ValueError(f"{what} must be finite, got NaN or infinity")
     return x

@@ -234,8 +234,8 @@ class Subject:
             names = sequences.users
         if which == "some" and model.config.padding != "zero":
             inform(
-                f"note: {model.config.padding} padding fills shorter histories up with their own items: every window "
-                "counts as full, and what is measured includes the repetition"
+                f"note: {model.config.padding} padding fills shorter histories up with their own items, so every "
+                "window counts as full, and the measures include the repeated items"
             )
         return cls(model, name, windows, names, uniform, max_users, batch_size, sequences)
 
@@ -258,7 +258,7 @@ class Subject:
         found = full_windows(self.windows) if length is None else of_length(self.windows, length)
         if self.model.attends_padding and length is not None and length < self.windows.shape[1]:
             inform(
-                f"note: attention of {self.model.title} also looks at padding, so on {length} items its rows need not "
+                f"note: attention of {self.model.title} also looks at padding, so on {length} items its rows may not "
                 "sum to 1"
             )
         return found[: self.max_users]

@@ -43,12 +43,12 @@ def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Tra
     hidden, maps = (_field(returned, name) for name in ("hidden_states", "attentions"))
     if asked and attention and (not maps or any(a is None for a in maps)):
         raise ConfigError(
-            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', for faster "
-            "implementations never have the attention map"
+            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', because faster "
+            "implementations never compute the attention map"
         )
     if hidden is None and maps is None:
         raise ConfigError(
-            f"{type(model).__name__} has no `trace`, and what it returns, {type(returned).__name__}, has neither "
+            f"{type(model).__name__} has no `trace`, and its output, {type(returned).__name__}, has neither "
             "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
         )
     return _real_last(list(hidden or ()), list(maps or ()), _mask_of(batch))
@@ -73,7 +73,7 @@ def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Col
     with _recording(model, {**states, **maps}, list(maps), outputs):
         _call(model, batch, {})
     if idle := [name for name in {**states, **maps} if name not in outputs]:
-        raise ConfigError(f"{', '.join(idle)} did not run, so there is nothing to capture of it")
+        raise ConfigError(f"{', '.join(idle)} did not run, so there is no output to capture")
     return _real_last(
         [_state(name, outputs[name]) for name in states],
         [_map(name, outputs[name]) for name in maps],
@@ -148,7 +148,7 @@ def _state(name: str, output: Any) -> Tensor:
     for tensor in _tensors(output)[:1]:
         if tensor.ndim == 3:
             return tensor
-    raise ConfigError(f"{name} should put out hidden states (B, N, D), it puts out {_shapes(output)}")
+    raise ConfigError(f"{name} should output hidden states (B, N, D), but its output is {_shapes(output)}")
 
 
 def _map(name: str, output: Any) -> Tensor:
@@ -158,7 +158,7 @@ def _map(name: str, output: Any) -> Tensor:
         if sums is not None and torch.allclose(sums, torch.ones_like(sums), atol=1e-3) and bool((tensor >= 0).all()):
             return tensor if tensor.ndim == 4 else tensor[:, None]
     raise ConfigError(
-        f"{name} should put out attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, it puts out "
+        f"{name} should output attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, but its output is "
         f"{_shapes(output)}"
     )
 

@@ -118,7 +118,7 @@ def sum_of_attention(captures: Iterable[Capture], measure: Callable[[list[Tensor
     for captured in captures:
         maps = captured.attention_layers
         if not maps:
-            raise ConfigError("the captures hold no attention, so there is nothing to measure of it")
+            raise ConfigError("the captures hold no attention to measure")
         layers = tuple(maps)
         batch = measure(list(maps.values()))
         sums = batch if sums is None else sums + batch

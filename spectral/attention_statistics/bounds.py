@@ -44,6 +44,12 @@ class LayerBounds:
         lower: (L,), 1 - g with the mean of g over sequences, at least 0. At most the mean of the lower bounds.
         upper: (L,), 1 + g.
         measured: (L,), the factor of the layer, ||P y||_F / ||P x||_F; NaN if there were no hidden states.
+
+    Example:
+        Identity attention whose projection halves its input, without hidden states:
+
+        >>> layer_bounds(torch.eye(4), torch.full((1, 1, 1), 0.5)).upper.round(3)
+        array([1.5])
     """
 
     layers: tuple[int, ...]

@@ -202,7 +202,7 @@ def collect(folder: str | Path) -> list[Note]:
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             continue
         if content.keys() != {field.name for field in fields(Note)}:
-            raise DataError(f"{path}: has not the fields of a note; draw the figure again")
+            raise DataError(f"{path}: lacks fields of a note or has others; draw the figure again")
         notes.append(Note(**content))
     return notes
 
@@ -244,7 +244,7 @@ def _files(folder: Path, note: Note) -> dict[str, str]:
         if path.exists():
             files[kind] = path.relative_to(folder).as_posix()
     if not files:
-        raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is not there")
+        raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is missing")
     return files
 
 

@@ -36,6 +36,15 @@ class UserSignal:
         c: Number of low modes.
         items: (N,) item ids, oldest first; empty if the signal is not of items.
         user: The dataset's id of the user, or None.
+
+    Example:
+        A mean of 2 and an alternation of 1:
+
+        >>> signal = user_signal([[3.0], [1.0], [3.0], [1.0]], c=1)
+        >>> signal.low.ravel().round(3), signal.high.ravel().round(3)
+        (array([2., 2., 2., 2.]), array([ 1., -1.,  1., -1.]))
+        >>> round(signal.low_share, 3)  # 4 x 2^2 of 4 x 2^2 + 4 x 1^2
+        0.8
     """
 
     signal: NDArray[np.float64]

@@ -165,7 +165,7 @@ def read_summary(path: str | Path) -> SpectralSummary:
         raise CheckpointError(f"{path}: has summary format version {version}, this toolkit reads {FORMAT_VERSION}")
     known = set(SpectralSummary.__dataclass_fields__)
     if wrong := known ^ (arrays.keys() | about.keys()):
-        raise CheckpointError(f"{path}: lacks, or should not have: {', '.join(sorted(wrong))}")
+        raise CheckpointError(f"{path}: these fields are missing, or should not be there: {', '.join(sorted(wrong))}")
     summary = SpectralSummary(**about, **{name: array.astype(np.float64) for name, array in arrays.items()})
     scaled = {name: getattr(summary, name) * whole for name, whole in _whole(summary).items()}
     return SpectralSummary(**{**vars(summary), **scaled})

@@ -110,6 +110,13 @@ class Theorem1:
     Attributes:
         cases: Two per matrix: a random x, then an exceptional one.
         c: Number of modes of LFC.
+
+    Example:
+        >>> checked = theorem1([Attention("mixing", [[0.75, 0.25], [0.25, 0.75]])])
+        >>> print(checked.table()[["name", "lambda2", "fitted_slope"]].round(3).to_string(index=False))
+                         name  lambda2  fitted_slope
+                       mixing      0.5        -0.693
+        mixing, exceptional x      0.5         0.000
     """
 
     cases: tuple[Case, ...]

@@ -24,6 +24,12 @@ class Spectrum:
         lambda2: The eigenvalue of second largest modulus. If it is complex, its conjugate has the same modulus.
         lambda3: Modulus of the next eigenvalue.
         vector: (N,) the right eigenvector of lambda2.
+
+    Example:
+        With lambda_2 = 1/2 the log of the ratio falls by log 2 = 0.693 per step:
+
+        >>> round(Spectrum(np.array([0.5, 0.5]), lambda2=0.5 + 0j, lambda3=0.0, vector=np.array([1.0, -1.0])).slope, 3)
+        -0.693
     """
 
     pi: Array

@@ -54,7 +54,8 @@ def main(
     for path, other in subjects.items():
         if other.sequences.fingerprint != users.fingerprint:
             raise ConfigError(
-                f"{path} is of {other.dataset}, {checkpoints[0]} of {users.name}; compare models of one dataset"
+                f"{path} has the dataset {other.dataset}, {checkpoints[0]} has {users.name}; compare models of one "
+                "dataset"
             )
     attributes, missing = find_attributes(users.name, users.num_items, data_dir)
     if attributes is None and measure.startswith("category_"):
