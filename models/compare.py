@@ -36,7 +36,7 @@ def main(
     inform(
         f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed); 95% confidence intervals "
         f"of the means are in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over users against "
-        f"{comparison.reference}, with Holm's correction; gain: how much higher the {TESTED} of {comparison.reference} is"
+        f"{comparison.reference}, with Holm's correction; gain: how much higher its {TESTED} is"
     )
     print(comparison.to_markdown(columns), end="")
 

@@ -1,16 +1,12 @@
 """What a trained recommender does to a sequence: measures of attention and hidden states, and figures.
 
-captures = spectral.capture(model, spectral.full_windows(model.probe.input_ids))
-response = spectral.FrequencyResponse.from_captures(captures)
-spectral.plot.frequency_response(response).figure
+Each measure is a function on arrays, an accumulator over batches (a torchmetrics Metric), a figure, and a command
+line `python -m spectral.<measure> ckpt.pt`. Layer 0 is the embedding output, and layer l is the output of block l.
+Heads count from 1, positions from 0.
 
-Each measure is a function on arrays, an accumulator over batches (a torchmetrics Metric), a figure, and a
-command line `python -m spectral.<measure> ckpt.pt`. Layer 0 is the embedding output, layer l the output of
-block l; heads count from 1, positions from 0.
+What is where:
 
-Who lives here:
-
-    capture, sources    what a model computes on its users, batch by batch, whoever wrote the model
+    capture, sources    what a model computes on its users, batch by batch, for models of any origin
     filter_response, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing
@@ -26,6 +22,25 @@ Who lives here:
     plot, palette       a picture of every measure
     report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
     command_line        options, checkpoints, users and files of all commands
+
+Example:
+    The frequency response of a small SASRec with random weights, on one full window of four items. A trained model
+    comes from `models.load("ckpt.pt")`, and its file holds windows, `model.probe.input_ids`.
+
+    >>> import torch
+    >>> import spectral
+    >>> from models.registry import build, configure
+    >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8, num_layers=2, num_heads=2))
+    >>> model.initialise(seed=0)
+    >>> windows = torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]])
+    >>> captures = spectral.capture(model, spectral.full_windows(windows))
+    >>> response = spectral.FrequencyResponse.from_captures(captures)
+    >>> response.gain.shape  # layers, heads, frequencies 0..N // 2
+    (2, 2, 3)
+    >>> response.gain[:, :, 0].round(3)  # rows of attention sum to 1, so a constant signal passes unchanged
+    array([[1., 1.],
+           [1., 1.]])
+    >>> figure = spectral.plot.frequency_response(response).figure
 """
 
 from importlib import import_module

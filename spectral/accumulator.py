@@ -1,4 +1,4 @@
-"""The sums of a measure as a metric of torchmetrics, for data that comes in batches or over processes."""
+"""The sums of a measure as a torchmetrics metric, for data that comes in batches or is spread over processes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,15 +22,26 @@ class _Opaque:
 
 
 class Accumulator(Metric, Generic[S, Result]):
-    """Holds the sums of any measure: `update` adds those of a batch, `compute` makes the result of them.
+    """Holds the sums of any measure: `update` adds the sums of a batch, `compute` turns the totals into the result.
 
-    The states are the fields of the sums that add up, so their size does not depend on the number of sequences, and
-    those of several processes add up, too.
+    The states are the fields of the sums that add up. Their size does not depend on the number of sequences, and
+    torchmetrics adds up the states of several processes.
 
     Args:
         sums: Takes what `update` is given, a batch, and returns its sums.
         finish: Takes the sums of all batches and returns the result.
-        empty: A batch of no sequences, in the shape of the others: the states start with its sums.
+        empty: A batch without sequences, with the shape of the others. The states start with its sums.
+
+    Example:
+        The mean of a quantity over sequences that come in two batches:
+
+        >>> import torch
+        >>> from spectral.moments import Moments
+        >>> mean = Accumulator(Moments.of, lambda sums: float(sums.mean), torch.empty(0, dtype=torch.float64))
+        >>> mean.update(torch.tensor([1.0, 3.0], dtype=torch.float64))
+        >>> mean.update(torch.tensor([8.0], dtype=torch.float64))
+        >>> mean.compute()
+        4.0
     """
 
     full_state_update = False
@@ -58,10 +69,10 @@ class Accumulator(Metric, Generic[S, Result]):
             setattr(self, name, torch.as_tensor(value, dtype=state.dtype, device=state.device))
 
     def compute(self) -> Result:
-        """Return the result of all batches so far."""
+        """Return the result of all batches so far, as `finish` makes it."""
         return self._finish(self.sums)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Hand torchmetrics the result in a box: it looks for tensors in results, and refuses frozen dataclasses."""
+        """Hide the result from torchmetrics, which looks for tensors in it and does not accept frozen dataclasses."""
         wrapped = super()._wrap_compute(lambda: _Opaque(compute()))
         return lambda: wrapped().result

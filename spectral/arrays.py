@@ -1,4 +1,4 @@
-"""Bringing arrays into the form that the measures compute on."""
+"""Conversion of arrays to the form that the measures compute on."""
 
 from typing import Any
 
@@ -7,7 +7,15 @@ from torch import Tensor
 
 
 def as_float(x: Any) -> Tensor:
-    """Return real numbers as a tensor: half precision becomes float32, integers become float64."""
+    """Return real numbers as a tensor: half precision becomes float32, integers become float64.
+
+    x: a tensor, an array or nested lists, of any shape. Raises ValueError for complex numbers.
+
+    Example:
+        >>> import torch
+        >>> as_float([1, 2]).dtype, as_float(torch.ones(2, dtype=torch.float16)).dtype
+        (torch.float64, torch.float32)
+    """
     tensor = torch.as_tensor(x).detach()
     if tensor.is_complex():
         raise ValueError("expected real numbers, got complex ones")
@@ -17,7 +25,14 @@ def as_float(x: Any) -> Tensor:
 
 
 def as_float64(x: Any) -> Tensor:
-    """Return a float64 tensor on the CPU, where all sums are kept (some devices have no float64)."""
+    """Return x as a float64 tensor on the CPU. All sums are kept there, because some devices have no float64.
+
+    Raises ValueError for complex numbers.
+
+    Example:
+        >>> as_float64([[1, 2], [3, 4]]).dtype
+        torch.float64
+    """
     return as_float(x).to("cpu", torch.float64)
 
 
@@ -30,7 +45,13 @@ def as_rows(x: Any) -> Tensor:
 
 
 def check_finite(x: Tensor, what: str) -> Tensor:
-    """Return x if all its numbers are finite; raises ValueError naming `what` otherwise."""
+    """Return x if all its numbers are finite. Raises ValueError with the name `what` otherwise.
+
+    Example:
+        >>> check_finite(torch.tensor([1.0, torch.inf]), "attention")
+        Traceback (most recent call last):
+        ValueError: attention must be finite, got NaN or infinity
+    """
     if not bool(x.isfinite().all()):
         raise ValueError(f"{what} must be finite, got NaN or infinity")
     return x

@@ -1,4 +1,4 @@
-"""Attention maps and hidden states of a model, batch by batch, and the users they are taken from."""
+"""Attention maps and hidden states of a model, batch by batch, and the choice of users by history length."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Capture:
-    """What a measure takes: what a model computed on one batch, as far as it was asked for.
+    """The input of a measure: what a model computed on one batch, limited to what was asked for.
 
-    A `models.recommender.Trace` is what a model gives: everything, and the filters and autocorrelations that only some
-    models have. A capture has the places of all layers but may leave them empty, so that a measure of attention holds
-    no hidden states in memory, and can be cut to the last positions.
+    A model returns a `models.recommender.Trace` with everything it computes. A capture has a place for every layer but
+    may leave it empty, so that a measure of attention keeps no hidden states in memory. It can be cut to the last
+    positions.
 
     Attributes:
         hidden: (B, N, D) for the embedding output and each of the L blocks, so `hidden[l]` is layer l; None for
@@ -30,6 +30,14 @@ class Capture:
         attention: (B, H, N, N) for each block, before dropout, so `attention[l - 1]` belongs to layer l; None
             for layers that were not asked for or have no attention.
         mask: (B, N) bool, True where a position holds a real item.
+
+    Example:
+        >>> states, maps = torch.zeros(1, 4, 8), torch.eye(4)[None, None]
+        >>> captured = Capture((states, states), (maps,), torch.ones(1, 4, dtype=torch.bool))
+        >>> list(captured.hidden_layers), list(captured.attention_layers)
+        ([0, 1], [1])
+        >>> captured.last(3).attention[0].shape
+        torch.Size([1, 1, 3, 3])
     """
 
     hidden: tuple[Tensor | None, ...]
@@ -38,18 +46,19 @@ class Capture:
 
     @property
     def hidden_layers(self) -> dict[int, Tensor]:
-        """The hidden states that were asked for, by the number of their layer, from 0."""
+        """The hidden states that were asked for, by layer number, from 0."""
         return {layer: x for layer, x in enumerate(self.hidden) if x is not None}
 
     @property
     def attention_layers(self) -> dict[int, Tensor]:
-        """The attention maps that were asked for, by the number of their layer, from 1."""
+        """The attention maps that were asked for, by layer number, from 1."""
         return {layer: a for layer, a in enumerate(self.attention, start=1) if a is not None}
 
     def last(self, n: int | None) -> "Capture":
-        """Return the capture of the last n positions alone, the real ones of users with n real items; of all for None.
+        """Return the capture of the last n positions only, or of all positions for None.
 
-        A causal attention puts no weight on padding, so that block is row-stochastic by itself.
+        For users with n real items these are the real positions. Causal attention puts no weight on padding, so this
+        block of a map is itself row-stochastic. Raises ValueError if n is not in 1..N.
         """
         if n is None:
             return self
@@ -73,17 +82,44 @@ def capture(
 ) -> Iterator[Capture]:
     """Yield what a model computes on each batch, in evaluation mode, without keeping any of it.
 
-    model: anything with `.trace(input_ids)` as of `models.recommender.Recommender`; a Hugging Face model, or anything
-    that returns `hidden_states` and `attentions`; or any nn.Module, when `hidden` and `attention` name modules of it
-    (`hidden=["embeddings", "layers.*"]`): the first one of `hidden` is layer 0. batches: int tensors (B, N), with
-    padding 0 on the left for a `trace`, or one such tensor, which is cut into batches of 256; or mappings as tokenizers
-    return them, or one, whose `attention_mask` says which positions are real: those are moved to the end of their row.
+    The tensors stay on the model's device. The model's training mode is restored after every batch.
 
-    `attention` and `hidden` say which to yield, `layers` for which layers (0 is the embedding output), all if None.
-    `causal=False` drops the causal mask of a model with a `trace`.
+    Args:
+        model: One of three kinds. A model with a method `trace(input_ids)`, like `models.recommender.Recommender`. A
+            Hugging Face model, or any other callable that returns `hidden_states` and `attentions`. Or any nn.Module,
+            if `hidden` and `attention` name its modules.
+        batches: Int tensors (B, N), with padding 0 on the left for a model with `trace`; or one such tensor, which is
+            cut into batches of 256. Or mappings as tokenizers return them, or one such mapping. Its `attention_mask`
+            says which positions are real, and these are moved to the end of their row.
+        attention: Whether to yield attention; or the names of the modules that output it.
+        hidden: Whether to yield hidden states; or the names of the modules that output them, such as
+            ["embeddings", "layers.*"]. The first of these modules is layer 0.
+        causal: False drops the causal mask of a model with `trace`.
+        layers: The layers to yield, 0 for the embedding output; None for all.
 
-    The tensors stay on the model's device. The model's training mode is put back after every batch. Raises ConfigError
-    for a model or names that give nothing.
+    Raises ConfigError for a model that returns neither, or names that match no module.
+
+    Example:
+        A model with two layers and two heads, on two windows of four positions:
+
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8, num_layers=2, num_heads=2))
+        >>> model.initialise(seed=0)
+        >>> windows = torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]])
+        >>> [captured] = capture(model, windows)
+        >>> [tuple(x.shape) for x in captured.hidden]  # embedding output, block 1, block 2
+        [(2, 4, 8), (2, 4, 8), (2, 4, 8)]
+        >>> [tuple(a.shape) for a in captured.attention]
+        [(2, 2, 4, 4), (2, 2, 4, 4)]
+        >>> captured.mask[0]  # the first window has two real items
+        tensor([False, False,  True,  True])
+
+        Any other module, by the names of what it is made of:
+
+        >>> network = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 8))
+        >>> [captured] = capture(network, windows, attention=[], hidden=["0", "1"])
+        >>> len(captured.hidden)
+        2
     """
     in_turn = [batches] if isinstance(batches, Mapping) else batches
     for batch in in_batches(in_turn) if isinstance(in_turn, Tensor) else in_turn:
@@ -105,7 +141,14 @@ def _chosen(
 
 
 def in_batches(input_ids: Tensor, batch_size: int = BATCH_SIZE, description: str | None = None) -> Iterator[Tensor]:
-    """Yield windows (P, N) in batches (B, N); with a description also show progress on a terminal."""
+    """Yield windows (P, N) in batches (B, N). With a description, progress is shown on a terminal.
+
+    Raises ValueError if batch_size is below 1.
+
+    Example:
+        >>> [len(batch) for batch in in_batches(torch.zeros(5, 3), batch_size=2)]
+        [2, 2, 1]
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     batches = input_ids.split(batch_size) if len(input_ids) else ()
@@ -113,25 +156,38 @@ def in_batches(input_ids: Tensor, batch_size: int = BATCH_SIZE, description: str
 
 
 def real_items(input_ids: Tensor) -> Tensor:
-    """Return the number of real items, (P,), of windows (P, N) with padding 0 on the left."""
+    """Return the number of real items, (P,), of windows (P, N) with padding 0 on the left.
+
+    Example:
+        >>> real_items(torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]]))
+        tensor([2, 4])
+    """
     return (input_ids > 0).sum(1)
 
 
 def full_windows(input_ids: Tensor) -> Tensor:
-    """Return the windows (p, N) of (P, N) that have no padding.
+    """Return the windows of (P, N) that have no padding, (p, N).
 
-    Raises DataError if there is none; it says which lengths there are.
+    Raises DataError if there is none. The message says which lengths there are.
+
+    Example:
+        >>> full_windows(torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]]))
+        tensor([[5, 6, 7, 8]])
     """
     return of_length(input_ids, input_ids.shape[1])
 
 
 def of_length(input_ids: Tensor, n: int) -> Tensor:
-    """Return the windows (p, N) of (P, N) with exactly n real items, in their last n positions.
+    """Return the windows of (P, N) that have exactly n real items, in their last n positions, (p, N).
 
-    Users with more items than n are left out, not cut: the model saw their older items too.
+    Users with more than n items are left out, not cut, because the model saw their older items too.
 
-    Raises ConfigError if n is not in 1..N, DataError if there is no such window; it says which lengths there
-    are.
+    Raises ConfigError if n is not in 1..N, and DataError if there is no such window. The message says which lengths
+    there are.
+
+    Example:
+        >>> of_length(torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]]), 2)
+        tensor([[0, 0, 3, 1]])
     """
     positions = input_ids.shape[1]
     if not 1 <= n <= positions:
@@ -154,7 +210,7 @@ def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
 def _trace_of(
     model: Any, batch: Any, attention: bool | Sequence[str], hidden: bool | Sequence[str], causal: bool
 ) -> Trace:
-    """Run one batch in evaluation mode; inference mode must not span a `yield` into the caller."""
+    """Run one batch in evaluation mode. Inference mode must end before the caller of the generator goes on."""
     device = _device(model)
     moved = {k: v.to(device) for k, v in batch.items()} if isinstance(batch, Mapping) else batch.to(device)
     training = getattr(model, "training", False)

@@ -1,4 +1,4 @@
-"""What the command lines of the measures share: options, the checkpoint and its users, output files."""
+"""What the command lines of the measures share: options, the checkpoint with its users, and output files."""
 
 import inspect
 import logging
@@ -34,7 +34,7 @@ FORMATS = "png,pdf,csv"
 CheckpointArgument = Annotated[
     Path, typer.Argument(help="Checkpoint that models.train wrote, or a third-party one.", metavar="CHECKPOINT")
 ]
-ModelSettings = dict[str, Any]  # becomes the options for third-party checkpoints (models.command_line.run)
+ModelSettings = dict[str, Any]  # models.command_line.run makes options for third-party checkpoints of it
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -65,15 +65,15 @@ COption = Annotated[
     int | None,
     typer.Option(
         metavar="c",
-        help="Modes that count as low frequency; odd (default: 3; of theorem1: 1). Also BSARec's c, for a "
-        "third-party checkpoint that does not say it itself.",
+        help="Modes that count as low frequency; odd (default: 3; for theorem1: 1). Also BSARec's c, for a "
+        "third-party checkpoint that does not store it.",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Users:
-    """The options that say whose histories are measured."""
+    """The options that choose the users to measure."""
 
     data: DataOption = None
     split: SplitOption = "test"
@@ -82,7 +82,7 @@ class Users:
 
 @dataclass(frozen=True)
 class Files:
-    """The options that say what becomes of the results."""
+    """The options for the output of results."""
 
     out: OutOption = None
     format: FormatOption = FORMATS
@@ -91,7 +91,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Loading:
-    """The options that say how checkpoints and datasets are read, and where models compute."""
+    """The options for reading checkpoints and datasets, and for the device."""
 
     device: DeviceOption = "cpu"
     batch_size: BatchSizeOption = BATCH_SIZE
@@ -102,7 +102,7 @@ class Loading:
 def run(main: Callable[..., None]) -> NoReturn:
     """Run the command of a measure as `models.command_line.run` does, with groups of options.
 
-    A parameter of `main` that is annotated with a dataclass stands for the fields of it, which are options.
+    A parameter of `main` that is annotated with a dataclass stands for all fields of the dataclass, which are options.
     """
     run_command(_ungrouped(main))
 
@@ -126,7 +126,7 @@ def _ungrouped(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """Return what a parameter stands for: the fields of a group, or itself."""
+    """Return the parameters that a parameter stands for: the fields of a group, or itself."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     if not is_dataclass(parameter.annotation):
         return [parameter.replace(kind=keyword)]
@@ -138,11 +138,11 @@ def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """Where the figure of a measure goes, checked before anything is computed.
+    """The files of a figure. They are checked before anything is computed.
 
     Attributes:
-        stem: The files without their suffix.
-        formats: Suffixes, of png, pdf, csv.
+        stem: The path of the files without suffix.
+        formats: The suffixes, some of png, pdf and csv.
     """
 
     stem: Path
@@ -150,7 +150,7 @@ class Output:
 
     @classmethod
     def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
-        """Check the formats and that the folder can be written; raises ConfigError or OSError."""
+        """Check the formats, and that the folder can be written. Raises ConfigError or OSError."""
         chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
         unknown = [part for part in chosen if part not in FORMATS.split(",")]
         if unknown or not chosen:
@@ -164,7 +164,7 @@ class Output:
         return cls(folder / measure, chosen)
 
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
-        """Write the files and say which."""
+        """Write the files and print their paths on standard error."""
         from spectral import plot
 
         logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph of a PDF
@@ -174,19 +174,19 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model, and the windows of the users it is measured on.
+    """A model, and the windows of the users that it is measured on.
 
     Attributes:
         model: In evaluation mode, on the chosen device.
-        dataset: Name of what the users are taken from.
-        windows: (P, N) int, what the model is given of each user; shorter histories are filled up on the left with the
-            model's padding, 0 or their own items.
-        names: (P,) what the dataset calls these users.
-        uniform: (P,) bool, False for users that a checkpoint holds only because their window is full; measures of
-            all kinds of users must leave them out.
-        max_users: Use at most so many, the first ones; None for all.
+        dataset: Name of the dataset of the users.
+        windows: (P, N) int, the model's input for each user. Short histories are padded on the left, in the model's own
+            way: with 0, or with their own items.
+        names: (P,) the dataset's ids of these users.
+        uniform: (P,) bool, False for users that a checkpoint holds only because their window is full. Measures of users
+            of any history length must leave them out.
+        max_users: Use the first users only, this many; None for all.
         batch_size: Users at a time.
-        sequences: The `models.datasets.Sequences` that the users are of; None if they are kept in the checkpoint.
+        sequences: The `models.datasets.Sequences` of the users; None if they come from the checkpoint.
     """
 
     model: Any
@@ -213,13 +213,13 @@ class Subject:
         settings: Mapping[str, Any] = MappingProxyType({}),
         c: int | None = None,
     ) -> "Subject":
-        """Load a checkpoint with users of `data`, by default those that it keeps.
+        """Load a checkpoint with users of `data`, by default the users that it holds.
 
-        which: "all" takes all users of the dataset, "none" is for measures of the model alone: the dataset is not
-        looked for. settings: for a third-party checkpoint. c: of the measure, and of such a file that does not say
-        its own.
+        which: "all" takes all users of the dataset. "none" is for measures that need no users, and does not look for
+        the dataset. settings: for a third-party checkpoint. c: of the measure; also the c of a third-party checkpoint
+        that does not store it.
 
-        Raises CheckpointError, DataError or ConfigError for what cannot be used.
+        Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
         held_out(split)
         model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
@@ -234,13 +234,13 @@ class Subject:
             names = sequences.users
         if which == "some" and model.config.padding != "zero":
             inform(
-                f"note: {model.config.padding} padding fills shorter histories up with their own items: every window "
-                "counts as full, and what is measured includes the repetition"
+                f"note: {model.config.padding} padding fills shorter histories up with their own items, so every "
+                "window counts as full, and the measures include the repeated items"
             )
         return cls(model, name, windows, names, uniform, max_users, batch_size, sequences)
 
     def check_attention(self) -> None:
-        """Raise ConfigError if the model has no attention; it says what can be measured instead."""
+        """Raise ConfigError if the model has no attention. The message says what can be measured instead."""
         with torch.inference_mode():
             empty = torch.zeros(
                 (1, self.model.config.max_len), dtype=torch.int64, device=self.model.items.weight.device
@@ -254,19 +254,20 @@ class Subject:
             )
 
     def full_windows(self, length: int | None = None) -> Tensor:
-        """Return windows without padding, or with exactly `length` real items, as `of_length` does."""
+        """Return the windows without padding, or those with exactly `length` real items; see `of_length`."""
         found = full_windows(self.windows) if length is None else of_length(self.windows, length)
         if self.model.attends_padding and length is not None and length < self.windows.shape[1]:
             inform(
-                f"note: attention of {self.model.title} also looks at padding, so on {length} items its rows need not "
+                f"note: attention of {self.model.title} also looks at padding, so on {length} items its rows may not "
                 "sum to 1"
             )
         return found[: self.max_users]
 
     def users(self, length: int | None = None, at_least: int = 1) -> Tensor:
-        """Return the windows of users of all kinds with at least one item, or of those with `length` items.
+        """Return the windows of users with at least one item, or with exactly `length` items.
 
-        Raises DataError if there are fewer than `at_least`.
+        Users that the checkpoint holds only for their full windows are left out. Raises DataError if there are fewer
+        than `at_least` users.
         """
         windows = self.windows[self.uniform]
         windows = windows[(windows > 0).any(1)] if length is None else of_length(windows, length)
@@ -276,7 +277,7 @@ class Subject:
         return windows
 
     def modes(self, c: int | None, length: int | None = None) -> int:
-        """Return c, 3 if it is None; raises ConfigError unless that many modes can be low among the positions."""
+        """Return c, or 3 if it is None. Raises ConfigError if the positions cannot have c low modes."""
         return check_modes(DEFAULT_C if c is None else c, self.model.config.max_len if length is None else length)
 
     def captures(self, windows: Tensor, **options: Any) -> Iterator[Capture]:
@@ -284,17 +285,27 @@ class Subject:
         return capture(self.model, in_batches(windows, self.batch_size, self.model.name), **options)
 
     def describe(self, users: int, which: str) -> None:
-        """Say on standard error what is measured, on how many users of which kind."""
+        """Print on standard error which model is measured, and on how many users of which kind."""
         inform(f"{self.model.name} on {self.dataset}: {users:,} {which}")
 
 
 def users_of(length: int | None, kind: str) -> str:
-    """Say which users are measured: those with exactly so many items, or those of a kind."""
+    """Return a description of the users: those with exactly `length` items, or `kind` if length is None.
+
+    Example:
+        >>> users_of(None, "users"), users_of(5, "users")
+        ('users', 'users with exactly 5 items')
+    """
     return kind if length is None else f"users with exactly {length} items"
 
 
 def check_modes(c: int, length: int) -> int:
-    """Return c if that many modes can be low among `length` positions; raises ConfigError otherwise."""
+    """Return c if `length` positions can have c low modes. Raises ConfigError otherwise.
+
+    Example:
+        >>> check_modes(3, 50)
+        3
+    """
     try:
         return check_c(c, length)
     except ValueError as error:
@@ -302,7 +313,16 @@ def check_modes(c: int, length: int) -> int:
 
 
 def print_table(records: Sequence[Mapping[str, Any]], decimals: Mapping[str, int]) -> None:
-    """Print records as an aligned table; `decimals` of real numbers per column, a dash for NaN."""
+    """Print records as an aligned table, with a dash for NaN.
+
+    decimals: the decimals of real numbers by column; 4 for columns that are not in it.
+
+    Example:
+        >>> print_table([{"layer": 1, "gain": -0.5}, {"layer": 2, "gain": float("nan")}], {"gain": 2})
+        layer   gain
+            1  -0.50
+            2      -
+    """
     names = list(records[0])
     rows = [[_text(record[name], decimals.get(name, 4)) for name in names] for record in records]
     widths = [max(len(row[column]) for row in [names, *rows]) for column in range(len(names))]
@@ -321,5 +341,5 @@ def _text(value: Any, decimals: int) -> str:
         return "yes" if value else "no"
     if not isinstance(value, float):
         return str(value)
-    # Adding 0 turns the minus zero that rounding leaves into a zero.
+    # Rounding can leave a minus zero; adding 0 turns it into a zero.
     return "-" if value != value else f"{round(value, decimals) + 0.0:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""The measures as metrics of torchmetrics: each gives of all its batches what the function of its name gives of them.
+"""The measures as torchmetrics metrics. For all batches together, each gives what the function of its name gives.
 
 All states are sums over sequences, in float64 on the metric's device; see `spectral.accumulator`.
 """
@@ -39,6 +39,15 @@ class FrequencyResponseMetric(Accumulator[AttentionPower, FrequencyResponse]):
 
     Raises:
         ValueError: If c is not odd or not in 1..N.
+
+    Example:
+        Two batches, one with uniform attention and one with the identity. The gain is a root mean square over both:
+
+        >>> metric = FrequencyResponseMetric(num_layers=1, num_heads=1, positions=4)
+        >>> metric.update(torch.full((1, 1, 4, 4), 1 / 4))
+        >>> metric.update(torch.eye(4)[None, None])
+        >>> metric.compute().gain[0, 0].round(3)
+        array([1.   , 0.707, 0.707])
     """
 
     def __init__(self, num_layers: int, num_heads: int, positions: int, c: int = DEFAULT_C) -> None:
@@ -46,7 +55,7 @@ class FrequencyResponseMetric(Accumulator[AttentionPower, FrequencyResponse]):
         super().__init__(attention_power, finish, torch.empty(num_layers, 0, num_heads, positions, positions))
 
     def update(self, attention: Tensor | list[Tensor]) -> None:
-        """Take in the attention of a batch; shapes and errors are those of `frequency_response`."""
+        """Add the attention of a batch. Shapes and errors are those of `frequency_response`."""
         super().update(attention)
 
 
@@ -56,13 +65,20 @@ class SingularValuesMetric(Accumulator[Gram, SingularValues]):
     Args:
         size: D, the columns of every update.
         center: Whether the mean row is removed.
+
+    Example:
+        >>> metric = SingularValuesMetric(size=2)
+        >>> metric.update(torch.tensor([[3.0, 0.0]]))
+        >>> metric.update(torch.tensor([[0.0, 4.0]]))
+        >>> metric.compute().values
+        array([4., 3.])
     """
 
     def __init__(self, size: int, center: bool = False) -> None:
         super().__init__(gram, partial(Gram.singular_values, center=center), torch.empty(0, size))
 
     def update(self, x: Tensor) -> None:
-        """Take in rows (n, D); raises ValueError for another shape."""
+        """Add rows (n, D). Raises ValueError for another shape."""
         super().update(x)
 
 
@@ -75,6 +91,15 @@ class CosineSimilarityMetric(Accumulator[Directions, float]):
 
     Raises:
         ConfigError: For an unknown convention.
+
+    Example:
+        Two users who point in opposite directions:
+
+        >>> metric = CosineSimilarityMetric(size=2)
+        >>> metric.update(torch.tensor([[1.0, 0.0]]))
+        >>> metric.update(torch.tensor([[-2.0, 0.0]]))
+        >>> metric.compute()
+        -1.0
     """
 
     def __init__(self, size: int, convention: Convention = "pairs") -> None:
@@ -82,18 +107,28 @@ class CosineSimilarityMetric(Accumulator[Directions, float]):
         super().__init__(directions, partial(Directions.similarity, convention=convention), torch.empty(0, size))
 
     def update(self, x: Tensor) -> None:
-        """Take in rows (n, D); raises ValueError for another shape or a row of zeros."""
+        """Add rows (n, D). Raises ValueError for another shape or a row of zeros."""
         super().update(x)
 
 
 class WithinSequenceSimilarityMetric(Accumulator[SequenceSimilarities, float]):
-    """Accumulates the similarity of positions, for `within_sequence_similarity`: two numbers."""
+    """Accumulates the similarity of positions, for `within_sequence_similarity`: two numbers.
+
+    Example:
+        A constant sequence, then one that alternates between opposite directions; the mean of 1 and -1:
+
+        >>> metric = WithinSequenceSimilarityMetric()
+        >>> metric.update(torch.tensor([[[1.0], [1.0]]]))
+        >>> metric.update(torch.tensor([[[1.0], [-1.0]]]))
+        >>> metric.compute()
+        0.0
+    """
 
     def __init__(self) -> None:
         super().__init__(sequence_similarities, attrgetter("mean"), torch.empty(0, 1, 1))
 
     def update(self, hidden: Tensor, mask: Tensor | None = None) -> None:
-        """Take in hidden states (B, N, D) and which positions are real, (B, N)."""
+        """Add hidden states (B, N, D). mask: (B, N), True for real positions; None if all are real."""
         super().update(hidden, mask)
 
 
@@ -101,8 +136,17 @@ class SmoothingMetric(Accumulator[Moments, Smoothing]):
     """Accumulates the measures of smoothness, for `smoothing`: three numbers per layer and measure.
 
     Args:
-        num_layers: Layers of every update, the embedding output included.
+        num_layers: L + 1, the layers of every update, including the embedding output.
         c: Number of modes that count as low frequency.
+
+    Example:
+        A constant sequence, then an alternating one; the share of DC is 1 and 0:
+
+        >>> metric = SmoothingMetric(num_layers=1)
+        >>> metric.update([torch.ones(1, 4, 1)])
+        >>> metric.update([torch.tensor([[[1.0], [-1.0], [1.0], [-1.0]]])])
+        >>> metric.compute().dc_share
+        array([0.5])
     """
 
     def __init__(self, num_layers: int, c: int = DEFAULT_C) -> None:
@@ -110,18 +154,27 @@ class SmoothingMetric(Accumulator[Moments, Smoothing]):
         super().__init__(partial(moments_of_layers, c=c), finish, torch.empty(num_layers, 0, 1, 1))
 
     def update(self, hidden: Sequence[Tensor] | Tensor, mask: Tensor | None = None) -> None:
-        """Take in hidden states (B, N, D), one per layer, and the real positions, (B, N); errors as `smoothing`."""
+        """Add hidden states (B, N, D), one per layer, with their mask (B, N). Errors are those of `smoothing`."""
         super().update(hidden, mask)
 
 
 class AttentionStatisticsMetric(Accumulator[AttentionSums, AttentionStatistics]):
-    """Accumulates what maps are like, for `attention_statistics`: L x H x (18 + N) + N + 1 numbers.
+    """Accumulates the statistics of maps, for `attention_statistics`: L x H x (18 + N) + N + 1 numbers.
 
     Args:
         num_layers: L, the layers of every update.
         num_heads: H.
         positions: N.
-        residual: Weight of the residual connection.
+        residual: r, the weight of the residual connection, 0 to 1.
+
+    Example:
+        Uniform attention, then the identity; the relative entropy is 1 and 0:
+
+        >>> metric = AttentionStatisticsMetric(num_layers=1, num_heads=1, positions=4)
+        >>> metric.update(torch.full((1, 1, 4, 4), 1 / 4))
+        >>> metric.update(torch.eye(4)[None, None])
+        >>> metric.compute().relative_entropy.round(3)
+        array([[0.5]])
     """
 
     def __init__(self, num_layers: int, num_heads: int, positions: int, residual: float = RESIDUAL) -> None:
@@ -130,5 +183,5 @@ class AttentionStatisticsMetric(Accumulator[AttentionSums, AttentionStatistics])
         super().__init__(sums, finish, torch.empty(num_layers, 0, num_heads, positions, positions))
 
     def update(self, attention: Tensor | list[Tensor]) -> None:
-        """Take in the attention of a batch; shapes and errors are those of `attention_statistics`."""
+        """Add the attention of a batch. Shapes and errors are those of `attention_statistics`."""
         super().update(attention)

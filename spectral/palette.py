@@ -1,4 +1,4 @@
-"""How models and layers look in every figure: colour, marker, line style and name, readable in grey as well."""
+"""How models and layers look in all figures: colour, marker, line style and name. They can be read in grey as well."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from models.registry import KNOWN
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; the yellow is darkened to show on white.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish. Yellow is darkened to be visible on white.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
     "sasrec": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "bsarec": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
@@ -22,11 +22,18 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
 MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
 LINE_STYLES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-MOST_LABELS = 8  # of layers or matrices; with more, only some are named
+MOST_LABELS = 8  # layers or matrices in a legend; of more than these, only some are named
 
 
 def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
-    """Return how to draw and call each line: models by name, layers (numbers) by a scale, others in turn."""
+    """Return the style and label of each line, as arguments of `plot`.
+
+    Known models have fixed styles, layers (numbers) have a colour scale, and other names get the unused styles in turn.
+
+    Example:
+        >>> {name: style["label"] for name, style in styles_of(["sasrec", "my model"]).items()}
+        {'sasrec': 'SASRec', 'my model': 'my model'}
+    """
     names = list(names)
     layers: list[int] = [name for name in names if isinstance(name, int)]
     styles = layer_styles(layers)
@@ -40,9 +47,13 @@ def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
 
 
 def layer_styles(layers: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return a colour from dark to light for each layer, and line styles that tell neighbours apart in grey.
+    """Return a style for each layer: a colour from dark to light, and line styles that differ between neighbours.
 
-    Of more than eight layers only some are named.
+    With more than eight layers only some are named.
+
+    Example:
+        >>> [style["linestyle"] for style in layer_styles([1, 2]).values()]
+        ['-', '--']
     """
     layers = list(layers)
     count = len(layers)

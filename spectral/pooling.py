@@ -1,7 +1,7 @@
-"""One vector for each sequence: what users, or sentences, are compared by.
+"""One vector per sequence, by which users or sentences are compared.
 
-Recommenders and causal language models score with the state at the last position; sentence encoders take the mean over
-tokens, as Sentence-BERT does by default (Reimers and Gurevych, EMNLP 2019), or the first token, BERT's [CLS].
+Recommenders and causal language models score with the state at the last position. Sentence encoders take the mean over
+tokens, which is the default of Sentence-BERT (Reimers and Gurevych, EMNLP 2019), or the first token, BERT's [CLS].
 """
 
 from typing import Any, Literal, get_args
@@ -17,13 +17,21 @@ Pooling = Literal["last", "mean", "first"]
 
 
 def pooled(hidden: Tensor, mask: Any = None, pooling: Pooling = "last") -> Tensor:
-    """Return the hidden state of each sequence, (B, D): at its last or its first real position, or their mean.
+    """Return one hidden state per sequence, (B, D): the last or the first real one, or the mean over the real ones.
 
-    hidden: (B, N, D); mask: (B, N), True for real positions, which are the last ones of their row; all if None. The
-    mean is computed in float64.
+    hidden: (B, N, D). mask: (B, N), True for real positions, which must be the last ones of their row; None if all
+    are real. pooling: "last", "first" or "mean". The mean is computed in float64.
 
-    Raises ConfigError for an unknown pooling; ValueError for a mask of another shape, or for the mean or the first
-    position of a sequence that has no real one.
+    Raises ConfigError for an unknown pooling. Raises ValueError for a mask of another shape, or for the mean or the
+    first position of a sequence that has no real position.
+
+    Example:
+        A padded position, then 2, 4 and 6:
+
+        >>> hidden = torch.tensor([[[9.0], [2.0], [4.0], [6.0]]])
+        >>> mask = torch.tensor([[False, True, True, True]])
+        >>> [pooled(hidden, mask, pooling).item() for pooling in ("first", "mean", "last")]
+        [2.0, 4.0, 6.0]
     """
     if pooling not in get_args(Pooling):
         raise ConfigError(f"unknown pooling {pooling!r}; choose one of {', '.join(get_args(Pooling))}")

@@ -1,4 +1,4 @@
-"""What every frequency response has: gain at each frequency, in decibels, a cutoff, and how much passes above c."""
+"""What every frequency response has: the gain at each frequency, a cutoff, and how much passes above c modes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from spectral.fourier import angular_frequencies, frequencies, multiplicity
 
 DEFAULT_C = 3  # modes that count as low frequency: DC and one cycle per sequence
-CUTOFF_DB = -3.0  # the cutoff is where the gain has fallen this far under that of DC
+CUTOFF_DB = -3.0  # at the cutoff the gain is this much below the gain of DC
 
 Array = NDArray[np.float64]
 
@@ -18,11 +18,23 @@ class Response:
     """A frequency response of layers, averaged over users.
 
     Attributes:
-        gain: (L, ..., F), root mean square over users of what is left of a unit wave of each frequency.
+        gain: (L, ..., F), the norm of what is left of a unit wave of each frequency, as root mean square over users.
         positions: N.
-        users: Number of sequences that were averaged.
+        users: Number of sequences in the average.
         layers: The layer number of each row, from 1.
         c: Number of modes that `hfc_lfc` counts as low frequency.
+
+    Example:
+        One layer over four positions with gains 1, 1/2 and 1/4 at the frequencies 0, 1 and 2. With c = 1 only DC is
+        low. Two modes of gain 1/2 and one of gain 1/4 are high: 2 / 4 + 1 / 16 = 0.5625.
+
+        >>> response = Response(gain=np.array([[1, 1 / 2, 1 / 4]]), positions=4, users=1, layers=(1,), c=1)
+        >>> response.gain_db.round(2)
+        array([[  0.  ,  -6.02, -12.04]])
+        >>> response.hfc_lfc
+        array([0.5625])
+        >>> response.cutoff.round(3)  # 3 of the 6.02 dB between frequencies 0 and 1
+        array([0.498])
     """
 
     gain: Array
@@ -48,17 +60,17 @@ class Response:
 
     @property
     def cutoff(self) -> Array:
-        """(L, ...) frequency in cycles per sequence where the gain falls 3 dB under DC; NaN if it never does.
+        """(L, ...) lowest frequency at which the gain is 3 dB below DC, in cycles per sequence; NaN if there is none.
 
-        The first such frequency, interpolated linearly in dB between frequencies.
+        The gain in dB is interpolated linearly between frequencies.
         """
         return np.apply_along_axis(_cutoff, -1, self.gain_db)
 
     @property
     def hfc_lfc(self) -> Array:
-        """(L, ...) power that passes in the modes above c, divided by the power that passes in the c lowest.
+        """(L, ...) power that passes in the modes above c, divided by the power that passes in the c lowest modes.
 
-        Counts modes, not frequencies: a conjugate pair twice, DC and Nyquist once.
+        Modes are counted, not frequencies: a conjugate pair counts twice, DC and Nyquist once.
         """
         power = self.gain**2 * multiplicity(self.positions).numpy()
         bins = self.c // 2 + 1
@@ -66,7 +78,12 @@ class Response:
 
 
 def decibels(gain: Array) -> Array:
-    """Return an amplitude gain in dB, 20 log10; minus infinity for 0."""
+    """Return an amplitude gain (...) in dB, 20 log10(gain); minus infinity for 0.
+
+    Example:
+        >>> decibels(np.array([1.0, 0.1, 0.0]))
+        array([  0., -20., -inf])
+    """
     with np.errstate(divide="ignore"):
         return 20 * np.log10(gain)
 

@@ -1,7 +1,7 @@
-"""What a model computes on a batch, whoever wrote it: with a `trace`, as Hugging Face does it, or by hooks.
+"""What any model computes on a batch: through its own `trace`, in the way of Hugging Face models, or by hooks.
 
-All of them give hidden states (B, N, D) layer by layer, attention maps (B, H, N, N), and which positions are real, with
-the real positions of every sequence last, as the measures expect them: a `Trace`, as our own models give it.
+Each way gives a `Trace`, like our own models: hidden states (B, N, D) layer by layer, attention maps (B, H, N, N), and
+a mask of the real positions. The real positions of every sequence are last, as the measures expect.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,15 +18,23 @@ from models.recommender import Trace
 
 
 def traced(model: Any, batch: Any, causal: bool) -> Trace:
-    """Return what `model.trace(batch)` gives; the batch has padding 0 on the left."""
+    """Return what `model.trace(batch)` gives. The batch (B, N) has padding 0 on the left.
+
+    causal: False drops the causal mask.
+    """
     return model.trace(batch, **({} if causal else {"causal": False}))
 
 
 def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Trace:
-    """Return what a model gives as `hidden_states` and `attentions`, attributes or keys of what it returns.
+    """Return the `hidden_states` and `attentions` of a model's output, which are attributes or keys of it.
 
-    A Hugging Face model is asked for them, for attention only if it is wanted. Raises ConfigError if it returns
-    neither, or not the attention that it was asked for.
+    A Hugging Face model is asked to return them; attention only if `attention`. Raises ConfigError if the model returns
+    neither, or no attention although it was asked to.
+
+    Example:
+        >>> model = lambda batch: {"hidden_states": [torch.zeros(2, 4, 8)]}
+        >>> called(model, torch.ones(2, 4)).mask.shape
+        torch.Size([2, 4])
     """
     asked = {}
     if hasattr(getattr(model, "config", None), "output_hidden_states"):
@@ -35,31 +43,37 @@ def called(model: Callable[..., Any], batch: Any, attention: bool = True) -> Tra
     hidden, maps = (_field(returned, name) for name in ("hidden_states", "attentions"))
     if asked and attention and (not maps or any(a is None for a in maps)):
         raise ConfigError(
-            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', for faster "
-            "implementations never have the attention map"
+            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', because faster "
+            "implementations never compute the attention map"
         )
     if hidden is None and maps is None:
         raise ConfigError(
-            f"{type(model).__name__} has no `trace`, and what it returns, {type(returned).__name__}, has neither "
+            f"{type(model).__name__} has no `trace`, and its output, {type(returned).__name__}, has neither "
             "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
         )
     return _real_last(list(hidden or ()), list(maps or ()), _mask_of(batch))
 
 
 def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Collection[str]) -> Trace:
-    """Return what modules of a model, named or matched by patterns like `layers.*`, put out while it runs.
+    """Return the outputs of some modules of a model while it runs.
 
-    hidden: modules whose output, or the first tensor in it, is (B, N, D); the first one is layer 0. attention: modules
-    that put out maps (B, H, N, N) or (B, N, N); an nn.MultiheadAttention is told to.
+    hidden: names of modules, or patterns like `layers.*`. The output of each, or the first tensor in it, is (B, N, D);
+    the first module is layer 0. attention: names of modules with maps (B, H, N, N) or (B, N, N) in their output. An
+    nn.MultiheadAttention is asked to return its maps.
 
-    Raises ConfigError for a name that matches nothing, a module that did not run, or one with other output.
+    Raises ConfigError for a name that matches no module, a module that did not run, or one with another output.
+
+    Example:
+        >>> model = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 8))
+        >>> [tuple(x.shape) for x in hooked(model, torch.ones(2, 4, dtype=torch.int64), ["0", "1"], []).hidden]
+        [(2, 4, 8), (2, 4, 8)]
     """
     outputs: dict[str, Any] = {}
     states, maps = (modules_named(model, names) for names in (hidden, attention))
     with _recording(model, {**states, **maps}, list(maps), outputs):
         _call(model, batch, {})
     if idle := [name for name in {**states, **maps} if name not in outputs]:
-        raise ConfigError(f"{', '.join(idle)} did not run, so there is nothing to capture of it")
+        raise ConfigError(f"{', '.join(idle)} did not run, so there is no output to capture")
     return _real_last(
         [_state(name, outputs[name]) for name in states],
         [_map(name, outputs[name]) for name in maps],
@@ -68,10 +82,15 @@ def hooked(model: nn.Module, batch: Any, hidden: Collection[str], attention: Col
 
 
 def modules_named(model: nn.Module, patterns: Collection[str]) -> dict[str, nn.Module]:
-    """Return the modules of a model by name, in the order of the patterns and, within one, of the model.
+    """Return the modules of a model by name, in the order of the patterns, and for one pattern in the model's order.
 
-    A `*` stands for one part of a name, without dots. Raises ConfigError for a pattern that matches nothing; it names
-    the most similar modules.
+    A `*` stands for one part of a name, without dots. Raises ConfigError for a pattern that matches no module. The
+    message names the most similar modules.
+
+    Example:
+        >>> model = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.ReLU()])})
+        >>> list(modules_named(model, ["layers.*"]))
+        ['layers.0', 'layers.1']
     """
     known = dict(model.named_modules())
     found: dict[str, nn.Module] = {}
@@ -93,11 +112,11 @@ def modules_named(model: nn.Module, patterns: Collection[str]) -> dict[str, nn.M
 def _recording(
     model: nn.Module, modules: Mapping[str, nn.Module], maps: Collection[str], outputs: dict[str, Any]
 ) -> Iterator[None]:
-    """Keep the output of some modules while the block runs; no hook stays behind."""
+    """Record the output of some modules while the block runs. All hooks are removed afterwards."""
     handles = []
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        torch.backends.mha.set_fastpath_enabled(False)  # which runs none of the modules inside
+        torch.backends.mha.set_fastpath_enabled(False)  # the fast path does not run the modules inside
         for name, module in modules.items():
             if name in maps and isinstance(module, nn.MultiheadAttention):
                 handles.append(module.register_forward_pre_hook(_ask_for_weights, with_kwargs=True))
@@ -129,7 +148,7 @@ def _state(name: str, output: Any) -> Tensor:
     for tensor in _tensors(output)[:1]:
         if tensor.ndim == 3:
             return tensor
-    raise ConfigError(f"{name} should put out hidden states (B, N, D), it puts out {_shapes(output)}")
+    raise ConfigError(f"{name} should output hidden states (B, N, D), but its output is {_shapes(output)}")
 
 
 def _map(name: str, output: Any) -> Tensor:
@@ -139,7 +158,7 @@ def _map(name: str, output: Any) -> Tensor:
         if sums is not None and torch.allclose(sums, torch.ones_like(sums), atol=1e-3) and bool((tensor >= 0).all()):
             return tensor if tensor.ndim == 4 else tensor[:, None]
     raise ConfigError(
-        f"{name} should put out attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, it puts out "
+        f"{name} should output attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, but its output is "
         f"{_shapes(output)}"
     )
 
@@ -161,7 +180,7 @@ def _mask_of(batch: Any) -> Tensor | None:
 
 
 def _real_last(hidden: list[Tensor], attention: list[Tensor], mask: Tensor | None) -> Trace:
-    """Put the real positions of each sequence last, in their order; without a mask all are real."""
+    """Move the real positions of each sequence to its end, in their order. Without a mask all are real."""
     shape = hidden[0].shape[:2] if hidden else (len(attention[0]), attention[0].shape[-1])
     device = (hidden or attention)[0].device
     if mask is None:

@@ -1,4 +1,4 @@
-"""Tables of several models as one."""
+"""One table from the tables of several models."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -8,9 +8,17 @@ if TYPE_CHECKING:
 
 
 def stacked(tables: "Mapping[str, DataFrame]", name: str = "model") -> "DataFrame":
-    """Return tables one below the other, with their keys in a first column, called `name`.
+    """Return the tables one below the other, with their keys in a first column called `name`.
 
     Raises ValueError if there are no tables.
+
+    Example:
+        >>> import pandas as pd
+        >>> print(stacked({"a": pd.DataFrame({"x": [1, 2]}), "b": pd.DataFrame({"x": [3]})}).to_string(index=False))
+        model  x
+            a  1
+            a  2
+            b  3
     """
     import pandas as pd
 

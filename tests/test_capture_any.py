@@ -125,7 +125,7 @@ def test_what_a_callable_returns_is_taken_by_name(kind):
     [
         ({"hidden": ["embedding"], "attention": False}, "no module 'embedding'; similar ones: embeddings"),
         ({"hidden": ["encoder.layers.9"]}, "no module 'encoder.layers.9'"),
-        ({"hidden": ["embeddings"], "attention": ["head"]}, r"head should put out attention maps.*\(5, 6, 3\)"),
+        ({"hidden": ["embeddings"], "attention": ["head"]}, r"head should output attention maps.*\(5, 6, 3\)"),
         ({"hidden": ["encoder.layers.0.self_attn.out_proj"]}, "out_proj did not run"),
         ({}, r"Plain has no `trace`.*name its modules instead"),
     ],

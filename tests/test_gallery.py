@@ -127,7 +127,7 @@ def test_other_json_in_the_folders_is_left_alone(folder):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("{", "is not JSON"), ('{"format": "spectral-gallery-note", "name": "x"}', "has not the fields of a note")],
+    [("{", "is not JSON"), ('{"format": "spectral-gallery-note", "name": "x"}', "lacks fields of a note")],
 )
 def test_a_broken_note_is_named(folder, content, message):
     (folder / "ml-100k" / "fig9.json").write_text(content)
@@ -140,7 +140,7 @@ def test_a_note_without_its_figure_and_an_empty_gallery_are_refused(folder, tmp_
     write_pages(folder)  # the rest of its files is shown
     for kind in ("pdf", "csv"):
         (folder / "lastfm" / f"fig4.{kind}").unlink()
-    with pytest.raises(DataError, match=r"fig4\.json: is the note of a figure that is not there"):
+    with pytest.raises(DataError, match=r"fig4\.json: is the note of a figure that is missing"):
         write_pages(folder)
     with pytest.raises(DataError, match="make figures"):
         write_pages(tmp_path / "none")

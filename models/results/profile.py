@@ -40,7 +40,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Block:
-    """Runs of the run list that belong together: every system on every dataset (name of its folder), with every seed."""
+    """Runs of the run list that belong together: every system on every dataset (its folder), with every seed."""
 
     datasets: list[str]
     systems: list[str]

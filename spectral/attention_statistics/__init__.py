@@ -1,32 +1,33 @@
-"""What the attention maps of trained layers are like, head by head, beside their frequency response.
+"""Statistics of the attention maps of trained layers, head by head, in addition to their frequency response.
 
-A map A (N, N) is row-stochastic, rows are queries; all N positions are real items. P = I - 11^T / N takes the mean
-over positions away, so P x is all that is not DC of a signal x. Every measure is one number per map; then come mean
-and standard error over sequences:
+A map A (N, N) is row-stochastic, rows are queries, and all N positions are real items. P = I - 11^T / N removes the
+mean over positions, so P x is the part of a signal x that is not DC. Every measure is one number per map. Mean and
+standard error over sequences come last:
 
     entropy              mean over rows of -sum_j a_ij ln a_ij, in nats;
-    relative_entropy     the same with each row divided by ln of the number of keys it may see (i + 1 where no
-                         position sees a later one, else N), 0 (one key) to 1 (uniform); a row with one key is left out;
+    relative_entropy     the same with each row divided by ln of the number of keys it may see (i + 1 for causal maps,
+                         else N), 0 (one key) to 1 (uniform); a row with one key is left out;
     distance             mean over rows of sum_j a_ij |i - j|, in positions;
-    lambda2              |lambda_2|, the second largest modulus of an eigenvalue: what Theorem 1 says is left of HFC
-                         per application, in the long run;
-    hfc_factor           ||P A P||_2, the most that one application can scale what is not DC. A 1 = 1, so P A = P A P
-                         and ||P A x|| <= hfc_factor ||P x||, with equality for one x; above 1 it may grow;
-    residual_hfc_factor  the same of r I + (1 - r) A, attention with a residual connection of weight r.
+    lambda2              |lambda_2|, the second largest modulus of an eigenvalue: the factor by which each application
+                         scales HFC in the long run, by Theorem 1;
+    hfc_factor           ||P A P||_2, the largest factor by which one application can scale what is not DC. A 1 = 1, so
+                         P A = P A P and ||P A x|| <= hfc_factor ||P x||, with equality for one x; above 1 the part
+                         that is not DC may grow;
+    residual_hfc_factor  the same for r I + (1 - r) A, attention with a residual connection of weight r.
 
-Beside them, averaged over sequences: `perron`, the left Perron vector pi of each map, which says where A^t x goes,
-(pi^T x) 1 (all of it on the first position if no position sees a later one); and of the rollout, the product over
-layers of r I + (1 - r) (mean of A over heads), its last row: how much of each input position reaches the last output,
-and its |lambda_2|. Values, output projections, LayerNorm and feed-forward networks are outside of all of this; with
-projections and residual it is `spectral.attention_statistics.bounds`, and whole layers `spectral.block_response`.
+Averaged over sequences there are also `perron` and the rollout. `perron` is the left Perron vector pi of each map. It
+says what A^t x converges to, (pi^T x) 1; for causal maps all its weight is on the first position. The rollout is the
+product over layers of r I + (1 - r) (mean of A over heads). Its last row says how much of each input position reaches
+the last output, and its |lambda_2| is reported too. Values, output projections, LayerNorm and feed-forward networks are
+not part of any of this. `spectral.attention_statistics.bounds` includes projections and residual, and
+`spectral.block_response` measures whole layers.
 
-Here live `attention_statistics` for maps of one's own, its result `AttentionStatistics`, which is measured from
-captures of a model as well, and the sums that it follows from, `AttentionSums`; next door `bounds`, how much a layer
-can scale what is not DC, and `eigenvalues`, the numerical work.
+Contents: `attention_statistics` for arrays, and its result `AttentionStatistics`, which can also be measured from
+captures of a model. The modules `bounds` and `eigenvalues` hold the bounds of whole layers and the linear algebra.
 
 Sources: distance: Dosovitskiy et al., ICLR 2021 (in an image; here along the sequence). lambda_2 and pi: Shin et al.,
-AAAI 2024, Theorem 1. The factor of what is not DC: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision
-transformers via the Fourier domain analysis", whose lambda_A is its square. Rollout: Abnar and Zuidema, ACL 2020.
+AAAI 2024, Theorem 1. hfc_factor: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the
+Fourier domain analysis", where lambda_A is its square. Rollout: Abnar and Zuidema, ACL 2020.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,9 +67,18 @@ class AttentionStatistics:
         standard_error: For each of these by name, (L, H), the standard error of the mean; NaN for one sequence.
         perron: (L, H, N), rows sum to 1.
         rollout: (N,), sums to 1.
-        rollout_lambda2: Of the rollout over all layers.
+        rollout_lambda2: |lambda_2| of the rollout over all layers.
         residual: r, the weight of the residual connection.
-        sequences: How many there were.
+        sequences: Number of sequences.
+
+    Example:
+        Causal attention that sees all earlier positions alike. Powers of it collapse onto the first position, and
+        |lambda_2| is the second entry of the diagonal, 1/2.
+
+        >>> causal = torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None]
+        >>> statistics = attention_statistics(causal)
+        >>> statistics.perron[0, 0], statistics.lambda2[0].round(3), statistics.relative_entropy[0].round(3)
+        (array([1., 0., 0., 0.]), array([0.5]), array([1.]))
     """
 
     layers: tuple[int, ...]
@@ -89,9 +99,10 @@ class AttentionStatistics:
     def from_captures(
         cls, captures: Iterable[Capture], length: int | None = None, residual: float = RESIDUAL
     ) -> "AttentionStatistics":
-        """Average over the sequences of all captures; with `length` n over their last n positions.
+        """Average over the sequences of all captures, over their last `length` positions, or all for None.
 
-        Raises ConfigError if the model has no attention, ValueError for no captures or rows that do not sum to 1.
+        residual: r, 0 to 1. Raises ConfigError if the model has no attention, and ValueError for no captures or rows
+        that do not sum to 1.
         """
         sums, layers = sum_of_attention(
             (captured.last(length) for captured in captures), lambda maps: sum_over_sequences(maps, residual)
@@ -99,7 +110,7 @@ class AttentionStatistics:
         return sums.statistics(residual, layers)
 
     def table(self) -> "DataFrame":
-        """Return one row per layer and head: each measure, and its standard error with `_se` behind the name."""
+        """Return one row per layer and head: each measure, and its standard error in a column that ends in `_se`."""
         import pandas as pd
 
         heads = range(1, self.entropy.shape[1] + 1)
@@ -111,7 +122,7 @@ class AttentionStatistics:
         return pd.DataFrame(columns | constants, index=index).reset_index()
 
     def positions_table(self) -> "DataFrame":
-        """Return one row per position, from 0: the rollout, and pi as `perron_<layer>_<head>`."""
+        """Return one row per position, from 0, with the rollout, and pi as `perron_<layer>_<head>`."""
         import pandas as pd
 
         columns = {"position": np.arange(len(self.rollout)), "rollout": self.rollout}
@@ -130,9 +141,12 @@ class AttentionStatistics:
 
 @dataclass(frozen=True, eq=False)
 class AttentionSums(Moments):
-    """The moments of the measures, (L, H, 6), and beside them more sums over sequences, float64 on the CPU.
+    """The moments of the measures, (L, H, 6), and further sums over sequences, float64 on the CPU.
 
-    perron: (L, H, N). rollout: (N,). rollout_lambda2: ().
+    Attributes:
+        perron: (L, H, N), sum of the left Perron vectors.
+        rollout: (N,), sum of the last rows of the rollouts.
+        rollout_lambda2: (), sum of |lambda_2| of the rollouts.
     """
 
     addends = "statistics of the same layers, heads and positions"
@@ -142,7 +156,7 @@ class AttentionSums(Moments):
     rollout_lambda2: Tensor
 
     def statistics(self, residual: float = RESIDUAL, layers: Sequence[int] | None = None) -> AttentionStatistics:
-        """Return the means; raises ValueError if there were no sequences."""
+        """Return the means over sequences. Raises ValueError if there were none."""
         sequences = int(self.count.max())
         if not sequences:
             raise ValueError("there are no sequences to average over")
@@ -164,12 +178,30 @@ def attention_statistics(attention: Any, residual: float = RESIDUAL) -> Attentio
     positions should be real items: see `full_windows`, `of_length` and `Capture.last`. residual: r, 0 to 1.
 
     Raises ValueError for another shape, no sequences, negative entries, or rows that do not sum to 1.
+
+    Example:
+        Uniform attention removes all that is not DC, and identity attention removes nothing:
+
+        >>> uniform, identity = (attention_statistics(a) for a in (torch.full((4, 4), 1 / 4), torch.eye(4)))
+        >>> [round(float(s.hfc_factor[0, 0]), 3) for s in (uniform, identity)]
+        [0.0, 1.0]
+        >>> [round(float(s.relative_entropy[0, 0]), 3) for s in (uniform, identity)]
+        [1.0, 0.0]
+        >>> float(uniform.distance[0, 0])  # (0 + 1 + 2 + 3) / 4 and (1 + 0 + 1 + 2) / 4, each for two rows
+        1.25
+        >>> uniform.rollout.round(3)  # half of the uniform row, and half of the position itself
+        array([0.125, 0.125, 0.125, 0.625])
     """
     return sum_over_sequences(attention, residual).statistics(residual)
 
 
 def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> AttentionSums:
-    """Return the sums over sequences of what `attention_statistics` averages; errors are those."""
+    """Return the sums over sequences of what `attention_statistics` averages. Arguments and errors are the same.
+
+    Example:
+        >>> int(sum_over_sequences(torch.eye(4)[None, None].expand(3, 2, 4, 4)).count.max())
+        3
+    """
     if not 0 <= residual <= 1:
         raise ValueError(f"residual must lie in 0..1, got {residual}")
     maps = layers_of(attention)
@@ -186,7 +218,7 @@ def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> AttentionS
 
 
 def _of_layer(maps: Tensor, residual: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, H, N, N) -> measures (H, 6, B), the sum of left Perron vectors (H, N), and what rolls out (B, N, N)."""
+    """Return of maps (B, H, N, N) the measures (H, 6, B), the summed Perron vectors (H, N) and r I + (1 - r) A."""
     n = maps.shape[-1]
     position = torch.arange(n, dtype=torch.float64)
     causal = not bool(maps.triu(1).any())

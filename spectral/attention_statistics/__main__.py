@@ -26,11 +26,11 @@ def main(
 ) -> None:
     """Measure the attention maps of every layer and head, over users whose window is full.
 
-    Entropy of rows (nats; and relative to uniform rows), distance in positions, |lambda_2|, the rate of Theorem 1, and
-    the most that one application can scale what is not constant, alone and with a residual connection of weight r.
-    Below, for every layer with its projections and its own residual (without LayerNorm), between which bounds it scales
-    what is not constant, and what it does. Prints them; writes attention_statistics.png, .pdf and .csv with standard
-    errors.
+    The measures are the entropy of rows (in nats, and relative to uniform rows), the distance in positions, |lambda_2|
+    (the rate of Theorem 1), and the largest factor by which one application can scale what is not constant, without
+    and with a residual connection of weight r. A second table is about every layer with its projections and its own
+    residual, without LayerNorm: the bounds of the factor by which it scales what is not constant, and the measured
+    factor. Prints both tables, and writes attention_statistics.png, .pdf and .csv with standard errors.
     """
     output = Output.prepare("attention_statistics", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
@@ -60,7 +60,7 @@ def main(
 def _bounds(
     subject: Subject, statistics: AttentionStatistics, windows: Tensor, length: int | None
 ) -> LayerBounds | None:
-    """Return the bounds of the layers, or None, and say so, if they are of a kind that has none."""
+    """Return the bounds of the layers. For a model without such bounds, print a note and return None."""
     try:
         value_output = subject.model.value_output()
     except ConfigError as error:

@@ -1,18 +1,18 @@
-"""How much one layer of attention, with its projections and its residual, can scale what is not DC.
+"""Bounds of how much one layer of attention, with its projections and its residual, scales what is not DC.
 
 The layer is y = x + sum_h A_h x M_h, with the maps A_h (N, N) of its heads and M_h = W_v^h W_o^h (D, D), the product of
-value and output projection. Biases are the same at every position, so they are DC; and A 1 = 1, so that with
-P = I - 11^T / N, P y = P x + sum_h (P A_h P) (P x) M_h and
+value and output projection. Biases are the same at every position, so they are DC. Since A 1 = 1, with
+P = I - 11^T / N we have P y = P x + sum_h (P A_h P) (P x) M_h and
 
     (1 - g)_+ ||P x||_F  <=  ||P y||_F  <=  (1 + g) ||P x||_F,     g = sum_h ||P A_h P||_2 ||M_h||_2.
 
-In it are attention, projections and residual; not in it are LayerNorm, the feed-forward network, and BSARec's branch
-with the filter. The bounds are met where all that is not DC lies along the first singular vectors of every head, so a
-layer is usually well within them; what it does to the sequences at hand, ||P y||_F / ||P x||_F, stands beside them.
+This includes attention, projections and residual. It does not include LayerNorm, the feed-forward network, or BSARec's
+frequency branch. The bounds are reached only if all that is not DC lies along the first singular vectors of every head,
+so a layer is usually far inside them. The factor for the given sequences, ||P y||_F / ||P x||_F, is measured too.
 
-Source: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the Fourier domain analysis", whose
-bounds of multi-head attention and of a residual connection are put together here, head by head; that attention alone
-goes to DC: Dong et al., ICML 2021, "Attention is not all you need".
+Sources: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the Fourier domain analysis"; their
+bounds of multi-head attention and of a residual connection are combined here, head by head. Attention without residual
+converges to DC: Dong et al., ICML 2021, "Attention is not all you need".
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,14 +36,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerBounds:
-    """Between which factors layers of attention scale what is not DC, means over sequences.
+    """Bounds of the factor by which layers of attention scale what is not DC, means over sequences.
 
     Attributes:
         layers: (L,) the layer numbers, from 1.
         projection_norm: (L, H), ||W_v^h W_o^h||_2.
-        lower: (L,), 1 - g with the mean of g over sequences, at least 0; no more than the mean of the lower bounds.
+        lower: (L,), 1 - g with the mean of g over sequences, at least 0. At most the mean of the lower bounds.
         upper: (L,), 1 + g.
-        measured: (L,), what the layer does, ||P y||_F / ||P x||_F; NaN if there were no hidden states.
+        measured: (L,), the factor of the layer, ||P y||_F / ||P x||_F; NaN if there were no hidden states.
+
+    Example:
+        Identity attention whose projection halves its input, without hidden states:
+
+        >>> layer_bounds(torch.eye(4), torch.full((1, 1, 1), 0.5)).upper.round(3)
+        array([1.5])
     """
 
     layers: tuple[int, ...]
@@ -62,8 +68,9 @@ class LayerBounds:
     ) -> "LayerBounds":
         """Bound the layers whose attention was measured.
 
-        value_output: for every layer of the model W_v^h W_o^h, (H, D, D), as `Recommender.value_output` returns them.
-        captures: of the same sequences, with hidden states and attention, for `measured`; `length` as for statistics.
+        value_output: W_v^h W_o^h, (H, D, D), for every layer of the model, as `Recommender.value_output` returns them.
+        captures: the same sequences with hidden states and attention, for `measured`. length: the one that the
+        statistics were made with.
 
         Raises ValueError if the matrices do not fit the heads or the hidden states.
         """
@@ -83,7 +90,7 @@ class LayerBounds:
         )
 
     def table(self) -> "DataFrame":
-        """Return one row per layer and head: `projection_norm`, and the factors of the layer as `layer_<name>`."""
+        """Return one row per layer and head: `projection_norm`, and the layer's factors in columns `layer_<name>`."""
         import pandas as pd
 
         heads = self.projection_norm.shape[1]
@@ -93,7 +100,7 @@ class LayerBounds:
         return pd.DataFrame(columns, index=index).reset_index()
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: its number, the bounds, and between them what was measured."""
+        """Return one record per layer: its number, the lower bound, the measured factor and the upper bound."""
         rows = zip(self.layers, self.lower, self.measured, self.upper, strict=True)
         return [
             {"layer": layer, "lower": float(lower), "measured": float(measured), "upper": float(upper)}
@@ -106,9 +113,22 @@ def layer_bounds(attention: Any, value_output: Any, hidden: Any = None) -> Layer
 
     attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N), as `attention_statistics` takes
     it. value_output: (H, D, D), or (L, H, D, D), or a list of L of (H, D, D). hidden: the inputs of the layers, (B, N,
-    D) or L of them, if what the layers do to them is to be measured too.
+    D) or L of them, to measure the factor for them too; None for the bounds only.
 
     Raises ValueError for other shapes, or attention whose rows do not sum to 1.
+
+    Source: Wang et al., ICLR 2022.
+
+    Example:
+        With uniform attention the residual alone carries what is not DC, so the factor is exactly 1. With identity
+        attention y = x + x, and the factor 2 is the upper bound.
+
+        >>> x, projection = torch.tensor([[[1.0], [2.0], [3.0], [6.0]]]), torch.ones(1, 1, 1)
+        >>> for attention in (torch.full((4, 4), 1 / 4), torch.eye(4)):
+        ...     bounds = layer_bounds(attention, projection, x)
+        ...     print(*(f"{factor[0]:.1f}" for factor in (bounds.lower, bounds.measured, bounds.upper)))
+        1.0 1.0 1.0
+        0.0 2.0 2.0
     """
     maps = layers_of(attention)
     matrices = list(value_output) if len(maps) > 1 or _ndim(value_output) == 4 else [value_output]
@@ -124,7 +144,7 @@ def _ndim(given: Any) -> int:
 
 
 def _matrices(value_output: Sequence[Any], layer: int, statistics: AttentionStatistics) -> Tensor:
-    """Return what the heads of a layer multiply by, (H, D, D) float64."""
+    """Return the matrices W_v^h W_o^h of a layer, (H, D, D) float64."""
     heads = statistics.hfc_factor.shape[1]
     matrices = as_float64(value_output[layer - 1]) if layer <= len(value_output) else torch.empty(0)
     if matrices.ndim != 3 or len(matrices) != heads or matrices.shape[1] != matrices.shape[2]:
@@ -143,7 +163,7 @@ def _input_of(layer: int, captured: Capture) -> tuple[Tensor, Tensor]:
 
 
 def _factors(x: Tensor, maps: Tensor, matrices: Tensor) -> Tensor:
-    """||P y||_F / ||P x||_F, (B,), for x (B, N, D), maps (B, H, N, N) and matrices (H, D, D); NaN for x of DC alone."""
+    """Return ||P y||_F / ||P x||_F, (B,), of x (B, N, D), maps (B, H, N, N) and matrices (H, D, D); NaN if P x = 0."""
     if x.shape[-1] != matrices.shape[-1]:
         raise ValueError(f"hidden states of {x.shape[-1]} dimensions do not fit W_v W_o of {matrices.shape[-1]}")
     y = x + (maps @ (x[:, None] @ matrices)).sum(1)

@@ -1,7 +1,7 @@
 """The few eigenvalues and singular values of many attention maps that their statistics need.
 
-Small matrices are decomposed in full, in batches; of large ones only what is asked for is found, by Arnoldi's method,
-and those it does not converge on are decomposed in full as well. Both are exact to about 1e-9.
+Small matrices are decomposed completely, in batches. For large ones Arnoldi's method finds only the values that are
+needed. If it does not converge, the matrix is decomposed completely. Both ways are exact to about 1e-9.
 """
 
 import numpy as np
@@ -10,13 +10,19 @@ from torch import Tensor
 
 from spectral.theorem1.spectrum import left_perron_vector
 
-LARGE = 128  # positions from which on a few eigenvalues are found faster than all
+LARGE = 128  # with this many positions or more, a few eigenvalues are found faster than all of them
 
 
 def second_moduli(maps: Tensor) -> Tensor:
     """Return |lambda_2|, shape (...), of row-stochastic float64 maps (..., N, N).
 
-    The eigenvalues of a lower triangular map are its diagonal, and that of the first row is 1.
+    The eigenvalues of a lower triangular map are its diagonal entries, and the first of them is 1.
+
+    Example:
+        The eigenvalues are 1 and 3/4 - 1/4:
+
+        >>> second_moduli(torch.tensor([[0.75, 0.25], [0.25, 0.75]], dtype=torch.float64)).round(decimals=6).item()
+        0.5
     """
     n = maps.shape[-1]
     if not bool(maps.triu(1).any()):
@@ -28,9 +34,14 @@ def second_moduli(maps: Tensor) -> Tensor:
 
 
 def hfc_factors(maps: Tensor) -> Tensor:
-    """Return ||P A P||_2, shape (...), of float64 maps (..., N, N): the most that what is not DC grows.
+    """Return ||P A P||_2, shape (...), of float64 maps (..., N, N): the largest factor for what is not DC.
 
-    It is the square root of the largest eigenvalue of the symmetric (P A P)^T P A P.
+    It is the square root of the largest eigenvalue of the symmetric matrix (P A P)^T P A P.
+
+    Example:
+        >>> maps = torch.stack([torch.full((4, 4), 1 / 4), torch.eye(4)]).double()
+        >>> hfc_factors(maps).round(decimals=6).tolist()
+        [0.0, 1.0]
     """
     centered = maps - maps.mean(-2, keepdim=True)
     centered = centered - centered.mean(-1, keepdim=True)
@@ -43,15 +54,21 @@ def hfc_factors(maps: Tensor) -> Tensor:
 
 
 def left_perron_vectors(maps: Tensor) -> Tensor:
-    """Return pi (..., N) with pi^T A = pi^T and sum 1 of row-stochastic float64 maps (..., N, N).
+    """Return pi (..., N) with pi^T A = pi^T and sum 1, for row-stochastic float64 maps (..., N, N).
 
-    Of a map with several (it falls into parts that do not see each other) it is that of least norm.
+    A map that falls into parts which do not see each other has several such vectors; pi is the one of least norm.
+
+    Example:
+        A chain that stays in the first state with 1/2 and in the second with 3/4 is in the second one twice as often:
+
+        >>> left_perron_vectors(torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64)).numpy().round(3)
+        array([0.333, 0.667])
     """
     n = maps.shape[-1]
     if not bool(maps.triu(1).any()):
         return torch.eye(n, dtype=torch.float64)[0].expand(maps.shape[:-1])
     equations = maps.mT - torch.eye(n, dtype=torch.float64)
-    equations[..., -1, :] = 1  # the n equations of pi^T A = pi^T hold one too many, the sum takes its place
+    equations[..., -1, :] = 1  # one of the n equations pi^T A = pi^T is redundant, so the sum takes its place
     solution, info = torch.linalg.solve_ex(equations, torch.eye(n, dtype=torch.float64)[-1].expand(maps.shape[:-1]))
     wrong = (solution[..., None, :] @ maps - solution[..., None, :]).abs().amax((-2, -1)) > 1e-9
     solution[wrong | (info != 0) | ~solution.isfinite().all(-1)] = torch.nan
@@ -66,7 +83,7 @@ def _second_modulus(matrix: np.ndarray) -> float:
 
 
 def _largest(matrix: np.ndarray, count: int) -> np.ndarray:
-    """Return the largest moduli of eigenvalues in descending order, from a fixed start so that runs agree."""
+    """Return the largest moduli of eigenvalues, descending. The start vector is fixed so that runs agree."""
     from scipy.sparse.linalg import ArpackNoConvergence, eigs  # slow to import
 
     start = np.random.default_rng(0).standard_normal(len(matrix))

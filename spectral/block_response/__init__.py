@@ -1,19 +1,19 @@
 """What a whole layer does to each frequency of its input: attention, values, residuals, norms and feed-forward.
 
-A layer f is not linear, so its response is that of its derivative J at the hidden states of real users: a small unit
-wave f_k of frequency k is added to the input along each of the D dimensions in turn, and
+A layer f is not linear. Its response is therefore the response of its derivative J at the hidden states of real users:
+a small unit wave f_k of frequency k is added to the input along each of the D dimensions in turn, and
 
     gain(k)^2 = ||J (f_k x I)||_F^2 / D
 
-is the mean power that comes out of it. For a linear layer X -> A X this is the gain of `spectral.filter_response`, so
-that the two can be compared; a layer also changes the overall scale, which `relative_db` takes out. `last_gain` looks
-at the last position of the output alone, the one that recommendations are made from.
+is the mean power in the output. For a linear layer X -> A X this equals the gain of `spectral.filter_response`, so the
+two can be compared. A layer also changes the overall scale; `relative_db` removes this. `last_gain` is the gain at the
+last position of the output only, where recommendations are made.
 
 The waves are not sent in one by one. For random signs w, E ||(f_k x I)^H J^T w||^2 = ||J (f_k x I)||_F^2 (Hutchinson
-1990), so one step of backpropagation gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has
-only D rows, which are computed one by one.
+1990), so one backward pass gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has only D rows,
+which are computed one by one.
 
-Here live `block_response`, which needs the model itself, and its result `BlockResponse`.
+Contents: `block_response`, which needs the model itself, and its result `BlockResponse`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,17 +31,25 @@ from spectral.response import DEFAULT_C, Array, Response, decibels
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PROBES = 8  # random outputs that are traced back to the input, for each user and layer
+PROBES = 8  # random outputs that are backpropagated to the input, for each user and layer
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BlockResponse(Response):
-    """The frequency response of whole layers.
+    """The frequency response of whole layers. `Response` has the other attributes.
 
     Attributes:
         gain: (L, F), root mean square over users of ||J (f_k x I)||_F / sqrt(D).
-        last_gain: (L, F), the same for the last position of the output alone.
-        probes: Number of random outputs that `gain` is estimated from, for each user.
+        last_gain: (L, F), the same for the last position of the output only.
+        probes: Number of random outputs per user from which `gain` is estimated.
+
+    Example:
+        A layer that doubles DC and leaves the other frequencies as they are damps them by 6 dB relative to DC:
+
+        >>> gain = np.array([[2.0, 1.0, 1.0]])
+        >>> response = BlockResponse(gain=gain, last_gain=gain, positions=4, users=1, layers=(1,), probes=8)
+        >>> response.relative_db.round(2)
+        array([[ 0.  , -6.02, -6.02]])
     """
 
     last_gain: Array
@@ -49,12 +57,12 @@ class BlockResponse(Response):
 
     @property
     def relative_db(self) -> Array:
-        """(L, F) gain in dB relative to that of DC."""
+        """(L, F) gain in dB relative to the gain of DC."""
         return _relative_db(self.gain)
 
     @property
     def last_relative_db(self) -> Array:
-        """(L, F) gain at the last position in dB relative to that of DC."""
+        """(L, F) gain at the last position in dB relative to the gain of DC there."""
         return _relative_db(self.last_gain)
 
     def table(self) -> "DataFrame":
@@ -74,7 +82,7 @@ class BlockResponse(Response):
         return pd.DataFrame(columns, index=index).reset_index()
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: gains in dB, those of the highest frequency relative to DC, cutoff, HFC/LFC."""
+        """Return one record per layer: gain of DC, gain of the highest frequency relative to DC, cutoff, HFC/LFC."""
         return [
             {
                 "layer": layer,
@@ -98,13 +106,34 @@ def block_response(
 ) -> BlockResponse:
     """Return the frequency response of each layer of a model, averaged over sequences.
 
-    model: with `trace` and `layer_functions` as of `models.recommender.Recommender`. batches: int tensors (B, N),
-    padding 0; all N positions should be real items, or the last `length` of them: see `spectral.full_windows`.
-    probes: random outputs per user, drawn from the seed; as many as there are numbers in an output, or more, are not
-    random but all unit vectors, which makes `gain` exact.
+    Args:
+        model: With `trace` and `layer_functions`, like `models.recommender.Recommender`.
+        batches: Int tensors (B, N), padding 0. All N positions should be real items, or the last `length` of them:
+            see `spectral.full_windows`.
+        c: Number of modes that count as low frequency.
+        length: Measure the last n positions only; None for all.
+        probes: Random outputs per user. With N x D or more of them, all unit vectors are used instead of random ones,
+            and `gain` is exact.
+        seed: Of the random outputs.
 
-    Raises ConfigError if the model is not a stack of layers, ValueError for no sequences, an impossible c or no
+    Raises ConfigError if the model is not a stack of layers, and ValueError for no sequences, an impossible c or no
     probes.
+
+    Example:
+        A model whose only layer is uniform attention, X -> A X. Only the mean passes, as `frequency_response` says of
+        the map itself. With N x D = 8 probes the gain is exact.
+
+        >>> from types import SimpleNamespace
+        >>> class Uniform(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.map = torch.nn.Parameter(torch.full((4, 4), 1 / 4))
+        ...     def trace(self, input_ids):
+        ...         return SimpleNamespace(hidden=[torch.zeros(*input_ids.shape, 2)] * 2)
+        ...     def layer_functions(self, input_ids):
+        ...         return [lambda hidden: self.map @ hidden]
+        >>> block_response(Uniform(), [torch.tensor([[5, 6, 7, 8]])], probes=8).gain.round(3)
+        array([[1., 0., 0.]])
     """
     if probes < 1:
         raise ValueError(f"at least one probe is needed, got {probes}")
@@ -134,14 +163,14 @@ def block_response(
 
 
 def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
-    """Yield each layer with its input (B, N, D), in evaluation mode; the mode is put back."""
+    """Yield each layer with its input (B, N, D), in evaluation mode. The model's mode is restored at the end."""
     training = model.training
     model.eval()
     try:
         batch = batch.to(next(model.parameters()).device)
         with torch.no_grad():
             hidden = model.trace(batch).hidden
-        yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state enters no layer
+        yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state is no layer's input
     finally:
         model.train(training)
 
@@ -149,7 +178,7 @@ def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Te
 def _power_of_layer(
     layer: Callable[[Tensor], Tensor], x: Tensor, length: int | None, probes: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Sum over users what is left of each wave in all outputs, and in the last one, (F,) float64 each."""
+    """Return the power of each wave in all outputs, and in the last one, summed over users, (F,) float64 each."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         output = layer(x)
@@ -166,7 +195,7 @@ def _power_of_layer(
 
 
 def _probes(output: Tensor, rows: slice, probes: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield weights of the outputs (B, N, D) within the rows whose squares, summed over all of them, have mean 1."""
+    """Yield weights (B, N, D) of the outputs within the rows. Summed over all weights, their squares have mean 1."""
     shape = output[0, rows].shape
     if probes >= shape.numel():
         for unit in torch.eye(shape.numel()):
@@ -184,7 +213,7 @@ def _within(output: Tensor, rows: slice, values: Tensor) -> Tensor:
 
 
 def _wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tensor:
-    """Return the power of the weighted outputs' derivative at each frequency, per dimension, summed over users."""
+    """Return the power at each frequency of the derivative of the weighted outputs: mean over D, sum over users."""
     (gradient,) = torch.autograd.grad(output, x, weights, retain_graph=True)
     waves = torch.fft.rfft(gradient[:, rows], dim=1, norm="ortho")
     return waves.abs().square().mean(-1).sum(0).to("cpu", torch.float64)

@@ -1,4 +1,4 @@
-"""Command line: python -m spectral.block_response ckpt.pt."""
+"""Measure the frequency response of whole layers: `python -m spectral.block_response ckpt.pt`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,7 +16,7 @@ DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db
 
 @dataclass(frozen=True)
 class Users(options.Users):
-    """A layer's derivative costs a hundred times the layer, and a hundred users settle the curve."""
+    """The users to measure. A derivative costs about a hundred times as much as its layer, and 128 users suffice."""
 
     max_users: options.MaxUsersOption = 128
 
@@ -26,17 +26,17 @@ def main(
     *,
     users: Users,
     length: options.LengthOption = None,
-    probes: Annotated[int, typer.Option(min=1, help="Random outputs traced back to the input, per user.")] = PROBES,
+    probes: Annotated[int, typer.Option(min=1, help="Random outputs to backpropagate, per user.")] = PROBES,
     c: options.COption = None,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
-    """Measure how much of each frequency whole layers let through: attention, residuals, norms and feed-forward.
+    """Measure how much of each frequency passes whole layers: attention, residuals, norms and feed-forward.
 
-    A small wave of each frequency is added to the layer's input, and its power in the output measured, at all
-    positions and at the last one alone. Prints the gain at DC, that at the highest frequency relative to it, cutoff
-    and HFC/LFC as spectral.filter_response does; writes block_response.png, .pdf and .csv. Users with full windows
-    are measured, or with --length those with exactly n items.
+    A small wave of each frequency is added to the layer's input, and its power in the output is measured, at all
+    positions and at the last one only. Prints the gain at DC, the gain at the highest frequency relative to DC, and
+    cutoff and HFC/LFC as spectral.filter_response does. Writes block_response.png, .pdf and .csv. Only users with full
+    windows are measured, or with --length the users with exactly n items.
     """
     output = Output.prepare("block_response", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)

@@ -1,15 +1,15 @@
-"""Oversmoothing as similarity: how alike users become, and how alike the positions of one sequence.
+"""Oversmoothing as similarity: how similar users become, and how similar the positions of one sequence become.
 
-Between users: the mean cosine of all pairs of n representations follows from the sum of their directions u_i,
-(||sum u_i||^2 - n) / (n (n - 1)), so no n x n matrix is needed. 1 means that all users point the same way, 0
-that directions cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`),
-which is smaller by the factor (n - 1) / n.
+Between users: the mean cosine over all pairs of n representations is (||sum u_i||^2 - n) / (n (n - 1)), where u_i are
+their directions, so no n x n matrix is needed. 1 means that all users point in the same direction, 0 that directions
+cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`), so its numbers are smaller
+by the factor (n - 1) / n.
 
-Here live `cosine_similarity` and `within_sequence_similarity` for arrays of one's own, both after every layer of a
-model, `CosineSimilarity`, and the sums that they follow from, `Directions` and `SequenceSimilarities`.
+Contents: `cosine_similarity` and `within_sequence_similarity` for arrays; `CosineSimilarity`, both after every layer of
+a model; and the sums that they are computed from, `Directions` and `SequenceSimilarities`.
 
-Source: Shin et al., AAAI 2024, Figure 3b; within a sequence: the token-wise similarity of language and vision
-models.
+Source: Shin et al., AAAI 2024, Figure 3b. The similarity within a sequence is known as token-wise similarity in
+language and vision models.
 """
 
 from collections.abc import Iterable
@@ -40,12 +40,23 @@ class CosineSimilarity:
 
     Attributes:
         layers: (L + 1,), the layer numbers.
-        between_users: (L + 1,) over pairs of users, of their pooled hidden states; see `spectral.pooling`.
-        within_sequence: (L + 1,) over pairs of real positions of one sequence, then over sequences with at least
-            two; NaN if there is none.
+        between_users: (L + 1,), mean over pairs of users of the cosine of their pooled hidden states; see
+            `spectral.pooling`.
+        within_sequence: (L + 1,), mean over pairs of real positions of one sequence, then over the sequences with at
+            least two real positions; NaN if there is none.
         users: Number of users.
         sequences: Number of sequences with at least two real items.
         convention: Of `between_users`, see `cosine_similarity`.
+
+    Example:
+        Two users with two positions each. Before the layer the directions are orthogonal in pairs, after it all
+        states are the same: complete oversmoothing.
+
+        >>> before = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
+        >>> captured = Capture((before, torch.ones(2, 2, 2)), (), torch.ones(2, 2, dtype=torch.bool))
+        >>> similarity = CosineSimilarity.from_captures([captured])
+        >>> similarity.between_users.round(3), similarity.within_sequence.round(3)
+        (array([0., 1.]), array([0., 1.]))
     """
 
     layers: NDArray[np.int64]
@@ -61,9 +72,10 @@ class CosineSimilarity:
     ) -> "CosineSimilarity":
         """Measure the hidden states of all users of the captures, layer by layer.
 
-        pooling: what users are compared by: their state at the last or first real position, or the mean over real ones.
+        convention: see `cosine_similarity`. pooling: compare users by their state at the last or the first real
+        position, or by the mean over real positions.
 
-        Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of length 0;
+        Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of zeros. Raises
         ConfigError for an unknown convention or pooling.
         """
         sums = sum_of_hidden(
@@ -101,7 +113,16 @@ class CosineSimilarity:
 
 @dataclass(frozen=True, eq=False)
 class Directions(Sums):
-    """Sum of the unit rows (D,) float64 and their number."""
+    """The sums of rows from which their mean cosine similarity is computed.
+
+    Attributes:
+        total: (D,) float64, the sum of the directions (unit vectors) of the rows.
+        users: n, the number of rows.
+
+    Example:
+        >>> (directions([[3.0, 0.0]]) + directions([[0.0, 4.0]])).similarity()
+        0.0
+    """
 
     addends = "rows of equally many columns"
 
@@ -109,7 +130,7 @@ class Directions(Sums):
     users: int
 
     def similarity(self, convention: Convention = "pairs") -> float:
-        """Return the mean cosine of all pairs; raises ValueError for fewer than two rows."""
+        """Return the mean cosine over all pairs. Raises ValueError for fewer than two rows."""
         n = self.users
         if n < 2:
             raise ValueError(f"a similarity between users needs at least 2 of them, got {n}")
@@ -119,7 +140,12 @@ class Directions(Sums):
 
 @dataclass(frozen=True, eq=False)
 class SequenceSimilarities(Sums):
-    """Sum over sequences of the mean cosine between their positions, and the number of these sequences."""
+    """Sum over sequences of the mean cosine between their positions, and the number of these sequences.
+
+    Example:
+        >>> (SequenceSimilarities(0.5, 1) + SequenceSimilarities(2.5, 3)).mean
+        0.75
+    """
 
     total: float
     sequences: int
@@ -132,7 +158,7 @@ class SequenceSimilarities(Sums):
 
 @dataclass(frozen=True, eq=False)
 class Similarities(Sums):
-    """The sums of both similarities of a layer."""
+    """The sums of both similarities of one layer."""
 
     between_users: Directions
     within_sequence: SequenceSimilarities
@@ -144,8 +170,20 @@ def cosine_similarity(x: Any, convention: Convention = "pairs") -> float:
     convention: "pairs" divides by the n (n - 1) ordered pairs; "published" divides by n^2, as the notebook
     published with BSARec does (the mean of the whole n x n matrix with its diagonal set to 0).
 
-    Raises ValueError for another shape, fewer than two rows, a row of zeros (it has no direction), or numbers
-    that are not finite; ConfigError for an unknown convention.
+    Raises ValueError for another shape, fewer than two rows, a row of zeros (it has no direction), or numbers that are
+    not finite. Raises ConfigError for an unknown convention.
+
+    Source: Shin et al., AAAI 2024, Figure 3b.
+
+    Example:
+        Two users who point in opposite directions, at right angles, and in the same direction:
+
+        >>> cosine_similarity([[1.0, 0.0], [-2.0, 0.0]])
+        -1.0
+        >>> cosine_similarity([[1.0, 0.0], [0.0, 3.0]])
+        0.0
+        >>> cosine_similarity([[1.0, 0.0], [4.0, 0.0]]), cosine_similarity([[1.0, 0.0], [4.0, 0.0]], "published")
+        (1.0, 0.5)
     """
     return directions(x).similarity(convention)
 
@@ -153,32 +191,67 @@ def cosine_similarity(x: Any, convention: Convention = "pairs") -> float:
 def within_sequence_similarity(hidden: Any, mask: Any = None) -> float:
     """Return the mean cosine similarity between the positions of one sequence, averaged over sequences.
 
-    hidden: (B, N, D); mask: (B, N), True for real positions, all if None. Sequences with fewer than two real
-    positions have no pair and are left out; NaN if none is left. Raises ValueError as `cosine_similarity`.
+    hidden: (B, N, D). mask: (B, N), True for real positions; None if all are real. Sequences with fewer than two real
+    positions have no pair and are left out. Returns NaN if no sequence is left. Raises ValueError for another shape, a
+    real position of zeros, or numbers that are not finite.
+
+    Example:
+        Three positions, two alike and one at a right angle to them. Of the three pairs one has cosine 1, two have 0.
+
+        >>> round(within_sequence_similarity([[[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]]), 3)
+        0.333
     """
     return sequence_similarities(hidden, mask).mean
 
 
 def directions(x: Any) -> Directions:
-    """Return the sum of the directions of rows (n, D), from which their mean cosine similarity follows."""
+    """Return the sum of the directions of rows (n, D), from which their mean cosine similarity is computed.
+
+    Raises ValueError for another shape, a row of zeros, or numbers that are not finite.
+
+    Example:
+        >>> directions([[3.0, 0.0], [0.0, 4.0]]).total
+        tensor([1., 1.], dtype=torch.float64)
+    """
     rows = unit_rows(x)
     return Directions(rows.sum(0), len(rows))
 
 
 def unit_rows(x: Any) -> Tensor:
-    """Return rows (n, D) with length 1, float64; raises ValueError as `cosine_similarity`."""
+    """Return rows (n, D) scaled to length 1, (n, D) float64.
+
+    Raises ValueError for another shape, a row of zeros, or numbers that are not finite.
+
+    Example:
+        >>> unit_rows([[3.0, 4.0]])
+        tensor([[0.6000, 0.8000]], dtype=torch.float64)
+    """
     rows = as_rows(x)
     return _unit(rows, torch.ones(len(rows), dtype=torch.bool))
 
 
 def sequence_similarities(hidden: Any, mask: Any = None) -> SequenceSimilarities:
-    """Return the sum over sequences of the mean cosine between positions: see the function above."""
+    """Return the sum over sequences of the mean cosine between positions; see `within_sequence_similarity`.
+
+    Example:
+        >>> sequence_similarities(torch.ones(3, 4, 2)).sequences
+        3
+    """
     each = similarity_of_each(hidden, mask)
     return SequenceSimilarities(float(each.sum()), len(each))
 
 
 def similarity_of_each(hidden: Any, mask: Any = None) -> Tensor:
-    """Return the mean cosine between the positions of each sequence that has at least two real ones, (S,) float64."""
+    """Return the mean cosine between the real positions of each sequence that has at least two, (S,) float64.
+
+    hidden, mask and errors: see `within_sequence_similarity`.
+
+    Example:
+        A constant sequence, and one that alternates between two opposite directions:
+
+        >>> similarity_of_each([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]]])
+        tensor([ 1., -1.], dtype=torch.float64)
+    """
     states = as_float64(hidden)
     if states.ndim != 3 or states.shape[2] == 0:
         raise ValueError(f"hidden must be (B, N, D), got shape {tuple(states.shape)}")
@@ -197,7 +270,7 @@ def check_convention(convention: str) -> None:
 
 
 def _sum_over_pairs(total: Tensor, n: Tensor | int) -> Tensor:
-    """Sum of the cosines of all ordered pairs of n unit vectors, from their sum (..., D)."""
+    """Return the sum of the cosines over all ordered pairs of n unit vectors, given their sum (..., D)."""
     return total.square().sum(-1) - n
 
 

@@ -1,4 +1,4 @@
-"""Measure how alike users and positions become: `python -m spectral.cosine_similarity ckpt.pt`."""
+"""Measure how similar users and positions become: `python -m spectral.cosine_similarity ckpt.pt`."""
 
 from typing import Annotated, cast
 
@@ -17,16 +17,16 @@ def main(
     length: options.LengthOption = None,
     convention: Annotated[
         str,
-        typer.Option(help="pairs divides by n (n - 1); published by n^2, as the notebook of BSARec's authors."),
+        typer.Option(help="pairs divides by n (n - 1); published by n^2, like the notebook of BSARec's authors."),
     ] = "pairs",
     files: options.Files,
     loading: options.Loading,
 ) -> None:
     """Measure mean cosine similarities after each layer: 1 means smoothed into one direction.
 
-    Between users: of their hidden states at the last position, over all pairs. Within a sequence: between its
-    real positions, averaged over users with at least two items. Prints both; writes cosine_similarity.png,
-    .pdf and .csv. Layer 0 is the embedding output.
+    Between users: over all pairs of their hidden states at the last position. Within a sequence: between its real
+    positions, averaged over users with at least two items. Prints both and writes cosine_similarity.png, .pdf and
+    .csv. Layer 0 is the embedding output.
     """
     check_convention(convention)
     output = Output.prepare("cosine_similarity", checkpoint, files)

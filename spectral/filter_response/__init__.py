@@ -1,14 +1,14 @@
 """What attention does to each frequency of a sequence: gain, cutoff, and how much passes above c modes.
 
-For a row-stochastic A (N x N) and the unitary DFT F the transfer matrix is H = F A F^-1. Column k says where
-the energy of a unit wave f_k of frequency k goes. F is unitary, so ||H[:, k]|| = ||A f_k||, and a Fourier
-transform along the keys is all that has to be computed. Power is averaged over sequences, and over heads
-where a head mean is asked for; decibels are taken last.
+For a row-stochastic matrix A (N x N) and the unitary DFT F, the transfer matrix is H = F A F^-1. Column k says where
+the energy of a unit wave f_k of frequency k goes. F is unitary, so ||H[:, k]|| = ||A f_k||, and one Fourier transform
+along the keys is enough. Power is averaged over sequences, and over heads for a head mean. Decibels are taken last.
 
-Here live `frequency_response` for arrays of one's own, its result `FrequencyResponse`, which is measured from captures
-of a model as well, and the sums that it follows from, `AttentionPower`.
+Contents: `frequency_response` for arrays; its result `FrequencyResponse`, which can also be measured from captures of a
+model; and `AttentionPower`, the sums that it is computed from.
 
-Source: Shin et al., AAAI 2024, Figure 2b; gain here is of the whole column, `self_gain` of the diagonal of H.
+Source: Shin et al., AAAI 2024, Figure 2b. Here `gain` is the norm of a column of H, and `self_gain` is the modulus of
+the diagonal entry.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,12 +32,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrequencyResponse(Response):
-    """The frequency response of attention, per layer and head.
+    """The frequency response of attention, per layer and head. `Response` has the other attributes.
 
     Attributes:
         gain: (L, H, F), root mean square over users of ||H[:, k]||; 1 passes frequency k, 0 removes it.
         self_gain: (L, H, F), root mean square of |H[k, k]|: what stays at frequency k. At most `gain`.
-        resampled: (R, L, H, F), the gain of R bootstrap samples of the users, if asked for.
+        resampled: (R, L, H, F), the gain of R bootstrap samples of the users; None if there are none.
+
+    Example:
+        Two heads, one uniform and one the identity. The head mean averages power, so the gain at the frequencies 1
+        and 2 is sqrt((0 + 1) / 2), about 0.707.
+
+        >>> maps = torch.stack([torch.full((4, 4), 1 / 4), torch.eye(4)])[None]  # (B, H, N, N)
+        >>> response = frequency_response(maps)
+        >>> response.gain[0].round(3)
+        array([[1., 0., 0.],
+               [1., 1., 1.]])
+        >>> response.head_mean.gain[0].round(3)
+        array([[1.   , 0.707, 0.707]])
+        >>> list(response.table().columns)[:5]
+        ['layer', 'head', 'frequency', 'angular_frequency', 'gain']
     """
 
     self_gain: Array
@@ -52,12 +66,23 @@ class FrequencyResponse(Response):
         resamples: int = 0,
         seed: int = 0,
     ) -> "FrequencyResponse":
-        """Average over the users of all captures; with `length` n over their last n positions.
+        """Average over the users of all captures.
 
-        `resamples` R also draws R bootstrap samples of the users, from the seed: each user is in each sample as often
-        as a Poisson variable of mean 1 says, so that memory does not grow with users (Hanley and MacGibbon 2006).
+        Args:
+            captures: With attention.
+            c: Number of modes that count as low frequency.
+            length: Measure the last n positions only; None for all.
+            resamples: R, the number of bootstrap samples of the users. How often a user is in a sample is a Poisson
+                variable of mean 1, so that memory does not grow with users (Hanley and MacGibbon 2006).
+            seed: Of the bootstrap samples.
 
-        Raises ConfigError if the model has no attention, ValueError for an impossible c or no captures.
+        Raises ConfigError if the model has no attention, and ValueError for an impossible c or no captures.
+
+        Example:
+            >>> maps = torch.full((2, 1, 4, 4), 1 / 4)
+            >>> captured = Capture((), (maps,), torch.ones(2, 4, dtype=torch.bool))
+            >>> FrequencyResponse.from_captures([captured, captured]).users
+            4
         """
         rng = np.random.default_rng(seed)
         sums, layers = sum_of_attention(
@@ -68,7 +93,7 @@ class FrequencyResponse(Response):
 
     @property
     def self_gain_db(self) -> Array:
-        """(L, H, F) self-gain in dB."""
+        """(L, H, F) self-gain in dB; minus infinity where nothing stays."""
         return decibels(self.self_gain)
 
     @property
@@ -82,9 +107,9 @@ class FrequencyResponse(Response):
         )
 
     def band(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the ends (L, H, F) of the interval that holds the gain of this share of the bootstrap samples.
+        """Return the ends, (L, H, F) each, of the interval that holds the gain of this share of bootstrap samples.
 
-        Raises ValueError if there are none.
+        Raises ValueError if there are no bootstrap samples.
         """
         if self.resampled is None or not len(self.resampled):
             raise ValueError("there are no bootstrap samples; ask for them with resamples=200")
@@ -92,13 +117,13 @@ class FrequencyResponse(Response):
         return low, high
 
     def table(self) -> "DataFrame":
-        """Return one row per layer, head and frequency; the head "mean" is the mean of power over heads."""
+        """Return one row per layer, head and frequency. The head "mean" averages power over heads."""
         import pandas as pd
 
         return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer and head, then the head "mean": gains in dB, cutoff, HFC/LFC ratio."""
+        """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, HFC/LFC ratio."""
         mean, heads = self.head_mean, self.gain.shape[1]
         return [
             record
@@ -122,10 +147,19 @@ class FrequencyResponse(Response):
 
 @dataclass(frozen=True, eq=False)
 class AttentionPower(Sums):
-    """Sums over sequences, from which a response follows.
+    """Sums over sequences, from which a response is computed.
 
-    power, self_power: (L, H, F) float64 on the CPU, sums of ||H[:, k]||^2 and of |H[k, k]|^2.
-    resampled: (R, L, H, F), the sum of ||H[:, k]||^2 over each bootstrap sample; resampled_users: (R,), its users.
+    Attributes:
+        power, self_power: (L, H, F) float64 on the CPU, sums of ||H[:, k]||^2 and of |H[k, k]|^2.
+        positions: N.
+        users: Number of sequences.
+        resampled: (R, L, H, F), the sum of ||H[:, k]||^2 over each bootstrap sample.
+        resampled_users: (R,), the number of users in each bootstrap sample.
+
+    Example:
+        >>> both = attention_power(torch.eye(4)) + attention_power(torch.full((4, 4), 1 / 4))
+        >>> both.users, both.power[0, 0].numpy().round(3).tolist()
+        (2, [2.0, 1.0, 1.0])
     """
 
     addends = "responses of the same layers, heads and positions"
@@ -138,11 +172,11 @@ class AttentionPower(Sums):
     resampled_users: Tensor
 
     def response(self, c: int = DEFAULT_C, layers: Sequence[int] | None = None) -> FrequencyResponse:
-        """Return the average over sequences; raises ValueError if there are none or c is impossible."""
+        """Return the average over sequences. Raises ValueError if there are none or c is impossible."""
         if self.users == 0:
             raise ValueError("there are no sequences to average over")
         check_finite(self.power, "attention")
-        drawn = self.resampled_users > 0  # of a handful of users a sample may be empty
+        drawn = self.resampled_users > 0  # with very few users a sample may be empty
         resampled = self.resampled[drawn] / self.resampled_users[drawn, None, None, None]
         return FrequencyResponse(
             gain=(self.power / self.users).sqrt().numpy(),
@@ -158,20 +192,43 @@ class AttentionPower(Sums):
 def frequency_response(attention: Any, c: int = DEFAULT_C) -> FrequencyResponse:
     """Return the frequency response of attention maps, averaged over sequences.
 
-    attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N); rows are queries. All
-    N positions should be real items: see `full_windows`, `of_length` and `Capture.last`. Transformed in the
-    precision of the input, summed in float64.
+    attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N); rows are queries. All N
+    positions should be real items: see `full_windows`, `of_length` and `Capture.last`. The Fourier transform has the
+    precision of the input, and sums are in float64.
 
-    Raises ValueError for another shape, no sequences, numbers that are not finite, or a c that is not odd or
-    not in 1..N.
+    Raises ValueError for another shape, no sequences, numbers that are not finite, or a c that is not odd or not in
+    1..N.
+
+    Source: Shin et al., AAAI 2024, Figure 2b.
+
+    Example:
+        Uniform attention passes only the mean, and identity attention passes everything:
+
+        >>> frequency_response(torch.full((4, 4), 1 / 4)).gain[0, 0].round(3)
+        array([1., 0., 0.])
+        >>> frequency_response(torch.eye(4)).gain[0, 0].round(3)
+        array([1., 1., 1.])
+
+        A query that attends half to itself and half to the next position averages two neighbours. The gain is
+        |cos(pi k / N)|, the low-pass filter of a moving average:
+
+        >>> pairs = (torch.eye(4) + torch.eye(4).roll(1, dims=1)) / 2
+        >>> frequency_response(pairs).gain[0, 0].round(3)
+        array([1.   , 0.707, 0.   ])
     """
     return attention_power(attention).response(c)
 
 
 def attention_power(attention: Any, counts: NDArray[np.int64] | None = None) -> AttentionPower:
-    """Return the sums over sequences of the power that attention passes; see `frequency_response`.
+    """Return the sums over sequences of the power that attention passes.
 
-    counts: (R, B), how often each sequence is in each bootstrap sample.
+    attention: as `frequency_response` takes it. counts: (R, B), how often each sequence is in each bootstrap sample;
+    None for no samples. Raises ValueError for another shape, or layers of different shapes.
+
+    Example:
+        >>> attention_power(torch.eye(4)[None, None].expand(3, 2, 4, 4)).power.numpy().round(3)  # (1, H, F)
+        array([[[3., 3., 3.],
+                [3., 3., 3.]]])
     """
     maps = layers_of(attention)
     if len({a.shape for a in maps}) != 1:
@@ -193,6 +250,10 @@ def layers_of(attention: Any) -> list[Tensor]:
     """Return the layers, (B, H, N, N) each, of attention in one of the shapes that `frequency_response` takes.
 
     Raises ValueError for another shape, or no layers.
+
+    Example:
+        >>> [tuple(a.shape) for a in layers_of(torch.eye(4))]
+        [(1, 1, 4, 4)]
     """
     if isinstance(attention, list | tuple):
         if not attention:
@@ -210,18 +271,26 @@ def layers_of(attention: Any) -> list[Tensor]:
 
 
 def _power_of_layer(attention: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum the power of maps (B, H, N, N), the power that keeps its frequency, (H, F), and the power of samples.
+    """Return the power that maps (B, H, N, N) pass, what stays at its frequency, and the power of bootstrap samples.
 
-    weights: (R, B). The last is (R, H, F). All in float64 on the CPU.
+    weights: (R, B). Returns (H, F), (H, F) and (R, H, F), float64 on the CPU.
     """
     power, self_power = power_of_each(attention)
     return power.sum(0), self_power.sum(0), torch.einsum("rb,bhf->rhf", weights, power)
 
 
 def power_of_each(attention: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ||H[:, k]||^2 and |H[k, k]|^2 of maps (B, H, N, N), (B, H, F) each, float64 on the CPU."""
+    """Return ||H[:, k]||^2 and |H[k, k]|^2 of maps (B, H, N, N), (B, H, F) each, float64 on the CPU.
+
+    Example:
+        A shift by one position changes no energy and no frequency:
+
+        >>> power, self_power = power_of_each(torch.eye(4).roll(1, dims=1)[None, None])
+        >>> power[0, 0].numpy().round(3), self_power[0, 0].numpy().round(3)
+        (array([1., 1., 1.]), array([1., 1., 1.]))
+    """
     users, heads, positions, _ = attention.shape
-    if users == 0:  # which some Fourier transforms refuse
+    if users == 0:  # some Fourier transforms do not accept an empty batch
         nothing = torch.zeros(0, heads, positions // 2 + 1, dtype=torch.float64)
         return nothing, nothing
     waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
@@ -233,7 +302,7 @@ def power_of_each(attention: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root_mean_square(gain: Array) -> Array:
-    """Mean of the power over heads, as an amplitude: (..., H, F) -> (..., 1, F)."""
+    """Return the square root of the mean power over heads: (..., H, F) -> (..., 1, F)."""
     return np.sqrt((gain**2).mean(axis=-2, keepdims=True))
 
 

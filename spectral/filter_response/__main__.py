@@ -19,17 +19,18 @@ def main(
     length: options.LengthOption = None,
     padding: Annotated[
         bool,
-        typer.Option("--padding", help="Show beside it the whole window of all users, padding included."),
+        typer.Option("--padding", help="Also show the whole window of all users, padding included."),
     ] = False,
     c: options.COption = None,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
-    """Measure how much of each frequency the attention of every layer and head lets through.
+    """Measure how much of each frequency passes the attention of every layer and head.
 
-    Prints gain at DC and at the highest frequency, cutoff (cycles per sequence, 3 dB under DC) and the energy
-    that passes above c modes over that below; writes filter_response.png, .pdf and .csv. Rows of padding are
-    not attention, so the users with full windows are measured, or with --length those with exactly n items.
+    Prints the gain at DC and at the highest frequency, the cutoff (cycles per sequence, 3 dB below DC), and the energy
+    that passes above the c lowest modes divided by the energy that passes in them. Writes filter_response.png, .pdf
+    and .csv. Rows of padding are not attention, so only users with full windows are measured, or with --length the
+    users with exactly n items.
     """
     output = Output.prepare("filter_response", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
@@ -44,7 +45,11 @@ def main(
 
 
 def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict[str, FrequencyResponse]:
-    """Return the response over real positions, "real", and if asked for that over whole windows, "padded"."""
+    """Return the response over real positions, "real", and with `padding` the one over whole windows, "padded".
+
+    "real" is left out only if padding was asked for without a length and no window is full. Raises DataError if no
+    user has the length.
+    """
     responses = {}
     has_full = bool((subject.windows > 0).all(1).any())
     if has_full or length is not None or not padding:
@@ -61,7 +66,7 @@ def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict
 
 
 def result(subject: Subject, responses: dict[str, FrequencyResponse]) -> dict[str, Any]:
-    """Return the JSON object; `padding` is in it if it was asked for."""
+    """Return the JSON object. It has the key `padding` if padded windows were measured."""
     real, padded = responses.get("real"), responses.get("padded")
     described = {
         "model": subject.model.name,
@@ -87,8 +92,8 @@ def _table(responses: dict[str, FrequencyResponse]) -> Any:
 
 
 def _draw(subject: Subject, responses: dict[str, FrequencyResponse]) -> Any:
-    """One panel, or two that share their axes: real positions and whole windows."""
-    from spectral import palette, plot  # matplotlib, only when there is something to draw
+    """Draw one panel, or two that share their axes: real positions and whole windows."""
+    from spectral import palette, plot  # imports matplotlib, so only when there is something to draw
 
     name = palette.MODEL_NAMES.get(subject.model.name, subject.model.name)
     names = {"real": name, "padded": f"{name}, with padding"}

@@ -1,10 +1,26 @@
-"""The gallery: beside every figure and table a note on what it shows and what it was made from, and pages of them all.
+"""The gallery: a note for every figure and table on what it shows and what it was made from, and pages of all of them.
 
-A notebook opens a `Gallery`, and saves its figures through it. `python -m spectral.gallery figures` then writes
+A notebook opens a `Gallery` and saves its figures with it. `python -m spectral.gallery figures` then writes
 figures/README.md and figures/index.html from the notes.
 
-Here live the `Gallery`, its `Note`, and what a note says about the runs behind a figure; next door `sentences`, numbers
-in words, and the templates of the pages.
+Contents: the `Gallery`, its `Note`, and what a note says about the runs behind a figure. The module `sentences` turns
+numbers into words. The templates of the pages are here as well.
+
+Example:
+    >>> from tempfile import TemporaryDirectory
+    >>> import pandas as pd
+    >>> from spectral import plot
+    >>> with TemporaryDirectory() as folder:
+    ...     gallery = Gallery(folder, dataset="ml-100k")
+    ...     figure = gallery.save(
+    ...         plot.ring_graph(8, (0, 1)).figure,
+    ...         "fig2a",
+    ...         pd.DataFrame({"k": [0, 1]}),
+    ...         caption="A ring of 8 nodes.",
+    ...         see="The second wave changes its sign twice.",
+    ...     )
+    ...     print([path.name for path in write_pages(folder)], collect(folder)[0].caption)
+    ['README.md', 'index.html'] A ring of 8 nodes.
 """
 
 import hashlib
@@ -35,18 +51,18 @@ FORMAT = "spectral-gallery-note"
 
 @dataclass(frozen=True)
 class Note:
-    """What stands beside a figure or a table.
+    """What is written about a figure or a table.
 
     Attributes:
-        name: Of its files, without suffix.
-        caption: What is drawn, of what, in what units.
-        see: What there is to see in it: a sentence made from its numbers, where the paper differs included.
-        dataset: Name of the dataset and of its folder, "" for several.
-        systems: The models or variants of them that are shown.
-        seeds: Of their runs.
+        name: The name of its files, without suffix.
+        caption: What is drawn, of which models and data, in what units.
+        see: What the reader should notice: sentences made from the numbers, and where they differ from the paper.
+        dataset: Name of the dataset and of its folder, "" for several datasets.
+        systems: The models, or variants of models, that are shown.
+        seeds: The seeds of their runs.
         configuration: The first digits of a SHA-256 over all settings of these runs, "" if there are none.
-        date: When it was made, ISO 8601.
-        seconds: What making it took, once its runs were trained.
+        date: The day on which it was made, ISO 8601.
+        seconds: The time that it took to make, without training.
     """
 
     name: str
@@ -61,12 +77,14 @@ class Note:
 
 
 class Gallery:
-    """The folder that the figures of a notebook go to, with what they are made from.
+    """The folder for the figures of a notebook, and the runs that they are made from.
 
-    The time that a figure took counts from the figure before it, or from when the gallery was opened.
+    The time of a figure counts from the figure before it, or from the opening of the gallery.
 
-    out: the gallery, whose folder of the dataset takes them. dataset: its name, "" for several. runs: loaded models, or
-    results of runs, by the name of their system; several runs of one system are a list.
+    Args:
+        out: The gallery. Figures go to its subfolder for the dataset.
+        dataset: Name of the dataset, "" for several.
+        runs: Loaded models, or results of runs, by the name of their system. Several runs of one system are a list.
     """
 
     def __init__(self, out: str | Path, dataset: str, runs: Mapping[str, Any] | None = None) -> None:
@@ -84,10 +102,15 @@ class Gallery:
         see: str,
         runs: Mapping[str, Any] | None = None,
     ) -> "Figure | SubFigure":
-        """Write a figure as PNG and PDF, the table behind it as CSV, and its note; returns the figure.
+        """Write a figure as PNG and PDF, the table behind it as CSV, and its note. Returns the figure.
 
-        table: the table, or results by model, whose tables go one below the other. runs: those that the figure shows,
-        if not all of the gallery.
+        Args:
+            figure: The figure.
+            name: The name of the files, without suffix.
+            table: A table; or results by model name, whose tables are put one below the other.
+            caption: See `Note`.
+            see: See `Note`.
+            runs: The runs that the figure shows; None for all runs of the gallery.
 
         Raises OSError if the folder cannot be written.
         """
@@ -100,11 +123,11 @@ class Gallery:
         return figure
 
     def add_table(self, name: str, table: "DataFrame") -> None:
-        """Write more numbers behind a figure, as <name>.csv beside it; raises OSError as `save` does."""
+        """Write a further table as <name>.csv to the folder. Raises OSError if the folder cannot be written."""
         write_atomically(self.folder / f"{name}.csv", table.to_csv(index=False).encode())
 
     def note(self, name: str, *, caption: str, see: str, runs: Mapping[str, Any] | None = None) -> None:
-        """Write the note of a figure or table whose files are in the folder; runs: as of `save`."""
+        """Write the note of a figure or table whose files are in the folder already. The arguments are as in `save`."""
         now = time.perf_counter()
         shown = self._runs if runs is None else runs
         single = [
@@ -128,9 +151,13 @@ class Gallery:
 
 
 def results_behind(sources: Iterable[str]) -> dict[str, list[Result]]:
-    """Return the results in the files that the column `sources` of tables names, by system.
+    """Return the results in the files that the column `sources` of a table names, by system.
 
-    Raises CheckpointError or OSError for a file that is none or cannot be read.
+    Raises CheckpointError for a file that is not a result, and OSError for a file that cannot be read.
+
+    Example:
+        >>> results_behind([])
+        {}
     """
     runs: dict[str, list[Result]] = {}
     for path in dict.fromkeys(path for paths in sources for path in re.split(r"(?<=\.json) ", paths)):
@@ -140,7 +167,7 @@ def results_behind(sources: Iterable[str]) -> dict[str, list[Result]]:
 
 
 def settings_of(run: Recommender | Result) -> dict[str, Any]:
-    """Return everything a run was configured by; raises ValueError for a model that no checkpoint was loaded into."""
+    """Return all settings of a run. Raises ValueError for a model that does not come from a checkpoint."""
     if isinstance(run, Result):
         return {"model": run.model, "config": run.config, "training": run.training}
     if run.checkpoint is None:
@@ -149,20 +176,25 @@ def settings_of(run: Recommender | Result) -> dict[str, Any]:
 
 
 def seed_of(run: Recommender | Result) -> int:
-    """Return the seed of a run."""
+    """Return the seed of a run. Raises ValueError as `settings_of` does."""
     return int(settings_of(run)["training"]["seed"])
 
 
 def configuration_of(runs: Iterable[Recommender | Result]) -> str:
-    """Return the first 12 digits of the SHA-256 over all settings of some runs, whatever their order; "" for none."""
+    """Return the first 12 digits of the SHA-256 over all settings of the runs, in any order; "" for no runs.
+
+    Example:
+        >>> configuration_of([])
+        ''
+    """
     settings = sorted(json.dumps(settings_of(run), sort_keys=True) for run in runs)
     return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12] if settings else ""
 
 
 def collect(folder: str | Path) -> list[Note]:
-    """Return the notes of a gallery, by dataset and name, those over several datasets last.
+    """Return the notes of a gallery, sorted by dataset and name. Notes on several datasets are last.
 
-    Raises DataError for a broken one.
+    Raises DataError for a broken note.
     """
     notes = []
     for path in [*sorted(Path(folder).glob("*/*.json")), *sorted(Path(folder).glob("*.json"))]:
@@ -173,15 +205,15 @@ def collect(folder: str | Path) -> list[Note]:
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             continue
         if content.keys() != {field.name for field in fields(Note)}:
-            raise DataError(f"{path}: has not the fields of a note; draw the figure again")
+            raise DataError(f"{path}: lacks fields of a note or has others; draw the figure again")
         notes.append(Note(**content))
     return notes
 
 
 def write_pages(folder: str | Path) -> list[Path]:
-    """Write README.md and index.html of a gallery from its notes; returns the paths.
+    """Write README.md and index.html of a gallery from its notes. Returns the paths.
 
-    Raises DataError if there are no notes, or one without its files.
+    Raises DataError if there are no notes, or if the files of a note are missing.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -208,14 +240,14 @@ def write_pages(folder: str | Path) -> list[Path]:
 
 
 def _files(folder: Path, note: Note) -> dict[str, str]:
-    """Return the files of a figure or table by their kind, relative to the gallery."""
+    """Return the files of a figure or table by kind, relative to the gallery. Raises DataError if there are none."""
     files = {}
     for kind in ("png", "pdf", "csv", "md", "tex"):
         path = folder / note.dataset / f"{note.name}.{kind}"
         if path.exists():
             files[kind] = path.relative_to(folder).as_posix()
     if not files:
-        raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is not there")
+        raise DataError(f"{folder / note.dataset / note.name}.json: is the note of a figure that is missing")
     return files
 
 

@@ -1,4 +1,4 @@
-"""Command line: python -m spectral.gallery figures."""
+"""Write the pages of a gallery: `python -m spectral.gallery figures`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from spectral.gallery import write_pages
 
 def main(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of the gallery: a folder per dataset in it.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the gallery, with one folder per dataset.")
     ],
 ) -> None:
     """Write README.md and index.html of a gallery: every figure and table with its note."""

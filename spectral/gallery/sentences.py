@@ -1,4 +1,4 @@
-"""Numbers of models in the sentences beside figures."""
+"""Numbers of models in sentences about figures."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,13 +8,21 @@ from spectral.palette import MODEL_NAMES
 def listing(
     numbers: Mapping[str, float | Iterable[float]], form: str = ".1f", unit: str = "", between: str = ", "
 ) -> str:
-    """Return numbers by model in words: "SASRec -15.7, -13.8 dB; BSARec -15.0, -15.1 dB".
+    """Return the numbers of models as part of a sentence.
 
     Args:
-        numbers: One or several of each model; models by their name, others as they are called.
-        form: How a number is written, as of `format`.
-        unit: What follows the numbers of a model.
-        between: What stands between numbers of one model; models are told apart by a semicolon where that is a comma.
+        numbers: One or several numbers for each name. Names of known models are replaced by their titles.
+        form: The format of a number, as in `format`.
+        unit: Text after the numbers of a model.
+        between: Text between the numbers of one model. If it is a comma, models are separated by semicolons.
+
+    Example:
+        >>> listing({"sasrec": [-15.71, -13.8], "bsarec": [-15.02, -15.1]}, unit=" dB")
+        'SASRec -15.7, -13.8 dB; BSARec -15.0, -15.1 dB'
+        >>> listing({"sasrec": 0.08, "my model": 0.1}, form=".2f")
+        'SASRec 0.08, my model 0.10'
+        >>> listing({"sasrec": [0.1, 0.3]}, form=".1f", between=" to ")
+        'SASRec 0.1 to 0.3'
     """
     several = {name: list(values) if isinstance(values, Iterable) else [values] for name, values in numbers.items()}
     with_commas = between == ", " and any(len(values) > 1 for values in several.values())

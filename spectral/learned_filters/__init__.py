@@ -1,10 +1,10 @@
 """The filters that models learn in the frequency domain, one number per frequency and dimension of each layer.
 
-FMLP-Rec multiplies the spectrum of a layer's input by complex numbers (Zhou et al., WWW 2022, section 4.2); BSARec's
-frequency branch by 1 in the c lowest modes and by beta >= 0 above (Shin et al., AAAI 2024, section 4.2). They are the
-same for every input, so no users are needed.
+FMLP-Rec multiplies the spectrum of a layer's input by complex numbers (Zhou et al., WWW 2022, section 4.2). BSARec's
+frequency branch multiplies the c lowest modes by 1 and the others by beta >= 0 (Shin et al., AAAI 2024, section 4.2).
+The filters are the same for every input, so no users are needed.
 
-Here live `learned_filters` and its result `LearnedFilters`.
+Contents: `learned_filters` and its result `LearnedFilters`.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,21 @@ class LearnedFilters:
     """The filters of a model.
 
     Attributes:
-        filters: (L, F, D) complex, what frequency k of dimension d is multiplied by in each layer.
+        filters: (L, F, D) complex, the factor of frequency k in dimension d of each layer.
         positions: N.
+
+    Example:
+        One layer over four positions in two dimensions. The first dimension passes everything. The second one is a
+        delay by one position, exp(-i omega).
+
+        >>> delay = np.exp(-1j * np.pi * np.array([0, 0.5, 1]))
+        >>> filters = LearnedFilters(np.stack([np.ones(3), delay], axis=1)[None], positions=4)
+        >>> filters.gain[0].round(3)
+        array([[1., 1.],
+               [1., 1.],
+               [1., 1.]])
+        >>> (filters.phase[0, :2, 1] / np.pi).round(3) + 0.0
+        array([ 0. , -0.5])
     """
 
     filters: NDArray[np.complex128]
@@ -51,21 +64,21 @@ class LearnedFilters:
 
     @property
     def gain_db(self) -> Array:
-        """(L, F, D) magnitude in dB; minus infinity where nothing passes."""
+        """(L, F, D) magnitude of the filters in dB; minus infinity where nothing passes."""
         return decibels(self.gain)
 
     @property
     def phase(self) -> Array:
-        """(L, F, D) phase in rad, in -pi..pi."""
+        """(L, F, D) phase of the filters in rad, in -pi..pi."""
         return np.angle(self.filters)
 
     @property
     def power_gain(self) -> Array:
-        """(L, F) root mean square over dimensions of the gain: what a unit wave of random dimension keeps."""
+        """(L, F) root mean square of the gain over dimensions."""
         return np.sqrt((self.gain**2).mean(-1))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: gains at DC and at the highest frequency, their quantiles over dimensions."""
+        """Return one record per layer: gain at DC and at the highest frequency, and quantiles of the latter over D."""
         return [
             {
                 "layer": layer,
@@ -95,7 +108,20 @@ class LearnedFilters:
 
 
 def learned_filters(model: Any) -> LearnedFilters:
-    """Return the filters of a model whose traces have some; raises ConfigError for another."""
+    """Return the filters of a model that has them (FMLP-Rec, BSARec). Raises ConfigError for any other model.
+
+    Sources: Zhou et al., WWW 2022, section 4.2; Shin et al., AAAI 2024, section 4.2.
+
+    Example:
+        BSARec's frequency branch passes the c = 3 lowest modes, DC and one cycle per sequence, as they are:
+
+        >>> from models.registry import build, configure
+        >>> model = build(configure("bsarec", num_items=20, max_len=6, hidden_size=2, num_layers=1, num_heads=1, c=3))
+        >>> model.initialise(seed=0)
+        >>> learned_filters(model).gain[0, :2].round(3)
+        array([[1., 1.],
+               [1., 1.]])
+    """
     weight = next(model.parameters())
     window = torch.zeros(1, model.config.max_len, dtype=torch.int64, device=weight.device)
     with torch.inference_mode():
@@ -104,7 +130,7 @@ def learned_filters(model: Any) -> LearnedFilters:
         raise ConfigError(f"{model.title} has no learned filters; FMLP-Rec and BSARec have")
     learned = torch.stack(list(filters)).detach().to("cpu", torch.complex128).numpy()
     positions = model.config.max_len
-    # These waves are real, and the inverse transform leaves out what would make them complex.
+    # These modes are real: the inverse transform ignores the imaginary part of their factors.
     own_conjugate = [0, positions // 2] if positions % 2 == 0 else [0]
     learned[:, own_conjugate] = learned[:, own_conjugate].real
     return LearnedFilters(learned, positions)

@@ -1,4 +1,4 @@
-"""Command line: python -m spectral.learned_filters ckpt.pt."""
+"""Show the filters that a model has learned: `python -m spectral.learned_filters ckpt.pt`."""
 
 import spectral.command_line as options
 from models.command_line import inform, print_json
@@ -14,8 +14,8 @@ def main(
 ) -> None:
     """Show the filters that FMLP-Rec and BSARec's frequency branch have learned.
 
-    Prints for each layer the gain at DC and at the highest frequency (root mean square over dimensions) and quantiles
-    of the latter, which is beta for BSARec; writes learned_filters.png, .pdf and .csv.
+    Prints for each layer the gain at DC and at the highest frequency (root mean square over dimensions), and quantiles
+    of the latter over dimensions. For BSARec it is beta. Writes learned_filters.png, .pdf and .csv.
     """
     from spectral import plot
 

@@ -1,13 +1,25 @@
-"""Figures of the measures, each drawn on the Axes that are given or on a new figure of one column's width.
+"""Figures of the measures, each drawn on the given Axes or on a new figure of one column's width.
 
-Every function takes what a measure returned and returns the Axes; nothing global is changed and no window
-opens. Text is 8 pt at 3.33 in, there are no titles (a caption says what is shown), and every model has a
-colour, a marker and a line style of its own, so that figures agree with each other and can be read in grey.
+Every function takes the result of a measure and returns the Axes. Nothing global is changed and no window opens. Text
+is 8 pt at a width of 3.33 in, and there are no titles, because a caption says what is shown. Every model has its own
+colour, marker and line style, so that figures agree with each other and can be read in grey.
 
 A picture is named after the result that it draws, and lives in a module of that name: `frequency_response` draws a
 `FrequencyResponse`, `user_signal` a `UserSignal`. Other pictures of the same result are called after it too
 (`learned_filters_map`), figures of several panels `..._panels`. `figure` holds what all share: style, panels, files,
 axes and legends; `response` what pictures of gains share.
+
+Example:
+    The measure, its picture, and the picture in a file:
+
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral import frequency_response as measure
+    >>> response = measure(torch.full((8, 8), 1 / 8))
+    >>> ax = frequency_response(response, label="uniform attention")
+    >>> with TemporaryDirectory() as folder:
+    ...     [path.name for path in save(ax.figure, f"{folder}/uniform", response.table())]
+    ['uniform.png', 'uniform.pdf', 'uniform.csv']
 """
 
 from spectral.plot.attention_statistics import (

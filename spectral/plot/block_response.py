@@ -18,8 +18,16 @@ def block_response(
 ) -> Axes:
     """Draw the gain of whole layers relative to that of a constant signal, in dB, against angular frequency.
 
-    at: "all" positions of the output, or the "last" alone. `label`, the dotted line and `floor` are those of
-    `frequency_response`.
+    at: "all" positions of the output, or only the "last". `label`, the dotted line and `floor` are as in
+    `frequency_response`. Raises ValueError for another `at`.
+
+    Example:
+        >>> import numpy as np
+        >>> gain = np.array([[1.0, 0.5, 0.1]])
+        >>> response = BlockResponse(gain=gain, last_gain=gain, positions=4, users=1, layers=(1,), probes=8)
+        >>> ax = block_response(response, label="sasrec")
+        >>> ax.lines[0].get_ydata().round(2)  # dB
+        array([  0.  ,  -6.02, -20.  ])
     """
     assert ax is not None
     if at not in ("all", "last"):

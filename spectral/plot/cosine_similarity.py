@@ -1,4 +1,4 @@
-"""How alike users and positions become, layer by layer."""
+"""How similar users and positions become, layer by layer."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,17 @@ def cosine_similarity(
     kind: str = "between_users",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw mean cosine similarity over layers, a line per model; between_users or within_sequence."""
+    """Draw mean cosine similarity over layers, one line per model.
+
+    similarities: by model name. kind: "between_users" or "within_sequence". Raises ValueError for another kind.
+
+    Example:
+        >>> import numpy as np
+        >>> similarity = CosineSimilarity(np.arange(3), np.array([0, 0.5, 1]), np.array([0, 0.2, 0.4]), 30, 20)
+        >>> ax = cosine_similarity({"sasrec": similarity})
+        >>> ax.get_ylabel(), ax.lines[0].get_ydata()
+        ('cosine similarity of users', array([0. , 0.5, 1. ]))
+    """
     assert ax is not None
     labels = {
         "between_users": "cosine similarity of users",
@@ -34,7 +44,14 @@ def cosine_similarity(
 
 @styled()
 def cosine_similarity_kinds(name: str, similarity: CosineSimilarity, *, ax: Axes | None = None) -> Axes:
-    """Draw both similarities of one model over layers: between users, and within a sequence."""
+    """Draw both similarities of one model over layers: between users, and within a sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> similarity = CosineSimilarity(np.arange(3), np.array([0, 0.5, 1]), np.array([0, 0.2, 0.4]), 30, 20)
+        >>> [line.get_label() for line in cosine_similarity_kinds("sasrec", similarity).lines]
+        ['between users', 'within a sequence']
+    """
     assert ax is not None
     color = styles_of([name])[name]["color"]
     ax.plot(similarity.layers, similarity.between_users, color=color, marker="o", label="between users")

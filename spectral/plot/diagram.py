@@ -1,4 +1,4 @@
-"""The architecture of a model, drawn from its own diagram."""
+"""The architecture of a model, drawn from the steps that the model itself reports."""
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -13,9 +13,18 @@ FILLS = {"embedding": "#E8EEF4", "frequency": "#FBE6D4", "other": "#D9ECF7", "fe
 
 @styled(height=3.9)
 def diagram(diagram: Diagram, *, ax: Axes | None = None) -> Axes:
-    """Draw a model from its input (below) to its scores, with the sizes of its steps (Figure 4).
+    """Draw a model from its input (at the bottom) to its scores, with the sizes of its steps.
 
-    The frame is one block, which is there `num_layers` times.
+    The frame is one block, which is repeated `num_layers` times.
+
+    Source: Shin et al., AAAI 2024, Figure 4.
+
+    Example:
+        >>> from models.architectures.diagram import diagram_of
+        >>> from models.registry import build, configure
+        >>> ax = diagram(diagram_of(build(configure("bsarec", num_items=20, num_layers=2))))
+        >>> "× 2" in [text.get_text() for text in ax.texts]
+        True
     """
     assert ax is not None
     top = _chain(ax, diagram.embedding, 0.0, 0.0, "embedding")
@@ -51,7 +60,7 @@ def _numbered(diagram: Diagram) -> list[tuple[int, Branch]]:
 
 
 def _column(index: int, diagram: Diagram) -> float:
-    """Return the middle of a branch."""
+    """Return the x coordinate of the middle of a branch."""
     return (index - (len(diagram.branches) - 1) / 2) * (WIDTH + 0.5)
 
 
@@ -61,7 +70,7 @@ def _branch(ax: Axes, branch: Branch, x: float, y: float) -> float:
 
 
 def _chain(ax: Axes, parts: tuple[Part, ...], x: float, y: float, fill: str, arrow: bool = True) -> float:
-    """Draw boxes upwards from y with arrows between and behind them; returns where the next box begins."""
+    """Draw boxes upwards from y, with arrows between them and after the last. Returns where the next box begins."""
     for index, part in enumerate(parts):
         box = FancyBboxPatch(
             (x - WIDTH / 2, y),

@@ -1,4 +1,4 @@
-"""What every figure shares: the style, panels, files, and axes of frequencies and layers."""
+"""What all figures share: the style, panels, files, and axes of frequencies and layers."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,20 +26,35 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
 FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
-MOST_INSIDE = 4  # names in a legend that stands within the axes; more would hide what is drawn
+MOST_INSIDE = 4  # the most names in a legend inside the axes; more would hide the lines
 
 P = ParamSpec("P")
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the style of this package within the block, and put the caller's back after it."""
+    """Draw in the style of this package within the block. The caller's style is restored after it.
+
+    Example:
+        >>> before = mpl.rcParams["font.size"]
+        >>> with style():
+        ...     print(mpl.rcParams["font.size"])
+        8.0
+        >>> mpl.rcParams["font.size"] == before
+        True
+    """
     with mpl.style.context(STYLE):
         yield
 
 
 def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH) -> tuple[Figure, list[Axes]]:
-    """Return a figure outside of pyplot, and its Axes side by side with a shared y axis; sizes in inches."""
+    """Return a figure outside pyplot, and its Axes side by side with a shared y axis. Sizes are in inches.
+
+    Example:
+        >>> figure, axes = panels(2)
+        >>> len(axes), figure.get_size_inches().round(2).tolist()
+        (2, [6.66, 2.3])
+    """
     figure, rows = grid([height], columns, width, share_y=True)
     return figure, rows[0]
 
@@ -47,9 +62,14 @@ def panels(columns: int = 1, height: float = HEIGHT, width: float = COLUMN_WIDTH
 def grid(
     heights: Sequence[float], columns: int = 1, width: float = COLUMN_WIDTH, share_y: bool = False
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure outside of pyplot, and its Axes row by row, of these heights and one width, in inches.
+    """Return a figure outside pyplot, and its Axes row by row.
 
-    `share_y`: the Axes of a row have one y axis.
+    heights: of the rows, in inches. width: of each column, in inches. share_y: the Axes of a row share their y axis.
+
+    Example:
+        >>> figure, rows = grid([1.0, 2.0], columns=3)
+        >>> [len(row) for row in rows], figure.get_size_inches().round(2).tolist()
+        ([3, 3], [9.99, 3.0])
     """
     with style():
         figure = Figure(figsize=(columns * width, sum(heights)))
@@ -67,10 +87,18 @@ def side_by_side(
     columns: int | None = None,
     share_y: bool = True,
 ) -> Figure:
-    """Return a figure with a panel for each result, drawn by `draw(result, label=name, ax=ax)`.
+    """Return a figure with one panel per result, drawn by `draw(result, label=name, ax=ax)`.
 
-    Panels are `height` inches high, in rows of `columns` (None: all in one); `share_y`: those of a row have one y axis.
-    Raises ValueError if there are no results.
+    results: by name. height: of a panel, in inches. columns: panels in a row, None for all. share_y: the panels of a
+    row share their y axis. Raises ValueError if there are no results.
+
+    Example:
+        >>> import torch
+        >>> import spectral
+        >>> uniform = spectral.frequency_response(torch.full((4, 4), 1 / 4))
+        >>> figure = side_by_side({"sasrec": uniform, "bsarec": uniform}, spectral.plot.frequency_response)
+        >>> [ax.get_legend().get_title().get_text() for ax in figure.axes]
+        ['SASRec', 'BSARec']
     """
     if not results:
         raise ValueError("expected at least one result to draw, got none")
@@ -108,7 +136,16 @@ def panels_of_measures(
 
 
 def shared_legend(figure: Figure) -> None:
-    """Put one legend of all lines below the panels, where it covers none of them, in place of their own."""
+    """Replace the legends of the panels by one legend below them, where it covers nothing.
+
+    Example:
+        >>> figure, (left, right) = panels(2)
+        >>> for ax in (left, right):
+        ...     _ = ax.plot([0, 1], label="SASRec")
+        >>> shared_legend(figure)
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['SASRec']
+    """
     entries: dict[str, Any] = {}
     for ax in figure.axes:
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
@@ -126,8 +163,15 @@ def save(
 ) -> list[Path]:
     """Write a figure and the data behind it: `stem`.png (200 dpi), `stem`.pdf, and the table as `stem`.csv.
 
-    Each file is written whole or not at all; equal figures give equal files. Returns the paths. Raises
-    ConfigError for an unknown format, OSError if the folder cannot be written.
+    Each file is written whole or not at all, and equal figures give equal files. Without a table no CSV is written.
+    Returns the paths. Raises ConfigError for an unknown format, and OSError if the folder cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> figure, [ax] = panels()
+        >>> with TemporaryDirectory() as folder:
+        ...     [path.name for path in save(figure, f"{folder}/empty", formats=["png"])]
+        ['empty.png']
     """
     formats = list(formats)
     check_formats(formats)
@@ -143,7 +187,13 @@ def save(
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Raise ConfigError if `save` does not know one of the formats, or there is none."""
+    """Raise ConfigError if `save` does not know one of the formats, or if there are none.
+
+    Example:
+        >>> check_formats(["png", "svg"])
+        Traceback (most recent call last):
+        models.errors.ConfigError: unknown format 'svg'; choose from png, pdf, csv, separated by commas
+    """
     formats = list(formats)
     unknown = [kind for kind in formats if kind not in FORMATS]
     if unknown or not formats:
@@ -152,7 +202,12 @@ def check_formats(formats: Iterable[str]) -> None:
 
 
 def render(figure: Figure | SubFigure, kind: str) -> bytes:
-    """Return a figure as the bytes of a png or pdf file."""
+    """Return a figure as the bytes of a file, kind "png" or "pdf".
+
+    Example:
+        >>> render(panels()[0], "png")[1:4]
+        b'PNG'
+    """
     buffer = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     with style():
@@ -161,7 +216,7 @@ def render(figure: Figure | SubFigure, kind: str) -> bytes:
 
 
 def _with_a_palette(png: io.BytesIO) -> bytes:
-    """Return a picture in 256 colours, which no eye misses in plots: a third of the bytes."""
+    """Return a picture with 256 colours. Plots look the same, and the file has a third of the size."""
     from PIL import Image
 
     smaller = io.BytesIO()
@@ -173,7 +228,16 @@ def _with_a_palette(png: io.BytesIO) -> bytes:
 
 
 def styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
-    """Run a drawing function in this package's style, by default on a new figure of this height."""
+    """Return a decorator: the function draws in this package's style, by default on a new figure of this height.
+
+    Example:
+        >>> @styled(height=1.0)
+        ... def square(*, ax=None):
+        ...     ax.plot([0, 1], [0, 1])
+        ...     return ax
+        >>> square().figure.get_size_inches().round(2).tolist()
+        [3.33, 1.0]
+    """
 
     def decorate(draw: Callable[P, Axes]) -> Callable[P, Axes]:
         @wraps(draw)
@@ -189,18 +253,37 @@ def styled(height: float = HEIGHT) -> Callable[[Callable[P, Axes]], Callable[P, 
 
 
 def marked(length: int, lines: int, name: Any, names: Iterable[Any]) -> tuple[int, int]:
-    """Put some eight markers on a line, at places where other lines have none."""
+    """Return `markevery` for about eight markers on a line, at places where the other lines have none.
+
+    length: points of the line. lines: number of lines. name: of the line, one of `names`.
+
+    Example:
+        >>> marked(80, 2, "b", ["a", "b"])  # from point 5, every tenth
+        (5, 10)
+    """
     step = max(1, length // 8)
     return (list(names).index(name) * step // max(1, lines), step)
 
 
 def drawable(values: Any) -> Any:
-    """Replace infinities by gaps."""
+    """Return values with NaN, which is drawn as a gap, in place of infinities.
+
+    Example:
+        >>> drawable([1.0, np.inf])
+        array([ 1., nan])
+    """
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def angular_axis(ax: Axes) -> None:
-    """Label the x axis with angular frequencies from 0 to pi."""
+    """Label the x axis with angular frequencies from 0 to pi, in rad per position.
+
+    Example:
+        >>> _, [ax] = panels()
+        >>> angular_axis(ax)
+        >>> ax.get_xlabel()
+        'angular frequency (rad/position)'
+    """
     ax.set_xlim(0, np.pi)
     ax.set_xticks(np.linspace(0, np.pi, 5), ["0", r"$\pi/4$", r"$\pi/2$", r"$3\pi/4$", r"$\pi$"])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -208,14 +291,29 @@ def angular_axis(ax: Axes) -> None:
 
 
 def from_zero(ax: Axes) -> None:
-    """Let the y axis begin at 0, and leave some room above what is drawn, also if that hardly varies."""
+    """Let the y axis begin at 0, and leave some room above the lines even if they hardly vary.
+
+    Example:
+        >>> _, [ax] = panels()
+        >>> _ = ax.plot([5.0, 5.0])
+        >>> from_zero(ax)
+        >>> [round(float(end), 2) for end in ax.get_ylim()]
+        [0.0, 5.28]
+    """
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.03 * ax.dataLim.y1))
 
 
 def legend(ax: Axes, of: str | None = None, **options: Any) -> None:
-    """Name what is drawn: within the axes, where there is room, or above them if there is much to name.
+    """Draw a legend: inside the axes, or above them if it has more than four names.
 
-    of: whose it is, a model, as a title.
+    of: the name of a model, for the legend's title.
+
+    Example:
+        >>> _, [ax] = panels()
+        >>> _ = ax.plot([0, 1], label="layer 1")
+        >>> legend(ax, of="sasrec")
+        >>> ax.get_legend().get_title().get_text()
+        'SASRec'
     """
     if len(ax.get_legend_handles_labels()[1]) > MOST_INSIDE:
         options |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "handlelength": 1.8}
@@ -224,7 +322,14 @@ def legend(ax: Axes, of: str | None = None, **options: Any) -> None:
 
 
 def layer_axis(ax: Axes, label: str) -> None:
-    """Label the x axis with whole layers, and y with `label`."""
+    """Label the x axis with whole layers, and the y axis with `label`.
+
+    Example:
+        >>> _, [ax] = panels()
+        >>> layer_axis(ax, "effective rank")
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('layer', 'effective rank')
+    """
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("layer")
     ax.set_ylabel(label)

@@ -13,11 +13,20 @@ from spectral.response import decibels
 def frequency_response(
     response: FrequencyResponse, *, label: str | None = None, ax: Axes | None = None, floor: float = LOWEST_DB
 ) -> Axes:
-    """Draw the gain of attention in dB against angular frequency: heads as thin lines, each layer's mean thick.
+    """Draw the gain of attention in dB against angular frequency: thin lines for heads, thick ones for layer means.
 
-    With bootstrap samples of the users the interval that holds 95% of them is shaded. `label` is written into the
-    axes (a model's name, for panels side by side). The dotted line is 3 dB under DC, where the cutoff is read off.
-    The axis ends at `floor` dB.
+    With bootstrap samples of the users, the interval that holds 95% of them is shaded. The dotted line is 3 dB below
+    DC: a curve crosses it at its cutoff. label: written into the axes, such as a model's name for panels side by side.
+    floor: the lower end of the axis, in dB.
+
+    Example:
+        Averaging two neighbours is a low-pass filter. The lines are the layer, and the dotted one.
+
+        >>> import torch
+        >>> from spectral import frequency_response as measure
+        >>> ax = frequency_response(measure((torch.eye(8) + torch.eye(8).roll(1, dims=1)) / 2), label="sasrec")
+        >>> len(ax.lines), ax.get_ylabel(), ax.lines[0].get_ydata()[:3].round(2) + 0.0
+        (2, 'gain (dB)', array([ 0.  , -0.69, -3.01]))
     """
     assert ax is not None
     layers = layer_styles(response.layers)

@@ -1,4 +1,4 @@
-"""Filters that were learned in the frequency domain."""
+"""Filters that models learned in the frequency domain."""
 
 from typing import Any
 
@@ -14,8 +14,13 @@ from spectral.plot.figure import MOST_INSIDE, angular_axis, drawable, from_zero,
 def learned_filters(filters: LearnedFilters, *, label: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the gain of each layer's filter against angular frequency: median over dimensions, and the middle 80%.
 
-    Of more than four layers only the medians: bands would cover each other. `label` is written into the axes (a model's
-    name, for panels side by side).
+    With more than four layers only the medians are drawn, because bands would cover each other. label: written into
+    the axes, such as a model's name for panels side by side.
+
+    Example:
+        >>> filters = LearnedFilters(np.array([[[1, 1], [1, 1], [0.5, 0.7]]], dtype=complex), positions=4)
+        >>> learned_filters(filters).lines[0].get_ydata().round(3)  # the median of two dimensions
+        array([1. , 1. , 0.6])
     """
     assert ax is not None
     layers = layer_styles(filters.layers)
@@ -35,9 +40,14 @@ def learned_filters(filters: LearnedFilters, *, label: str | None = None, ax: Ax
 def learned_filters_sorted(
     filters: LearnedFilters, *, label: str = "gain at the highest frequency", ax: Axes | None = None
 ) -> Axes:
-    """Draw the gain at the highest frequency over dimensions in ascending order, a line per layer.
+    """Draw the gain at the highest frequency over dimensions in ascending order, one line per layer.
 
-    `label` names it on the axis: for BSARec's frequency branch it is beta.
+    label: of the y axis. For BSARec's frequency branch this gain is beta.
+
+    Example:
+        >>> filters = LearnedFilters(np.array([[[1, 1], [1, 1], [0.7, 0.5]]], dtype=complex), positions=4)
+        >>> learned_filters_sorted(filters).lines[0].get_ydata()
+        array([0.5, 0.7])
     """
     assert ax is not None
     layers = layer_styles(filters.layers)
@@ -58,10 +68,16 @@ def learned_filters_sorted(
 def learned_filters_map(
     filters: LearnedFilters, layer: int = 1, part: str = "magnitude", *, ax: Axes | None = None
 ) -> Axes:
-    """Draw a layer's filter over angular frequency and dimension: "magnitude" in dB, or "phase" in rad.
+    """Draw a layer's filter over angular frequency and dimension, part "magnitude" in dB or "phase" in rad.
 
-    Dimensions are in the order of their magnitude's centre of gravity, those that pass low frequencies first, so that
-    both parts of a layer have the same order.
+    Dimensions are sorted by the centre of gravity of their power over frequency: those that pass low frequencies come
+    first. Both parts of a layer have the same order. Raises ValueError for another part, or a layer that is not there.
+
+    Example:
+        >>> filters = LearnedFilters(np.array([[[1, 1], [1, 1], [0.7, 0.5]]], dtype=complex), positions=4)
+        >>> ax = learned_filters_map(filters, layer=1, part="phase")
+        >>> ax.collections[0].get_array().shape  # dimensions, frequencies
+        (2, 3)
     """
     assert ax is not None
     if part not in ("magnitude", "phase"):

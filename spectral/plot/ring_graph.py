@@ -1,4 +1,4 @@
-"""A sequence as a ring graph, and the waves on it that are its frequencies."""
+"""A sequence as a ring graph, and its frequencies as waves on the ring."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,17 @@ from spectral.plot.figure import styled
 
 @styled(height=1.05)
 def ring_graph(num_nodes: int = 16, frequencies: Iterable[int] = (0, 1, 2, 8), *, ax: Axes | None = None) -> Axes:
-    """Draw a sequence as a ring graph, and on it the cosine eigenvectors of some frequencies (Figure 2a).
+    """Draw a sequence as a ring graph, once for each frequency, with the cosine eigenvector of this frequency on it.
 
-    A dot's distance outside or inside of the ring is the eigenvector's value at that position (position 0 on
-    top, then clockwise); positive values are filled. Raises ValueError for a frequency outside of
-    0..num_nodes // 2, or fewer than 3 nodes.
+    The distance of a dot from the ring is the eigenvector's value at that position: outside and filled if positive,
+    inside and open if negative. Position 0 is at the top, and positions go clockwise. Raises ValueError for a frequency
+    that is not in 0..num_nodes // 2, or fewer than 3 nodes.
+
+    Source: Shin et al., AAAI 2024, Figure 2a.
+
+    Example:
+        >>> [text.get_text() for text in ring_graph(8, frequencies=(0, 1, 4)).texts]
+        ['$k=0$', '$k=1$', '$k=4$']
     """
     assert ax is not None
     chosen = list(frequencies)
@@ -33,7 +39,7 @@ def ring_graph(num_nodes: int = 16, frequencies: Iterable[int] = (0, 1, 2, 8), *
 def _ring(ax: Axes, num_nodes: int, k: int, center: float) -> None:
     position = np.arange(num_nodes)
     angle = np.pi / 2 - 2 * np.pi * position / num_nodes  # position 0 on top, clockwise
-    value = np.cos(2 * np.pi * k * position / num_nodes).round(12)  # a zero is positive, not what rounding makes of it
+    value = np.cos(2 * np.pi * k * position / num_nodes).round(12)  # so that zeros do not get a sign from rounding
     unit = np.stack([np.cos(angle), np.sin(angle)])
     offset = np.array([[center], [0.0]])
     nodes, tips = unit + offset, unit * (1 + 0.42 * value) + offset

@@ -24,14 +24,22 @@ _STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markeredgecolor": "bl
 
 @styled()
 def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "std", ax: Axes | None = None) -> Axes:
-    """Draw a metric against the setting: the mean over seeds, a band around it, and the baselines across.
+    """Draw a metric against the setting: the mean over seeds, a band around it, and the baselines as horizontal lines.
 
-    A star marks the model's own settings: filled the published best ones, empty the default where the paper lacks the
-    dataset.
-    The band is a standard deviation over seeds on either side (`std`), or the 95% interval of the mean (`interval`);
-    of a single seed there is neither, and no band.
+    A star marks the model's own setting. It is filled for a published best setting, and empty for the default setting
+    on a dataset that the paper does not have. band: "std" is one standard deviation over seeds on either side, and
+    "interval" is the 95% interval of the mean. For a single seed there is no band.
 
     Raises ValueError for another band, or a metric that was not measured.
+
+    Example:
+        >>> import pandas as pd
+        >>> from models.results.sensitivity import Sensitivity
+        >>> values = pd.DataFrame({"value": [0.3, 0.7], "metric": "NDCG@20", "mean": [0.05, 0.06], "std": 0.01})
+        >>> baselines = values[["metric", "mean", "std"]][:0].assign(system=[], model=[])
+        >>> ax = sensitivity(Sensitivity("lastfm", "bsarec", "alpha", 0.7, 9, values, baselines))
+        >>> ax.get_ylabel(), ax.lines[0].get_ydata()
+        ('NDCG@20', array([0.05, 0.06]))
     """
     assert ax is not None
     values = curve.values[curve.values.metric == metric].sort_values("value")
@@ -53,7 +61,7 @@ def sensitivity(curve: "Sensitivity", *, metric: str = "NDCG@20", band: str = "s
 
 
 def _baselines(ax: Axes, rows: "DataFrame", band: str) -> None:
-    """Draw systems that the setting is not of as horizontal lines, several of one model told apart by dashes."""
+    """Draw the systems without this setting as horizontal lines. Several of one model differ in their dashes."""
     for place, (row, low, high) in enumerate(zip(rows.itertuples(), *_ends(rows, band), strict=True)):
         color = MODEL_STYLES[row.model]["color"]
         if np.isfinite([low, high]).all():
@@ -62,7 +70,7 @@ def _baselines(ax: Axes, rows: "DataFrame", band: str) -> None:
 
 
 def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
-    """Return the lower and upper ends of the band, NaN where there is none."""
+    """Return the lower and upper ends of the band, NaN where there is no band."""
     if band not in BANDS:
         raise ValueError(f"band must be one of {', '.join(BANDS)}, got {band!r}")
     if band == "interval":
@@ -73,10 +81,19 @@ def _ends(rows: "DataFrame", band: str) -> tuple[Any, Any]:
 def sensitivity_panels(
     curves: Mapping[str, "Sensitivity"], *, band: str = "std", width: float = 2 * COLUMN_WIDTH
 ) -> Figure:
-    """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend; at most `width` inches.
+    """Return a figure with a column for each dataset, HR@20 above NDCG@20, and one legend below.
 
-    Datasets differ in scale, so every panel has its own; several have their names above them. Raises ValueError if
-    there is no dataset.
+    curves: by dataset. width: the most that the figure may have, in inches. Datasets differ in scale, so every panel
+    has its own scale. If there are several datasets, their names are titles. Raises ValueError if there is none.
+
+    Example:
+        >>> import pandas as pd
+        >>> from models.results.sensitivity import Sensitivity
+        >>> rows = [(value, metric, 0.05, 0.01) for metric in METRICS for value in (0.3, 0.7)]
+        >>> values = pd.DataFrame(rows, columns=["value", "metric", "mean", "std"])
+        >>> curve = Sensitivity("lastfm", "bsarec", "alpha", 0.7, 9, values, values[:0].assign(system=[], model=[]))
+        >>> [ax.get_ylabel() for ax in sensitivity_panels({"lastfm": curve}).axes]
+        ['HR@20', 'NDCG@20']
     """
     if not curves:
         raise ValueError("expected the curve of at least one dataset, got none")

@@ -1,4 +1,4 @@
-"""How many directions users take up: singular values of their representations."""
+"""How many directions users occupy: singular values of their representations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +20,16 @@ def singular_values(
     normalised: bool = True,
     effective_rank: bool = False,
 ) -> Axes:
-    """Draw singular value spectra on a logarithmic axis, a line per model (a name) or layer (a number).
+    """Draw singular value spectra on a logarithmic axis, one line per model (a name) or layer (a number).
 
-    `normalised` divides each by its largest value, which is needed to compare different numbers of users;
-    `effective_rank` adds that to the names.
+    normalised: divide each spectrum by its largest value, which is necessary to compare different numbers of users.
+    effective_rank: add the effective rank to the names in the legend.
+
+    Example:
+        >>> from spectral import singular_values as measure
+        >>> ax = singular_values({"sasrec": measure([[4.0, 0.0], [0.0, 1.0]])}, effective_rank=True)
+        >>> ax.lines[0].get_ydata(), ax.lines[0].get_label()
+        (array([1.  , 0.25]), 'SASRec (1.6)')
     """
     assert ax is not None
     styles = styles_of(spectra)

@@ -25,9 +25,19 @@ OVERVIEW = ("mad", "dirichlet_path_relative", "effective_rank", "stable_rank", "
 
 @styled()
 def smoothing(results: Mapping[str, Smoothing], measure: str = "mad", *, ax: Axes | None = None) -> Axes:
-    """Draw one measure over layers, a line per model, with bars of two standard errors to both sides.
+    """Draw one measure over layers, one line per model, with bars of two standard errors on either side.
 
-    Raises ValueError for a measure that `spectral.smoothing` does not have.
+    results: by model name. Raises ValueError for a measure that `spectral.smoothing` does not have.
+
+    Example:
+        Alternating sequences that a layer makes constant:
+
+        >>> import torch
+        >>> from spectral import smoothing as measure
+        >>> alternating = torch.tensor([1.0, -1.0, 1.0, -1.0]).expand(2, 4)[..., None]
+        >>> ax = smoothing({"sasrec": measure([alternating, torch.ones(2, 4, 1)])}, "dc_share")
+        >>> ax.get_ylabel(), ax.lines[0].get_ydata()
+        ('DC / total energy', array([0., 1.]))
     """
     assert ax is not None
     if measure not in MEASURES:
@@ -42,5 +52,12 @@ def smoothing(results: Mapping[str, Smoothing], measure: str = "mad", *, ax: Axe
 
 
 def smoothing_panels(results: Mapping[str, Smoothing]) -> Figure:
-    """Draw the six measures of `OVERVIEW` on a figure of two columns' width, with one legend below."""
+    """Draw the six measures of `OVERVIEW` on a figure of two columns' width, with one legend below.
+
+    Example:
+        >>> import torch
+        >>> from spectral import smoothing as measure
+        >>> len(smoothing_panels({"sasrec": measure(torch.ones(2, 4, 1))}).axes)
+        6
+    """
     return panels_of_measures(results, OVERVIEW, smoothing, columns=3, width=2.22)

@@ -1,4 +1,4 @@
-"""The decay that Theorem 1 speaks of, measured and predicted."""
+"""The decay of Theorem 1, measured and predicted."""
 
 import math
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from spectral.palette import MODEL_NAMES, MODEL_STYLES, MOST_LABELS
 from spectral.plot.figure import drawable, styled
 from spectral.theorem1 import EXCEPTIONAL, Case, Theorem1
 
-LOWEST_LOG10 = -16.0  # the axis does not go on below, where only rounding is left to see
-VIOLET = "#7F3C8D"  # where black is taken by predictions
+LOWEST_LOG10 = -16.0  # the lower end of the axis; below it there is only rounding
+VIOLET = "#7F3C8D"  # in place of black, which predictions have
 PREDICTED: dict[str, Any] = {
     "color": "black",
     "linestyle": ":",
@@ -33,11 +33,20 @@ def theorem1(
     ax: Axes | None = None,
     floor: float = LOWEST_LOG10,
 ) -> Axes:
-    """Draw HFC/LFC of A^t x against t, and dotted over it the predicted decay |lambda_2|^t.
+    """Draw HFC/LFC of A^t x against t, and over it the predicted decay |lambda_2|^t as a dotted line.
 
-    One colour and marker per matrix, thin and dashed for its exceptional x, which stays where it is; more
-    than eight matrices are told apart as causal or not only. Up to `steps`, by default until the slowest
-    decay reaches 1e`floor`. `label`: whose matrices they are, written above (for panels side by side).
+    Each matrix has its own colour and marker. Its exceptional x, which does not decay, is thin and dashed. More than
+    eight matrices are only distinguished as causal or bidirectional. steps: the end of the x axis; by default where the
+    slowest decay reaches 1e`floor`. label: the title, such as a model's name for panels side by side.
+
+    Example:
+        The ratio of this matrix halves at every step, so its log10 falls by 0.301:
+
+        >>> from spectral.theorem1 import Attention
+        >>> from spectral.theorem1 import theorem1 as check
+        >>> ax = theorem1(check([Attention("mixing", [[0.75, 0.25], [0.25, 0.75]])]), steps=20)
+        >>> round(float(np.diff(ax.lines[0].get_ydata())[-1]), 3)
+        -0.301
     """
     assert ax is not None
     cases = list(result.cases if isinstance(result, Theorem1) else result)
@@ -62,7 +71,7 @@ def theorem1(
     ax.yaxis.set_major_locator(MultipleLocator(4))
     ax.set_xlabel("$t$")
     ax.set_ylabel(r"$\log_{10}\,\|\mathrm{HFC}[A^tx]\|/\|\mathrm{LFC}[A^tx]\|$")
-    below = ax.transAxes + ScaledTranslation(0, -0.36, ax.figure.dpi_scale_trans)  # in inches: under the axis' label
+    below = ax.transAxes + ScaledTranslation(0, -0.36, ax.figure.dpi_scale_trans)  # in inches: below the axis label
     if label:
         ax.set_title(MODEL_NAMES.get(label, label), fontsize=9)
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, 0), bbox_transform=below, ncols=2)
@@ -74,7 +83,7 @@ def _matrix_name(case: Case) -> str:
 
 
 def _matrix_styles(cases: list[Case]) -> dict[str, dict[str, Any]]:
-    """How to draw the cases of each matrix: told apart if there are few, else by kind."""
+    """Return how to draw the cases of each matrix: each in its own style if there are few, else one style per kind."""
     matrices = {_matrix_name(case): case.causal for case in cases}
     models = [line | {"color": VIOLET} if line["color"] == "#000000" else line for line in MODEL_STYLES.values()]
     if len(matrices) <= MOST_LABELS:

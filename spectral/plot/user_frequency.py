@@ -11,16 +11,24 @@ from spectral.plot.figure import from_zero, legend, styled
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-WIDTH = 0.5  # of the markers of all models of one group, in groups
+WIDTH = 0.5  # of all markers of one group, as a share of the distance between groups
 
 
 @styled()
 def user_frequency(
     groups: "DataFrame", *, metric: str = "NDCG@20", measure: str = "measure", ax: Axes | None = None
 ) -> Axes:
-    """Draw the mean of a metric for each group of users, a marker with its 95% interval per model, side by side.
+    """Draw the mean of a metric for each group of users: one marker with its 95% interval per model, side by side.
 
     groups: what `spectral.user_frequency.by_group` returns.
+
+    Example:
+        >>> import pandas as pd
+        >>> from spectral import by_group
+        >>> groups = by_group(pd.Series([0.1, 0.2, 0.8, 0.9]), {"sasrec": [0, 0, 1, 1]}, groups=2, resamples=100)
+        >>> ax = user_frequency(groups, metric="HR@20", measure="dc_excess")
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['0.10-0.20', '0.80-0.90']
     """
     assert ax is not None
     styles = styles_of(groups["model"].unique())
@@ -34,5 +42,5 @@ def user_frequency(
     ax.set_xlabel(f"{measure.replace('_', ' ')} of users, quantile groups")
     ax.set_ylabel(metric)
     from_zero(ax)
-    legend(ax, loc="upper left")  # the corner of users that are the hardest to rank for
+    legend(ax, loc="upper left")  # models rank worst for the users on the left, so there is room above them
     return ax

@@ -1,4 +1,4 @@
-"""The history of a user as a signal: its low and high frequencies, its spectrum, and what the items are (Figure 1)."""
+"""The history of a user as a signal: low and high frequencies, spectrum, and the attributes of the items (Figure 1)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,17 +20,24 @@ MOST_ATTRIBUTES = 6
 
 
 class ItemAttributes(Protocol):
-    """What `models.datasets.load_attributes` returns, as far as it is drawn."""
+    """The part of what `models.datasets.load_attributes` returns that is drawn."""
 
     names: tuple[str, ...]
 
     def of(self, item: int) -> NDArray[np.int64]:
-        """Return the attributes of an item, numbers from 1."""
+        """Return the attributes of an item, as numbers from 1."""
 
 
 @styled()
 def user_signal(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
-    """Draw a signal, its LFC and its HFC by position, along the direction that holds most of the signal's energy."""
+    """Draw a signal, its LFC and its HFC by position, along the direction that holds most of the signal's energy.
+
+    Example:
+        >>> from spectral import user_signal as measure
+        >>> ax = user_signal(measure([[3.0], [1.0], [3.0], [1.0]], c=1))
+        >>> {line.get_label(): line.get_ydata().round(3).tolist() for line in ax.lines}
+        {'signal': [3.0, 1.0, 3.0, 1.0], 'LFC': [2.0, 2.0, 2.0, 2.0], 'HFC': [1.0, -1.0, 1.0, -1.0]}
+    """
     assert ax is not None
     position = np.arange(len(signal.signal))
     lines: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -48,7 +55,16 @@ def user_signal(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
 
 @styled()
 def user_signal_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
-    """Draw the share of the energy in a mode of each frequency; the low modes are shaded, dotted is white noise."""
+    """Draw the share of the energy in one mode of each frequency. The low modes are shaded; white noise is dotted.
+
+    Example:
+        A mean of 2 and an alternation of 1 have energies 4 x 2^2 and 4 x 1^2:
+
+        >>> from spectral import user_signal as measure
+        >>> ax = user_signal_spectrum(measure([[3.0], [1.0], [3.0], [1.0]], c=1))
+        >>> ax.lines[0].get_ydata().round(3)
+        array([0.8, 0. , 0.2])
+    """
     assert ax is not None
     length = len(signal.signal)
     omega = angular_frequencies(length).numpy()
@@ -65,7 +81,16 @@ def user_signal_spectrum(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
 
 @styled(height=1.1)
 def user_signal_items(items: Any, attributes: ItemAttributes, *, ax: Axes | None = None) -> Axes:
-    """Draw which items of a history have its most common attributes, a row for each, the most common one on top."""
+    """Draw which items of a history have its most common attributes: one row each, the most common at the top.
+
+    items: (N,) item ids. attributes: of all items.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> genres = SimpleNamespace(names=("drama", "comedy"), of=lambda item: np.array([[1], [1, 2]][item - 1]))
+        >>> [label.get_text() for label in user_signal_items([1, 2, 1], genres).get_yticklabels()]
+        ['drama', 'comedy']
+    """
     assert ax is not None
     of_items = [set(attributes.of(int(item)).tolist()) for item in items]
     counts = Counter(attribute for found in of_items for attribute in sorted(found))
@@ -91,10 +116,16 @@ def user_signal_panels(
     note: str = "",
     width: float = COLUMN_WIDTH,
 ) -> Figure:
-    """Return a figure with a column for each user: signal, what the items are, spectrum; a column's width in inches.
+    """Return a figure with a column for each user: signal, attributes of the items, and spectrum.
 
-    Without attributes the panels of items are left out, and `note` below the figure may say why. Raises ValueError if
-    there is no user.
+    attributes: None leaves out the panels of items. note: text below the figure. width: of a column, in inches. Raises
+    ValueError if there is no user.
+
+    Example:
+        >>> from spectral import user_signal as measure
+        >>> figure = user_signal_panels([measure([[3.0], [1.0], [3.0], [1.0]], c=1, user=7)])
+        >>> figure.axes[0].get_title()
+        'user 7: 80% of the energy is low'
     """
     if not chosen:
         raise ValueError("expected the signal of at least one user, got none")
@@ -109,7 +140,7 @@ def user_signal_panels(
             user_signal_spectrum(signal, ax=axes[-1])
             axes[0].set_title(f"user {signal.user}: {signal.low_share:.0%} of the energy is low", pad=14)
         limits = [ax.get_ylim() for ax in rows[-1]]
-        for ax in rows[-1]:  # the same scale, that the users can be compared
+        for ax in rows[-1]:  # the same scale, so that users can be compared
             ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         if note:
             figure.supxlabel(note, fontsize=7)

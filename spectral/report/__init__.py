@@ -1,9 +1,9 @@
-"""Everything the toolkit measures of one or several checkpoints, side by side on one page.
+"""All measures of one or several checkpoints, side by side on one page.
 
-`python -m spectral.report ckpt.pt [more.pt ...]` writes the page: one HTML file that holds its pictures, opens without
-a network and prints. A measure that a model does not have is named with the reason.
+`python -m spectral.report ckpt.pt [more.pt ...]` writes the page. It is one HTML file that contains its pictures, opens
+without a network, and can be printed. If a model does not have a measure, the page says why.
 
-Here live `sections`, the parts of the page one by one, which a notebook shows as well, and `page`, all of them as HTML.
+Contents: `sections`, the parts of the page, which a notebook can show one by one, and `page`, all of them as HTML.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 CSS_PIXELS_PER_INCH = 120  # two figures of one column fit side by side
-JACOBIAN_USERS = 128  # whose layers are differentiated, the slowest measure by far
-DECAY_HEIGHT = 3.4  # inches, for there is a matrix of every head to name
+JACOBIAN_USERS = 128  # users at which layers are differentiated, which is by far the slowest measure
+DECAY_HEIGHT = 3.4  # inches; the legend names a matrix for every head
 RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
 
 Subjects = Mapping[str, Subject]
@@ -46,11 +46,11 @@ class Section:
     """A part of the page.
 
     Attributes:
-        title: In a few words.
+        title: A few words.
         text: What is shown and how to read it.
-        figures: Pictures by what they show, in a sentence.
-        table: The numbers behind them; None if there are none.
-        missing: Why something is not there, by the model's name, a sentence each.
+        figures: Pictures by caption.
+        table: The numbers behind the pictures; None if there are none.
+        missing: For each model without the measure, its name and the reason.
     """
 
     title: str
@@ -61,7 +61,15 @@ class Section:
 
 
 def names_of(loaded: Mapping[Path, Any]) -> list[str]:
-    """Return what each model is called: its name, or its title and file where two have one name."""
+    """Return a name for each model: its own, or its title and file if several models have the same name.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> sasrec = SimpleNamespace(name="sasrec", title="SASRec")
+        >>> bsarec = SimpleNamespace(name="bsarec", title="BSARec")
+        >>> names_of({Path("a.pt"): sasrec, Path("b.pt"): sasrec, Path("c.pt"): bsarec})
+        ['SASRec, a', 'SASRec, b', 'bsarec']
+    """
     names = [model.name for model in loaded.values()]
     stems = [path.stem for path in loaded]
     return [
@@ -73,7 +81,7 @@ def names_of(loaded: Mapping[Path, Any]) -> list[str]:
 
 
 def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
-    """Measure all models, by name, and return the parts of the page."""
+    """Measure the models, given by name, and return the parts of the page. c: number of low modes."""
     return [
         _architecture(subjects),
         _signals(subjects, c),
@@ -89,7 +97,7 @@ def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
 
 
 def overview(subjects: Mapping[Path, Subject]) -> "DataFrame":
-    """Return one row per checkpoint: what it says of itself."""
+    """Return one row per checkpoint: its file, model, dataset, settings and test metrics."""
     import pandas as pd
 
     return pd.DataFrame([{"file": path.name} | _described(subject.model) for path, subject in subjects.items()])
@@ -111,7 +119,7 @@ def _described(model: Any) -> dict[str, Any]:
 
 
 def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML. c: number of low modes."""
     import base64
 
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -143,7 +151,7 @@ def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
 
 
 def _each(subjects: Mapping[str, Given], measure: Callable[[Given], Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what a measure gives for each model that has it, and the reasons of the others."""
+    """Return the result of a measure for each model that has it, and the reasons why the others do not."""
     found, missing = {}, []
     for name, subject in subjects.items():
         try:
@@ -175,11 +183,12 @@ def _architecture(subjects: Subjects) -> Section:
 
     found, missing = _each(subjects, lambda subject: diagram_of(subject.model))
     text = (
-        "From the items (below) to the scores (above), read from the model itself; the frame is one block, which is "
-        "there as often as it says. The table counts the numbers that each step trains."
+        "From the items (at the bottom) to the scores (at the top), as the model itself reports its steps. The frame "
+        "is one block, and the number beside it says how often it is repeated. The table counts the trained parameters "
+        "of each step."
     )
     figures = {f"Architecture of {name}": plot.diagram(diagram).figure for name, diagram in found.items()}
-    return Section("Of what it is made", text, figures, _tables({n: s.table() for n, s in found.items()}), missing)
+    return Section("Architecture", text, figures, _tables({n: s.table() for n, s in found.items()}), missing)
 
 
 def _signals(subjects: Subjects, c: int) -> Section:
@@ -193,9 +202,10 @@ def _signals(subjects: Subjects, c: int) -> Section:
 
     found, missing = _each(subjects, measure)
     text = (
-        "Item embeddings along the windows of two users: of all whose window is full, those with the most and the "
-        f"least energy in the {c} lowest modes. Above, the signal with its low and its high frequencies, along the "
-        "direction that holds most of it; below, the spectrum. White noise has equal shares of all modes."
+        "Item embeddings along the windows of two users: among all users with a full window, the one with the largest "
+        f"and the one with the smallest share of energy in the {c} lowest modes. At the top, the signal with its low "
+        "and its high frequencies, along the direction that holds most of the energy; at the bottom, the spectrum. "
+        "White noise has the same share in every mode."
     )
     figures = {
         f"Two histories in the item embeddings of {name}": plot.user_signal_panels(pair) for name, pair in found.items()
@@ -214,9 +224,9 @@ def _attention_response(subjects: Subjects, c: int) -> Section:
 
     found, missing = _each(subjects, measure)
     text = (
-        "Gain of each layer's attention against frequency, over users whose window is full; thin lines are heads, "
-        "shaded the 95% bootstrap interval over users. A curve that falls is a low-pass filter. Residual connections "
-        "are not in it."
+        "Gain of each layer's attention against frequency, over users with a full window. Thin lines are heads, and "
+        "the shaded band is the 95% bootstrap interval over users. A falling curve is a low-pass filter. Residual "
+        "connections are not included."
     )
     figures = _panels("Gain of attention in dB", found, plot.frequency_response)
     return Section("What attention does to frequencies", text, figures, _summaries(found), missing)
@@ -231,8 +241,9 @@ def _layer_response(subjects: Subjects, c: int) -> Section:
 
     found, missing = _each(subjects, measure)
     text = (
-        "The same of whole layers, residual connections, LayerNorm and feed-forward networks included, relative to a "
-        f"constant signal: from the derivatives at the hidden states of up to {JACOBIAN_USERS} users with full windows."
+        "Gain of whole layers relative to a constant signal, including residual connections, LayerNorm and "
+        "feed-forward networks. It is computed from the layers' derivatives at the hidden states of up to "
+        f"{JACOBIAN_USERS} users with full windows."
     )
     figures = _panels("Gain of whole layers relative to DC in dB", found, plot.block_response)
     return Section("What whole layers do to frequencies", text, figures, _summaries(found), missing)
@@ -243,7 +254,7 @@ def _filters(subjects: Subjects) -> Section:
 
     found, missing = _each(subjects, lambda subject: learned_filters(subject.model))
     figures = _panels(f"Gain of the learned filters of {', '.join(found)}", found, plot.learned_filters, share_y=False)
-    text = "Gain of the filters that are weights of the model: median and middle 80% of the dimensions."
+    text = "Gain of the filters that the model learned as weights: median and middle 80% of the dimensions."
     return Section("Learned filters", text, figures, _summaries(found), missing)
 
 
@@ -256,9 +267,10 @@ def _attention_maps(subjects: Subjects) -> list[Section]:
 
     found, missing = _each(subjects, measure)
     text = (
-        "Entropy of rows relative to uniform ones, mean distance of what is attended to, |lambda_2|, the rate of "
-        "Theorem 1, and the most that one application can scale what is not constant. Below, how much of each position "
-        "reaches the last output through attention and residuals alone (rollout)."
+        "Entropy of rows relative to uniform rows, mean distance to the attended positions, |lambda_2| (the rate of "
+        "Theorem 1), and the largest factor by which one application can scale what is not constant. The second "
+        "picture shows how much of each position reaches the last output through attention and residuals only "
+        "(rollout)."
     )
     figures: dict[str, Any] = {}
     if found:
@@ -277,8 +289,8 @@ def _bounds(subjects: Subjects, statistics: Mapping[str, AttentionStatistics]) -
     found, missing = _each({name: name for name in subjects}, measure)
     text = (
         "Attention with its value and output projections and its residual, without LayerNorm and feed-forward network: "
-        "the factor that it scales what is not constant by, measured, and between which bounds it must lie for any "
-        "input (Wang et al., ICLR 2022). A lower bound of 0 allows complete smoothing; a factor of 1 is none."
+        "the measured factor by which it scales what is not constant, and the bounds of this factor for any input "
+        "(Wang et al., ICLR 2022). A lower bound of 0 allows complete smoothing; a factor of 1 means no smoothing."
     )
     return Section("Bounds of attention with its residual", text, {}, _summaries(found), missing)
 
@@ -292,8 +304,8 @@ def _theorem1(subjects: Subjects) -> Section:
 
     found, missing = _each(subjects, measure)
     text = (
-        "HFC over LFC of A^t x against t for the attention of one user with a full window, as it is and without its "
-        "causal mask; dotted, the rate |lambda_2|^t of the theorem. Thin dashes: an x for which the limit is not DC."
+        "HFC over LFC of A^t x against t for the attention of one user with a full window, with and without its causal "
+        "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x whose limit is not DC."
     )
     figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
     return Section("Theorem 1", text, figures, _summaries(found), missing)
@@ -305,13 +317,13 @@ def _singular_values(subjects: Subjects) -> Section:
     found, missing = _each(subjects, lambda s: LayerSpectra.from_captures(s.captures(s.users(), attention=False)))
     last = {name: spectra.layers[max(spectra.layers)] for name, spectra in found.items()}
     text = (
-        "Singular values of the matrix of all users' last outputs, divided by the largest; in brackets the effective "
-        "rank. Steeper is smoother: users lie in fewer directions."
+        "Singular values of the matrix of all users' last outputs, divided by the largest one. The effective rank is "
+        "in brackets. A steeper curve means more smoothing: users lie in fewer directions."
     )
     figures = {"Normalised singular values": plot.singular_values(last, effective_rank=True).figure} if last else {}
     table = _summaries(found)
     ranks = None if table is None else table.drop(columns="singular_values")
-    return Section("Directions that users take up", text, figures, ranks, missing)
+    return Section("Directions that users occupy", text, figures, ranks, missing)
 
 
 def _similarity(subjects: Subjects) -> Section:
@@ -320,7 +332,7 @@ def _similarity(subjects: Subjects) -> Section:
     found, missing = _each(
         subjects, lambda s: CosineSimilarity.from_captures(s.captures(s.users(at_least=2), attention=False))
     )
-    text = "Mean cosine after each layer of all pairs of users (left) and of the real positions of one user (right)."
+    text = "Mean cosine after each layer, over all pairs of users (left) and of the real positions of one user (right)."
     figures: dict[str, Any] = {}
     if found:
         figure, (left, right) = plot.panels(2)
@@ -328,7 +340,7 @@ def _similarity(subjects: Subjects) -> Section:
         plot.cosine_similarity(found, kind="within_sequence", ax=right)
         figures = {"Mean cosine similarity over layers": figure}
     tables = {name: similarity.table() for name, similarity in found.items()}
-    return Section("How alike users and positions become", text, figures, _tables(tables), missing)
+    return Section("How similar users and positions become", text, figures, _tables(tables), missing)
 
 
 def _smoothing(subjects: Subjects, c: int) -> Section:
@@ -337,8 +349,8 @@ def _smoothing(subjects: Subjects, c: int) -> Section:
     found, missing = _each(subjects, lambda s: Smoothing.from_captures(s.captures(s.users(), attention=False), c))
     text = (
         "Along the real positions of each user, after each layer: mean distance of directions (MAD), Dirichlet energy "
-        f"relative to all energy, ranks, the share of the constant part, and energy above {c} modes over that below; "
-        "bars are two standard errors."
+        "relative to the total energy, ranks, the share of the constant part, and the energy above the "
+        f"{c} lowest modes divided by the energy in them. Bars are two standard errors."
     )
     figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
     return Section("How smooth sequences become", text, figures, _summaries(found), missing)

@@ -1,4 +1,4 @@
-"""Put everything about some checkpoints on one page: `python -m spectral.report ckpt.pt [more.pt ...]`."""
+"""Put all measures of some checkpoints on one page: `python -m spectral.report ckpt.pt [more.pt ...]`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,10 +24,10 @@ def main(
     ] = None,
     loading: options.Loading,
 ) -> None:
-    """Measure everything of one or several checkpoints, side by side, and write it as one HTML file.
+    """Take all measures of one or several checkpoints, and write them side by side to one HTML file.
 
-    The file holds its pictures and tables, opens without a network, and prints. What a model does not have is named
-    with the reason. Options for third-party checkpoints apply to every checkpoint.
+    The file contains its pictures and tables, opens without a network, and can be printed. If a model does not have a
+    measure, the file says why. Options for third-party checkpoints apply to every checkpoint.
     """
     target = checkpoints[0].parent / "report.html" if out is None else out
     if target.is_dir():

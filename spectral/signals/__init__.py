@@ -1,9 +1,11 @@
-"""Histories of single users as signals: low and high frequencies of their items' embeddings (Figure 1).
+"""Histories of single users as signals: low and high frequencies of their items' embeddings.
 
-Item embeddings along the positions of a window are a signal of N samples in D dimensions. A persisting taste is in its
-low frequencies, an abrupt change in its high ones.
+Item embeddings along the positions of a window are a signal of N samples in D dimensions. A persisting taste appears in
+its low frequencies, and an abrupt change in its high frequencies.
 
-Here live `user_signal` with its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
+Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
+
+Source: Shin et al., AAAI 2024, Figure 1.
 """
 
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from spectral.fourier import low_frequency, multiplicity
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-DEFAULT_C = 3  # where the model has no c of its own
+DEFAULT_C = 3  # for models without their own c
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,21 @@ class UserSignal:
     """One user's signal and its spectrum.
 
     Attributes:
-        signal: (N, D), a row per position.
+        signal: (N, D), one row per position.
         low: (N, D), LFC, its projection onto the c lowest modes.
-        energy: (F,), the squared norm of what belongs to each frequency 0..N//2; sums to that of the signal.
-        c: How many modes are low.
+        energy: (F,), the squared norm at each frequency 0..N//2. It sums to the squared norm of the signal.
+        c: Number of low modes.
         items: (N,) item ids, oldest first; empty if the signal is not of items.
-        user: As the dataset calls the user, or None.
+        user: The dataset's id of the user, or None.
+
+    Example:
+        A mean of 2 and an alternation of 1:
+
+        >>> signal = user_signal([[3.0], [1.0], [3.0], [1.0]], c=1)
+        >>> signal.low.ravel().round(3), signal.high.ravel().round(3)
+        (array([2., 2., 2., 2.]), array([ 1., -1.,  1., -1.]))
+        >>> round(signal.low_share, 3)  # 4 x 2^2 of 4 x 2^2 + 4 x 1^2
+        0.8
     """
 
     signal: NDArray[np.float64]
@@ -47,30 +58,30 @@ class UserSignal:
 
     @property
     def high(self) -> NDArray[np.float64]:
-        """(N, D), HFC: the signal without LFC."""
+        """(N, D), HFC: the signal minus LFC."""
         return self.signal - self.low
 
     @property
     def low_share(self) -> float:
-        """The share of the energy that is in the c lowest modes; c / N for white noise, NaN for a signal of zeros."""
+        """The share of the energy in the c lowest modes; c / N for white noise, NaN for a signal of zeros."""
         total = self.energy.sum()
         return float(self.energy[: self.c // 2 + 1].sum() / total) if total else float("nan")
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """(D,), the unit vector that holds most of the energy: the first right singular vector, not centred.
+        """(D,), the unit vector along which most of the energy lies: the first right singular vector, not centred.
 
-        Its largest component is positive, for singular vectors have no sign of their own.
+        The sign of a singular vector is arbitrary. Here the component of largest modulus is positive.
         """
         vector = np.linalg.svd(self.signal, full_matrices=False)[2][0]
         return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
     def summary(self) -> dict[str, Any]:
-        """Return user, low_share and what white noise would have in its place, expected_of_noise."""
+        """Return user, low_share, and expected_of_noise, the low_share of white noise."""
         return {"user": self.user, "low_share": self.low_share, "expected_of_noise": self.c / len(self.signal)}
 
     def table(self) -> "DataFrame":
-        """Return the tidy table: signal, LFC and HFC along `direction` by position, share of energy by frequency.
+        """Return a tidy table: signal, LFC and HFC along `direction` by position, share of energy by frequency.
 
         Columns: user, low_share, part (signal, LFC, HFC or energy), index (position from 0, or frequency in cycles
         per window), item (of a position), value.
@@ -96,9 +107,21 @@ class UserSignal:
 def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = None) -> UserSignal:
     """Return a signal (N, D) split into low and high frequencies, with its spectrum.
 
-    Raises ValueError for another shape, a c that N positions do not have, or numbers that are not finite.
+    c: number of low modes. items: (N,) item ids, or none. user: the dataset's id of the user. Raises ValueError for
+    another shape, a c that N positions cannot have, or numbers that are not finite.
 
     Source: Shin et al., AAAI 2024, Figure 1 and the definition of LFC and HFC.
+
+    Example:
+        All energy of a persisting taste is at frequency 0, that of a constant alternation at the highest one:
+
+        >>> user_signal([[1.0], [1.0], [1.0], [1.0]], c=1).energy
+        array([4., 0., 0.])
+        >>> alternating = user_signal([[1.0], [-1.0], [1.0], [-1.0]], c=1, user=7)
+        >>> alternating.energy
+        array([0., 0., 4.])
+        >>> alternating.summary()
+        {'user': 7, 'low_share': 0.0, 'expected_of_noise': 0.25}
     """
     signal = check_finite(as_float64(x), "the signal")
     if signal.ndim != 2 or 0 in signal.shape:
@@ -113,9 +136,16 @@ def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = 
 
 
 def low_frequency_share(x: Tensor, c: int = DEFAULT_C) -> Tensor:
-    """Return the share of the energy of signals (B, N, D) that is in the c lowest modes, (B,) float64.
+    """Return the share of the energy of signals (B, N, D) in the c lowest modes, (B,) float64, 0 to 1.
 
-    NaN for a signal of zeros. Raises ValueError for a c that N positions do not have.
+    NaN for a signal of zeros. Raises ValueError for a c that N positions cannot have.
+
+    Example:
+        A constant signal, an alternating one, and half of each:
+
+        >>> signals = torch.tensor([[1.0, 1, 1, 1], [1.0, -1, 1, -1], [2.0, 0, 2, 0]])[..., None]
+        >>> low_frequency_share(signals, c=1).numpy().round(3)
+        array([1. , 0. , 0.5])
     """
     signals = as_float64(x)
     return low_frequency(signals, c).square().sum((-2, -1)) / signals.square().sum((-2, -1))
@@ -126,18 +156,28 @@ def extreme_signals(
 ) -> tuple[UserSignal, UserSignal]:
     """Return the users with the largest and the smallest share of low-frequency energy among those with full windows.
 
-    The signal is that of the model's item embeddings, as they are: without positions, and with their mean. Of users
-    with equal shares the first is taken. Only the shares of all users are kept in memory.
+    The signal consists of the model's item embeddings, without position embeddings, and the mean is not removed. Of
+    users with equal shares the first is taken. Only the shares of all users are kept in memory.
 
     Args:
         model: With a table of item embeddings, `model.items`.
-        windows: (P, N) item ids as the model is given them, padded on the left with 0; or with the items of shorter
-            histories, if that is the model's padding: then all are full, repetitions included.
-        users: (P,) what the dataset calls them; None counts them from 0.
-        c: Modes that are low; None is the model's own c, or 3.
+        windows: (P, N) item ids as the model gets them, padded on the left with 0. A model may instead repeat the items
+            of short histories; then all windows are full, repetitions included.
+        users: (P,) the dataset's ids of the users; None counts them from 0.
+        c: Number of low modes; None for the model's own c, or 3.
         batch_size: Users at a time; changes memory and speed only.
 
     Raises DataError if no window is full.
+
+    Example:
+        User 10 takes one item all the time, user 11 alternates between two items with opposite embeddings:
+
+        >>> from types import SimpleNamespace
+        >>> model = SimpleNamespace(items=torch.nn.Embedding.from_pretrained(torch.tensor([[0.0], [1.0], [-1.0]])))
+        >>> windows = torch.tensor([[1, 1, 1, 1], [1, 2, 1, 2]])
+        >>> most, least = extreme_signals(model, windows, users=[10, 11], c=1)
+        >>> most.user, round(most.low_share, 3), least.user, round(least.low_share, 3)
+        (10, 1.0, 11, 0.0)
     """
     full_windows(windows)
     c = own_c(model) if c is None else c
@@ -151,7 +191,13 @@ def extreme_signals(
 
 
 def own_c(model: Any) -> int:
-    """Return the number of low modes of a model that has one (BSARec), 3 of others."""
+    """Return the model's own number of low modes (BSARec), or 3 for other models.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> own_c(SimpleNamespace(config=SimpleNamespace(c=5))), own_c(SimpleNamespace(config=SimpleNamespace()))
+        (5, 3)
+    """
     return int(getattr(model.config, "c", DEFAULT_C))
 
 

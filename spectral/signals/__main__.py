@@ -22,8 +22,8 @@ def main(
 ) -> None:
     """Show the users with the most and the least low-frequency energy, among those with full windows.
 
-    The signal is that of the items' embeddings along the positions. Prints the share of its energy in the c lowest
-    modes; writes signals.png, .pdf and .csv with signal, LFC, HFC and spectrum of both users.
+    The signal consists of the items' embeddings along the positions. Prints the share of its energy in the c lowest
+    modes, and writes signals.png, .pdf and .csv with signal, LFC, HFC and spectrum of both users.
     """
     output = Output.prepare("signals", checkpoint, files)
     subject = Subject.load(checkpoint, data=data, **vars(loading), c=c)

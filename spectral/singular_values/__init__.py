@@ -1,12 +1,11 @@
-"""How many directions users take up: singular values of the n x D matrix of their representations.
+"""How many directions users occupy: singular values of the n x D matrix of their representations.
 
-A steep spectrum means that users were smoothed into few directions. The values are the square roots of the
-eigenvalues of the Gram matrix X^T X (D x D), summed in float64 batch by batch, so they are exact to about
-1e-8 of the largest one: smaller ones are rounding. The mean vector is not removed unless `center` asks for
-it.
+A steep spectrum means that users were smoothed into few directions. The values are the square roots of the eigenvalues
+of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
+the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`.
 
-Here live `singular_values` for a matrix and its result `SingularValues`, those after every layer of a model,
-`LayerSpectra`, and the sums that they follow from, `Gram`.
+Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
+a model; and `Gram`, the sums that both are computed from.
 
 Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
 """
@@ -35,8 +34,15 @@ class SingularValues:
 
     Attributes:
         values: (min(n, D),), descending.
-        users: n, the number of rows; spectra of different n have different scales (see `normalised`).
+        users: n, the number of rows. Spectra of different n have different scales (see `normalised`).
         centered: Whether the mean row was removed.
+
+    Example:
+        >>> spectrum = SingularValues(np.array([4.0, 2.0]), users=10)
+        >>> spectrum.normalised
+        array([1. , 0.5])
+        >>> spectrum.stable_rank  # (16 + 4) / 16
+        1.25
     """
 
     values: NDArray[np.float64]
@@ -51,12 +57,12 @@ class SingularValues:
 
     @property
     def effective_rank(self) -> float:
-        """Exponential of the entropy of p_i = s_i / sum s: 1 to min(n, D); NaN for a matrix of zeros."""
+        """Exponential of the entropy of p_i = s_i / sum s, 1 to min(n, D); NaN for a matrix of zeros."""
         return float(effective_rank(torch.from_numpy(self.values)))
 
     @property
     def stable_rank(self) -> float:
-        """||X||_F^2 / s_1^2, at least 1; NaN for a matrix of zeros."""
+        """||X||_F^2 / s_1^2, 1 to min(n, D); NaN for a matrix of zeros."""
         return float(stable_rank(torch.from_numpy(self.values)))
 
     def table(self) -> "DataFrame":
@@ -75,7 +81,19 @@ class SingularValues:
 
 @dataclass(frozen=True, eq=False)
 class LayerSpectra:
-    """Singular values of the users' representations after each layer; layer 0 is the embedding output."""
+    """Singular values of the users' representations after each layer.
+
+    Attributes:
+        layers: The spectrum of each layer, by its number; layer 0 is the embedding output.
+
+    Example:
+        Two users point in different directions before a layer and in the same direction after it:
+
+        >>> hidden = (torch.eye(2)[:, None], torch.ones(2, 1, 2))  # layers of (B, N, D) = (2, 1, 2)
+        >>> spectra = LayerSpectra.from_captures([Capture(hidden, (), torch.ones(2, 1, dtype=torch.bool))])
+        >>> {layer: round(spectrum.effective_rank, 3) for layer, spectrum in spectra.layers.items()}
+        {0: 2.0, 1: 1.0}
+    """
 
     layers: dict[int, SingularValues]
 
@@ -85,9 +103,10 @@ class LayerSpectra:
     ) -> "LayerSpectra":
         """Measure the pooled hidden states, (n, D), of all captured users, layer by layer.
 
-        pooling: the state at the last or first real position, or the mean over real ones; see `spectral.pooling`.
+        center: whether to remove the mean over users. pooling: take the state at the last or the first real position,
+        or the mean over real positions; see `spectral.pooling`.
 
-        Raises ValueError if the captures hold no users or no hidden states, ConfigError for an unknown pooling.
+        Raises ValueError if the captures hold no users or no hidden states, and ConfigError for an unknown pooling.
         """
         sums = sum_of_hidden(captures, lambda hidden, mask: gram(pooled(hidden, mask, pooling)))
         return cls({layer: total.singular_values(center) for layer, total in sums.items()})
@@ -114,7 +133,19 @@ class LayerSpectra:
 
 @dataclass(frozen=True, eq=False)
 class Gram(Sums):
-    """X^T X (D, D) and the sum of the rows (D,) of a matrix, float64; those of stacked matrices add up."""
+    """The sums of a matrix X (n, D) from which its singular values are computed.
+
+    Attributes:
+        products: (D, D) float64, X^T X.
+        total: (D,) float64, the sum of the rows.
+        users: n.
+
+    Example:
+        The sums of two matrices are the sums of both, one below the other:
+
+        >>> (gram([[3.0, 0.0]]) + gram([[0.0, 4.0]])).singular_values().values
+        array([4., 3.])
+    """
 
     addends = "rows of equally many columns"
 
@@ -123,7 +154,7 @@ class Gram(Sums):
     users: int
 
     def singular_values(self, center: bool = False) -> SingularValues:
-        """Return the singular values of the matrix; raises ValueError if it has no rows or is not finite."""
+        """Return the singular values of the matrix. Raises ValueError if it has no rows or is not finite."""
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
         products = check_finite(self.products, "the matrix")
@@ -136,26 +167,54 @@ class Gram(Sums):
 def singular_values(x: Any, center: bool = False) -> SingularValues:
     """Return the singular values of a matrix with one row per user, (n, D).
 
-    The mean row is removed if `center`. Raises ValueError for another shape, no rows, or numbers that are not
-    finite.
+    The mean row is removed if `center`. Raises ValueError for another shape, no rows, or numbers that are not finite.
+
+    Source: Shin et al., AAAI 2024, Figure 3a.
+
+    Example:
+        Users in two directions, and users who all point the same way:
+
+        >>> singular_values([[3.0, 0.0], [0.0, 4.0]]).values
+        array([4., 3.])
+        >>> round(singular_values([[1.0, 1.0], [2.0, 2.0], [5.0, 5.0]]).effective_rank, 3)
+        1.0
     """
     return gram(x).singular_values(center)
 
 
 def effective_rank(values: Tensor) -> Tensor:
-    """Return exp of the entropy of p_i = s_i / sum s of singular values (..., r), shape (...); NaN for zeros alone.
+    """Return the effective rank of singular values (..., r), shape (...), 1 to r; NaN if all are 0.
+
+    It is the exponential of the entropy of p_i = s_i / sum s.
 
     Source: Roy and Vetterli, EUSIPCO 2007.
+
+    Example:
+        >>> [round(float(effective_rank(torch.tensor(s))), 3) for s in ([1.0, 0.0, 0.0], [5.0, 5.0, 5.0])]
+        [1.0, 3.0]
     """
     return torch.special.entr(values / values.sum(-1, keepdim=True)).sum(-1).exp()
 
 
 def stable_rank(values: Tensor) -> Tensor:
-    """Return sum s_i^2 / s_1^2 of descending singular values (..., r), shape (...); NaN for zeros alone."""
+    """Return the stable rank, sum s_i^2 / s_1^2, of descending singular values (..., r), shape (...); NaN if all are 0.
+
+    Example:
+        >>> stable_rank(torch.tensor([[2.0, 1.0], [1.0, 1.0]]))
+        tensor([1.2500, 2.0000])
+    """
     return (values / values[..., :1]).square().sum(-1)
 
 
 def gram(x: Any) -> Gram:
-    """Return the sums of products of a matrix (n, D), from which its singular values follow."""
+    """Return the sums of a matrix (n, D) from which its singular values are computed.
+
+    Raises ValueError for another shape.
+
+    Example:
+        >>> gram([[1.0, 2.0], [0.0, 1.0]]).products
+        tensor([[1., 2.],
+                [2., 5.]], dtype=torch.float64)
+    """
     rows = as_rows(x)
     return Gram(rows.T @ rows, rows.sum(0), len(rows))

@@ -23,9 +23,9 @@ def main(
 ) -> None:
     """Measure in how many directions the users lie after each layer.
 
-    Takes the hidden states at the last position of all users, an n x D matrix per layer. Prints effective
-    rank (exp of the entropy of the singular values) and stable rank; writes singular_values.png, .pdf and
-    .csv. The mean over users is not removed unless --center is given. Layer 0 is the embedding output.
+    Takes the hidden states at the last position of all users, an n x D matrix per layer. Prints the effective rank
+    (exp of the entropy of the singular values) and the stable rank. Writes singular_values.png, .pdf and .csv. The mean
+    over users is removed only with --center. Layer 0 is the embedding output.
     """
     output = Output.prepare("singular_values", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))

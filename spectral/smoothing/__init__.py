@@ -1,8 +1,8 @@
 """How smooth the hidden states of a sequence are along its positions, layer by layer.
 
-A sequence of n real positions is a signal X (n, D), one row a position; padding is cut off. Every measure is
-one number per sequence, computed on its own n positions, since sequences of different lengths have different
-frequencies; then come mean and standard error over sequences. With
+A sequence of n real positions is a signal X (n, D), one row per position; padding is cut off. Every measure is one
+number per sequence, computed on the n positions of that sequence, because sequences of different lengths have different
+frequencies. Mean and standard error over sequences come last. With
 
     ||X||^2       the energy, the sum of the squares of all entries (Frobenius),
     DC[X]         every position replaced by the mean over positions,
@@ -21,19 +21,19 @@ the measures are
     dc_share                 ||DC[X]||^2 / ||X||^2, 0 to 1 (all positions equal);
     hfc_lfc                  ||HFC[X]||^2 / ||LFC[X]||^2, 0 if all positions are equal, infinite without LFC.
 
-One position alone is smooth whatever the model does (mad 0, ranks 1, dc_share 1), so sequences with one real
-position are left out of all measures, and of `hfc_lfc` also those with at most c, which have no HFC.
+A single position is smooth whatever the model does (mad 0, ranks 1, dc_share 1), so sequences with one real position
+are left out of all measures. `hfc_lfc` also leaves out sequences with at most c positions, which have no HFC.
 
-Here live `smoothing` for hidden states of one's own, its result `Smoothing`, which is measured from captures of a model
-as well, and what can be asked of a single signal: `dirichlet_energy`, `dc_share` and `hfc_lfc`.
+Contents: `smoothing` for arrays; its result `Smoothing`, which can also be measured from captures of a model; and the
+measures of a single signal, `dirichlet_energy`, `dc_share` and `hfc_lfc`.
 
-Sources: MAD: Chen et al., AAAI 2020, "Measuring and relieving the over-smoothing problem for graph neural
-networks from the topological view", with the mask of all pairs; their mean leaves out distances of exactly 0
-between two nodes, which here are distances like all others, or full smoothing would have no MAD. Dirichlet
-energy: Cai and Wang, 2020, "A note on over-smoothing for graph neural networks"; Rusch et al., 2023, "A survey
-on oversmoothing in graph neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wang et
-al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the Fourier domain analysis"; LFC of c modes:
-Shin et al., AAAI 2024.
+Sources: MAD: Chen et al., AAAI 2020, "Measuring and relieving the over-smoothing problem for graph neural networks from
+the topological view", with the mask of all pairs. Their mean leaves out distances of exactly 0 between two nodes. Here
+they count like all others, because otherwise complete smoothing would have no MAD. Dirichlet energy: Cai and Wang,
+2020, "A note on over-smoothing for graph neural networks"; Rusch et al., 2023, "A survey on oversmoothing in graph
+neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wang et al., ICLR 2022,
+"Anti-oversmoothing in deep vision transformers via the Fourier domain analysis". LFC of c modes: Shin et al., AAAI
+2024.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,9 +78,11 @@ MEASURES = (
 class Smoothing:
     """Means over sequences of the measures of this module after each layer; layer 0 is the embedding output.
 
+    All measures are (L + 1,), and NaN where there is no sequence to measure.
+
     Attributes:
         layers: (L + 1,) the layer numbers.
-        mad: (L + 1,) as all of the following; NaN where there is no sequence to measure.
+        mad: 0 to 2.
         dirichlet_path: In the squared units of the hidden states; grows with the length of the sequences.
         dirichlet_ring: In the squared units of the hidden states; grows with the length of the sequences.
         dirichlet_path_relative: 0 to 4.
@@ -89,11 +91,20 @@ class Smoothing:
         stable_rank: At least 1.
         dc_share: 0 to 1.
         hfc_lfc: At least 0.
-        standard_error: For each measure by name, (L + 1,), the standard error of the mean over sequences; NaN for
-            a single one.
+        standard_error: For each measure by name, (L + 1,), the standard error of the mean over sequences; NaN for a
+            single sequence.
         sequences: Number of sequences with at least two real positions.
-        long_sequences: Number of those with more than c, of which `hfc_lfc` is the mean.
+        long_sequences: Number of sequences with more than c real positions, which `hfc_lfc` averages over.
         c: Number of modes that count as low frequency.
+
+    Example:
+        A layer that turns an alternating sequence into a constant one:
+
+        >>> alternating = torch.tensor([[[1.0], [-1.0], [1.0], [-1.0]]])  # (B, N, D)
+        >>> captured = Capture((alternating, torch.ones(1, 4, 1)), (), torch.ones(1, 4, dtype=torch.bool))
+        >>> measured = Smoothing.from_captures([captured])
+        >>> measured.layers, measured.dc_share, measured.dirichlet_ring_relative
+        (array([0, 1]), array([0., 1.]), array([4., 0.]))
     """
 
     layers: NDArray[np.int64]
@@ -122,7 +133,7 @@ class Smoothing:
 
     @classmethod
     def from_moments(cls, moments: Moments, c: int, layers: Sequence[int] | None = None) -> "Smoothing":
-        """Return the means of sums (L + 1, 9) over sequences, in the order of `MEASURES`."""
+        """Return the means, from sums (L + 1, 9) over sequences in the order of `MEASURES`."""
         return cls(
             layers=np.array(range(len(moments.total)) if layers is None else layers),
             **moments.named(MEASURES),
@@ -132,7 +143,7 @@ class Smoothing:
         )
 
     def table(self) -> "DataFrame":
-        """Return one row per layer: each measure, and its standard error with `_se` behind the name."""
+        """Return one row per layer: each measure, and its standard error in a column that ends in `_se`."""
         import pandas as pd
 
         columns: dict[str, Any] = {"layer": self.layers}
@@ -152,22 +163,47 @@ class Smoothing:
 def smoothing(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Smoothing:
     """Return the measures of this module for hidden states.
 
-    hidden: (N, D), (B, N, D) or (L, B, N, D), or a list of L of (B, N, D); layers count from 0. mask: (B, N), True
-    for real positions, which are the last ones of their row; all if None. c: modes that count as low frequency.
+    hidden: (N, D), (B, N, D) or (L, B, N, D), or a list of L of (B, N, D); layers count from 0. mask: (B, N), True for
+    real positions, which must be the last ones of their row; None if all are real. c: number of modes that count as low
+    frequency.
 
-    Raises ValueError for another shape, numbers that are not finite, a position of zeros (it has no direction),
-    padding that is not on the left, or a c that is not odd and positive.
+    Raises ValueError for another shape, numbers that are not finite, a position of zeros (it has no direction), padding
+    that is not on the left, or a c that is not odd and positive.
+
+    Example:
+        A constant sequence is completely smooth. An alternating one has the largest Dirichlet energy, and no DC.
+
+        >>> constant = smoothing(torch.ones(4, 2), c=1)
+        >>> float(constant.dirichlet_path[0]), float(constant.dc_share[0].round(3))
+        (0.0, 1.0)
+        >>> alternating = smoothing(torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]), c=1)
+        >>> float(alternating.dirichlet_ring_relative[0]), float(alternating.dc_share[0])
+        (4.0, 0.0)
+        >>> float(alternating.dirichlet_path[0])  # three steps of 2, squared
+        12.0
     """
     return Smoothing.from_moments(moments_of_layers(hidden, mask, c), c)
 
 
 def moments_of_layers(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Moments:
-    """Return the sums over sequences, (L, 9) in the order of `MEASURES`, of hidden states as `smoothing` takes them."""
+    """Return the sums over sequences, (L, 9) in the order of `MEASURES`, of hidden states as `smoothing` takes them.
+
+    Example:
+        >>> moments_of_layers(torch.ones(3, 5, 4, 2)).mean.shape  # three layers, five sequences
+        (3, 9)
+    """
     return stack(smoothing_moments(x, mask, c) for x in _layers(hidden))
 
 
 def smoothing_moments(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Moments:
-    """Return the sums over sequences, (9,) in the order of `MEASURES`, of hidden states (B, N, D)."""
+    """Return the sums over sequences, (9,) in the order of `MEASURES`, of hidden states (B, N, D).
+
+    mask, c and errors: see `smoothing`.
+
+    Example:
+        >>> smoothing_moments(torch.ones(5, 4, 2)).count[0].item()
+        5.0
+    """
     _check_odd(c)
     states = as_float64(hidden)
     if states.ndim != 3 or 0 in states.shape[1:]:
@@ -182,8 +218,17 @@ def smoothing_moments(hidden: Any, mask: Any = None, c: int = DEFAULT_C) -> Mome
 def dirichlet_energy(x: Tensor, graph: Graph = "path", relative: bool = False) -> Tensor:
     """Return tr(X^T L X) of signals (..., n, D) on the path or the ring graph of n positions, shape (...).
 
-    `relative` divides it by the energy ||X||^2; NaN for zeros alone. A ring of two has two edges between them. Raises
-    ValueError for an unknown graph.
+    `relative` divides it by the energy ||X||^2, and gives NaN if all entries are 0. A ring of two positions has two
+    edges between them. Raises ValueError for an unknown graph.
+
+    Source: Cai and Wang, 2020.
+
+    Example:
+        Steps of 1, 1 and 1 on the path; the ring adds the step from 3 back to 0:
+
+        >>> ramp = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> dirichlet_energy(ramp).item(), dirichlet_energy(ramp, "ring").item()
+        (3.0, 12.0)
     """
     if graph not in get_args(Graph):
         raise ValueError(f"graph must be path or ring, got {graph!r}")
@@ -193,21 +238,40 @@ def dirichlet_energy(x: Tensor, graph: Graph = "path", relative: bool = False) -
 
 
 def dc_share(x: Tensor) -> Tensor:
-    """Return the share of the energy of signals (..., n, D) in their mean over positions, shape (...), 0 to 1."""
+    """Return the share of the energy of signals (..., n, D) in their mean over positions, shape (...), 0 to 1.
+
+    NaN for a signal of zeros.
+
+    Source: Wang et al., ICLR 2022.
+
+    Example:
+        The mean of 3 and 1 is 2. Two positions of 2 have energy 8, and the signal has energy 10.
+
+        >>> round(dc_share(torch.tensor([[3.0], [1.0]])).item(), 3)
+        0.8
+    """
     return x.shape[-2] * x.mean(-2).square().sum(-1) / _energy(x)
 
 
 def hfc_lfc(x: Tensor, c: int = DEFAULT_C) -> Tensor:
-    """Return ||HFC[X]||^2 / ||LFC[X]||^2 of signals (..., n, D), shape (...).
+    """Return ||HFC[X]||^2 / ||LFC[X]||^2 of signals (..., n, D), shape (...); infinite if LFC is 0.
 
-    Raises ValueError for a c that n positions do not have.
+    Raises ValueError for a c that n positions cannot have.
+
+    Source: Shin et al., AAAI 2024, Definition 2, here squared.
+
+    Example:
+        With c = 1 LFC is the mean. The signal 3, 1 has an LFC of 2, 2 and an HFC of 1, -1:
+
+        >>> round(hfc_lfc(torch.tensor([[3.0], [1.0]]), c=1).item(), 3)
+        0.25
     """
     low, high = split(x, c)
     return _energy(high) / _energy(low)
 
 
 def stack(moments: Iterable[Moments]) -> Moments:
-    """Put the sums of layers below each other; raises ValueError if there are none."""
+    """Stack the sums (9,) of layers to (L, 9). Raises ValueError if there are none."""
     layers = list(moments)
     if not layers:
         raise ValueError("there are no hidden states to measure")
@@ -215,7 +279,7 @@ def stack(moments: Iterable[Moments]) -> Moments:
 
 
 def _measure(x: Tensor, c: int) -> Tensor:
-    """(S, n, D) without padding, n >= 2 -> (9, S) in the order of `MEASURES`."""
+    """Return the measures (9, S), in the order of `MEASURES`, of (S, n, D) without padding, n >= 2."""
     check_finite(x, "hidden states")
     values = torch.linalg.svdvals(x)  # (S, min(n, D))
     n = x.shape[1]
@@ -245,5 +309,5 @@ def _layers(hidden: Any) -> list[Any]:
 
 
 def _check_odd(c: int) -> None:
-    """Whatever their lengths, some sequences could have c low modes."""
+    """Raise ValueError unless c is odd and positive. Whether n positions can have c low modes is not checked."""
     check_c(c, max(c, 1) if isinstance(c, int) else 1)

@@ -20,10 +20,11 @@ def main(
 ) -> None:
     """Measure how smooth the hidden states of users are along the positions of their sequences, after each layer.
 
-    MAD (mean of 1 - cosine over pairs of positions), Dirichlet energy on the path and the ring, as is and
-    divided by the energy, effective and stable rank, the share of DC in the energy, and energy above c modes
-    over that below; means over users with at least two items, on their real positions. Prints them; writes
-    smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding output.
+    The measures are MAD (mean of 1 - cosine over pairs of positions), Dirichlet energy on the path and the ring, as it
+    is and divided by the energy, effective and stable rank, the share of DC in the energy, and the energy above the c
+    lowest modes divided by the energy in them. They are means over users with at least two items, on their real
+    positions. Prints them, and writes smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding
+    output.
     """
     output = Output.prepare("smoothing", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)

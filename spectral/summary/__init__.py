@@ -1,11 +1,11 @@
-"""What a finished run does to its users' histories, in one small file, so that its curves never need its checkpoint.
+"""What a finished run does to its users' histories, in one small file. Its curves are drawn without the checkpoint.
 
-Everything is a sum over users, of all of them and of bootstrap samples of them. Sample r has user u as often as a
-Poisson variable of mean 1 says (Hanley and MacGibbon 2006). The draws depend on the dataset's users alone: all runs on
-it have the same samples, so that differences between runs have their uncertainty, too.
+Everything is a sum over all users, and over each bootstrap sample of them. How often a user is in a sample is a Poisson
+variable of mean 1 (Hanley and MacGibbon 2006). The draws depend only on the number of users, so all runs on a dataset
+have the same samples, and differences between runs have an uncertainty too.
 
-    attention, hidden states along positions: users with full windows, or, where fewer than 100 have one, those with the
-        commonest number of items, so that all have the same frequencies;
+    attention, hidden states along positions: users with full windows; if fewer than 100 have one, the users with the
+        most common number of items, so that all have the same frequencies;
     representations at the last position, similarities: all users.
 """
 
@@ -44,28 +44,28 @@ from spectral.singular_values import Gram, LayerSpectra, SingularValues, effecti
 FORMAT = "spectral-recommender-summary"
 FORMAT_VERSION = 1
 SAMPLES = 200  # bootstrap samples of the users
-SAMPLES_SEED = 0  # not the run's
-ENOUGH_USERS = 100  # with full windows, to measure those alone
-RELATIVE = np.float16  # of samples divided by the mean of all users: near 1, where it resolves 5e-4
+SAMPLES_SEED = 0  # the same for all runs
+ENOUGH_USERS = 100  # if so many users have full windows, the others are left out
+RELATIVE = np.float16  # for samples divided by the mean of all users: near 1 its resolution is 5e-4
 
 
 @dataclass(frozen=True, eq=False)
 class SpectralSummary:
-    """The sums of one run, of R samples, L layers, H heads, F = n // 2 + 1 frequencies and D dimensions.
+    """The sums of one run, with R samples, L layers, H heads, F = n // 2 + 1 frequencies and D dimensions.
 
     Attributes:
-        about: model, dataset, fingerprint and seed of the run, whatever else is known of it.
-        positions: n, the real items of the users that `power`, `self_power` and `hidden_power` are of.
-        is_full: Whether that is the model's whole window.
-        window_users: How many users those are.
-        users: How many there are in all.
-        sequences: How many have at least two real positions, of which `within` is the sum.
-        power: (L, H, F), sum over users of ||A f_k||^2, the energy that attention lets out when a unit wave enters; no
-            layers for a model without attention.
-        self_power: (L, H, F), sum of the energy that stays at frequency k.
-        hidden_power: (L + 1, F), sum of the energy of the hidden states at frequency k, all dimensions together.
+        about: Model, dataset, fingerprint and seed of the run, and whatever else is known about it.
+        positions: n, the number of real items of the users in `power`, `self_power` and `hidden_power`.
+        is_full: Whether n is the model's whole window.
+        window_users: Number of these users.
+        users: Number of all users.
+        sequences: Number of users with at least two real positions, over which `within` is the sum.
+        power: (L, H, F), sum over users of ||A f_k||^2, the energy that attention passes of a unit wave; no layers for
+            a model without attention.
+        self_power: (L, H, F), sum over users of the energy that stays at frequency k.
+        hidden_power: (L + 1, F), sum over users and dimensions of the energy of the hidden states at frequency k.
         singular_values: (L + 1, min(users, D)), of the representations at the last position.
-        directions: (L + 1, D), sum of the unit vectors of these representations.
+        directions: (L + 1, D), sum of the directions (unit vectors) of these representations.
         within: (L + 1,), sum over sequences of the mean cosine between their positions.
         power_samples, self_power_samples: (R, L, F), mean over heads and users of a sample.
         hidden_power_samples: (R, L + 1, F), mean over users of a sample.
@@ -99,7 +99,7 @@ class SpectralSummary:
     beta: Array
 
     def response(self) -> FrequencyResponse:
-        """Return the frequency response of attention, heads together, with the samples.
+        """Return the frequency response of attention as the head mean, (L, 1, F), with the samples.
 
         Raises ConfigError if the model has no attention.
         """
@@ -115,13 +115,13 @@ class SpectralSummary:
         )
 
     def spectra(self) -> LayerSpectra:
-        """Return the singular values after each layer."""
+        """Return the singular values of the representations after each layer."""
         return LayerSpectra(
             {layer: SingularValues(values, self.users) for layer, values in enumerate(self.singular_values)}
         )
 
     def similarity(self) -> CosineSimilarity:
-        """Return the similarities after each layer, between all pairs of users and between positions."""
+        """Return the cosine similarities after each layer, between all pairs of users and between positions."""
         return CosineSimilarity(
             np.arange(len(self.directions)),
             np.array([Directions(torch.from_numpy(total), self.users).similarity() for total in self.directions]),
@@ -131,7 +131,10 @@ class SpectralSummary:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the summary as a compressed archive of arrays (numpy.load reads it), in full or not at all."""
+        """Write the summary as a compressed archive of arrays, which numpy.load reads; whole or not at all.
+
+        Missing folders are made. Raises OSError if the file cannot be written.
+        """
         content = vars(self)
         arrays: dict[str, Any] = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
         for name, whole in _whole(self).items():
@@ -148,7 +151,10 @@ class SpectralSummary:
 
 
 def read_summary(path: str | Path) -> SpectralSummary:
-    """Return the summary in a file; raises CheckpointError if it holds none, OSError if it cannot be read."""
+    """Return the summary in a file. Raises CheckpointError if it holds none, and OSError if it cannot be read.
+
+    Spectra of samples are stored relative to all users in half precision, so they are exact to about 5e-4.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -160,14 +166,14 @@ def read_summary(path: str | Path) -> SpectralSummary:
         raise CheckpointError(f"{path}: has summary format version {version}, this toolkit reads {FORMAT_VERSION}")
     known = set(SpectralSummary.__dataclass_fields__)
     if wrong := known ^ (arrays.keys() | about.keys()):
-        raise CheckpointError(f"{path}: lacks, or should not have: {', '.join(sorted(wrong))}")
+        raise CheckpointError(f"{path}: these fields are missing, or should not be there: {', '.join(sorted(wrong))}")
     summary = SpectralSummary(**about, **{name: array.astype(np.float64) for name, array in arrays.items()})
     scaled = {name: getattr(summary, name) * whole for name, whole in _whole(summary).items()}
     return SpectralSummary(**{**vars(summary), **scaled})
 
 
 def _whole(summary: SpectralSummary) -> dict[str, Array]:
-    """Return for the samples of spectra the mean over all users, which the file has them relative to."""
+    """Return the mean over all users for each kind of sampled spectrum. The file holds samples relative to it."""
     return {
         "power_samples": summary.power.mean(1) / summary.window_users,
         "self_power_samples": summary.self_power.mean(1) / summary.window_users,
@@ -180,7 +186,25 @@ def summarise(
 ) -> SpectralSummary:
     """Return the summary of a model over the windows (P, N) of all users of a dataset, in the dataset's order.
 
-    Raises DataError or ValueError for windows that the measures cannot take.
+    about: what is known about the run, at least "model". Raises DataError or ValueError for windows that the measures
+    cannot take.
+
+    Example:
+        Three users, two of them with a full window. The summary is written to a file and read back.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8, num_layers=2, num_heads=2))
+        >>> model.initialise(seed=0)
+        >>> windows = torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8], [1, 2, 3, 4]])
+        >>> summary = summarise(model, windows, {"model": "sasrec"})
+        >>> summary.users, summary.window_users, summary.power.shape
+        (3, 2, (2, 2, 3))
+        >>> with TemporaryDirectory() as folder:
+        ...     summary.save(f"{folder}/run.spectral.npz")
+        ...     response = read_summary(f"{folder}/run.spectral.npz").response()
+        >>> response.gain[:, 0, 0].round(3)  # a constant signal passes attention unchanged
+        array([1., 1.])
     """
     counts = np.random.default_rng(SAMPLES_SEED).poisson(1.0, (len(windows), SAMPLES)).astype(np.int8)
     length = measured_length(windows)
@@ -207,7 +231,16 @@ def summarise(
 
 
 def measured_length(windows: Tensor) -> int:
-    """Return the number of real items of the users to measure along positions: the window's, or the commonest."""
+    """Return the number of real items of the users to measure along positions, for windows (P, N).
+
+    It is N if at least 100 users have a full window, and the most common number otherwise.
+
+    Example:
+        >>> measured_length(torch.tensor([[0, 0, 3, 1], [0, 0, 2, 4], [1, 2, 3, 4]]))
+        2
+        >>> measured_length(torch.ones(100, 4, dtype=torch.int64))
+        4
+    """
     lengths = real_items(windows)
     positions = windows.shape[1]
     if int((lengths == positions).sum()) >= ENOUGH_USERS:
@@ -230,7 +263,7 @@ def _beta(model: Any) -> Array:
 
 
 class _AlongPositions:
-    """Sums of the users whose positions are measured."""
+    """Sums over the users that are measured along their positions."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -239,7 +272,7 @@ class _AlongPositions:
         self.samples: dict[str, Tensor] = {}
 
     def add(self, captured: Capture, counts: Tensor) -> None:
-        """Take in the users of a capture, and how often each is in the samples, (B, R)."""
+        """Add the users of a capture. counts: (B, R), how often each user is in each sample."""
         weights = counts.double().T  # (R, B)
         self.counts += weights.sum(1)
         states = _stacked(captured)  # (L + 1, B, n, D)
@@ -256,7 +289,7 @@ class _AlongPositions:
     def result(self) -> dict[str, Any]:
         """Return the fields of the summary."""
         bins = self.length // 2 + 1
-        users = self.counts.clamp(min=1)[:, None, None]  # of a handful of users a sample may have none
+        users = self.counts.clamp(min=1)[:, None, None]  # with very few users a sample may be empty
         none = {name: np.zeros((0, 1, bins)) for name in ("power", "self_power")}
         no_samples = {f"{name}_samples": np.zeros((SAMPLES, 0, bins)) for name in none}
         return {
@@ -268,7 +301,7 @@ class _AlongPositions:
 
 
 class _LastPosition:
-    """Sums of all users' representations at the last position, and of the similarities of their positions."""
+    """Sums over all users: representations at the last position, and similarities between positions."""
 
     def __init__(self) -> None:
         self.layers: list[tuple[Gram, Directions, SequenceSimilarities]] = []
@@ -276,7 +309,7 @@ class _LastPosition:
         self.samples: dict[str, Tensor] = {}
 
     def add(self, captured: Capture, counts: Tensor) -> None:
-        """Take in the users of a capture, and how often each is in the samples, (B, R)."""
+        """Add the users of a capture. counts: (B, R), how often each user is in each sample."""
         weights = counts.double().T  # (R, B)
         states = _stacked(captured)  # (L + 1, B, N, D)
         batch = [(gram(x[:, -1]), directions(x[:, -1]), sequence_similarities(x, captured.mask)) for x in states]
@@ -300,7 +333,7 @@ class _LastPosition:
         size = len(totals[0].total)
         products = self.samples["products"].unflatten(-1, (size, size))
         values = torch.linalg.eigvalsh(products).flip(-1).clamp(min=0).sqrt()[..., : min(totals[0].users, size)]
-        # Of different users, for a user is alike itself however the model smooths.
+        # Pairs of different users only: a user equals itself, however much the model smooths.
         pairs = (self.counts.square() - self.squared_counts)[:, None]
         between = (self.samples["directions"].square().sum(-1) - self.squared_counts[:, None]) / pairs
         return {

@@ -23,10 +23,10 @@ def main(
     batch_size: options.BatchSizeOption = options.BATCH_SIZE,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Measure all users of the dataset that a run was trained on, and write sums that its curves are drawn from.
+    """Measure all users of the dataset that a run was trained on, and write the sums from which its curves are drawn.
 
-    Of all users and of 200 bootstrap samples of them: response of attention, spectrum of hidden states, singular
-    values, ranks and similarities after each layer, and BSARec's beta.
+    The sums are over all users and over 200 bootstrap samples of them: response of attention, spectrum of hidden
+    states, singular values, ranks and similarities after each layer. BSARec's beta is stored as well.
     """
     model = models.load(checkpoint, check_device(device))
     sequences = sequences_of(model, data_dir=data_dir)

@@ -1,22 +1,21 @@
-"""Theorem 1 in numbers: A^t x loses its high frequencies, at what rate, and when it does not.
+"""Theorem 1 in numbers: A^t x loses its high frequencies; at what rate, and when it does not.
 
-A row-stochastic A with one absorbing class has A^t -> 1 pi^T, where pi is the left Perron vector (pi^T A =
-pi^T, sum 1). So A^t x -> (pi^T x) 1, which is DC, and ||HFC[A^t x]|| / ||LFC[A^t x]|| falls like
-|lambda_2|^t. Here that is followed over hundreds of steps in float64, which A^t itself does not allow: y_t =
-A^t x - (pi^T x) 1 is iterated instead, with its norm taken out at every step, since HFC[A^t x] = HFC[y_t].
+A row-stochastic A with one absorbing class has A^t -> 1 pi^T, where pi is the left Perron vector (pi^T A = pi^T, sum
+1). So A^t x -> (pi^T x) 1, which is DC, and ||HFC[A^t x]|| / ||LFC[A^t x]|| falls like |lambda_2|^t. This module
+follows the ratio over hundreds of steps in float64. Computing A^t x itself would lose it to rounding, so the module
+iterates y_t = A^t x - (pi^T x) 1 and normalises it at every step; HFC[A^t x] = HFC[y_t].
 
-What the theorem leaves open is measured too: the rate; the exceptional x with pi^T x = 0, whose ratio tends
-to that of the second eigenvector and not to 0; and causal attention, whose eigenvalues are its diagonal and
-which collapses onto the first (real) position. Residual connections, the value and output projections,
-LayerNorm and the feed-forward network are outside the theorem; `layer_ratios` measures the blocks with all of
-these.
+The module also measures what the theorem leaves open: the rate; the exceptional x with pi^T x = 0, for which the ratio
+converges to the ratio of the second eigenvector and not to 0; and causal attention, which has its eigenvalues on the
+diagonal and collapses onto the first (real) position. Residual connections, value and output projections, LayerNorm and
+the feed-forward network are outside the theorem. `layer_ratios` measures blocks with all of these.
 
-Here live `theorem1`, which follows attention matrices of any kind, its result `Theorem1` of one `Case` each, and the
-matrices to follow, `random_attentions` and `trained_attentions`; `decay` follows a single one. Next door `spectrum`,
-what the theorem predicts of a matrix.
+Contents: `theorem1`, which follows attention matrices, and its result `Theorem1` with one `Case` for each;
+`random_attentions` and `trained_attentions`, matrices to follow; `decay` for a single matrix. The module `spectrum` has
+what the theorem predicts for a matrix.
 
-Source: Shin et al., AAAI 2024, Definition 2 and Theorem 1. Positions count from 0; LFC has c modes, c = 1
-(DC) here unless said otherwise: the limit and the rate are the same for every c.
+Source: Shin et al., AAAI 2024, Definition 2 and Theorem 1. Positions count from 0. LFC has c modes, by default c = 1
+(DC). The limit and the rate are the same for every c.
 """
 
 import math
@@ -46,9 +45,9 @@ if TYPE_CHECKING:
 
 DEFAULT_C = 1
 MIN_STEPS, MAX_STEPS = 400, 10_000
-RANDOM_LENGTHS = (10, 50, 200)  # of the random bidirectional attention
+RANDOM_LENGTHS = (10, 50, 200)  # N of the random bidirectional attention matrices
 RANDOM_SIZE = 64  # d of the random queries and keys
-EXCEPTIONAL = ", exceptional x"  # ends the names of such cases
+EXCEPTIONAL = ", exceptional x"  # the end of the names of cases with exceptional x
 
 Array = NDArray[np.float64]
 
@@ -58,9 +57,9 @@ class Attention:
     """An attention matrix to check the theorem on.
 
     Attributes:
-        name: What tables and figures call it.
+        name: Its name in tables and figures.
         matrix: (N, N), rows are queries and sum to 1.
-        causal: Whether real positions see only earlier ones; lower triangular matrices are causal if None.
+        causal: Whether real positions see only earlier ones. None means that lower triangular matrices are causal.
     """
 
     name: str
@@ -70,19 +69,19 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One matrix, one start vector, and what became of it.
+    """One matrix, one start vector, and the ratio HFC / LFC over the steps.
 
     Attributes:
-        name: Of the matrix; exceptional start vectors are named so.
+        name: The name of the matrix, with ", exceptional x" for an exceptional start vector.
         n: N.
         causal: Whether real positions see only earlier ones.
         exceptional: Whether x was made orthogonal to pi.
-        lambda2: Of the matrix, complex.
-        predicted_slope: Of log(HFC / LFC) per step: log|lambda_2|, or 0 for exceptional x.
-        fitted_slope: Measured over the second half of the steps.
-        limit: What the ratio tends to: 0, or for exceptional x the ratio of the second eigenvector.
+        lambda2: The second eigenvalue of the matrix, complex.
+        predicted_slope: The predicted change of log(HFC / LFC) per step: log|lambda_2|, or 0 for exceptional x.
+        fitted_slope: The measured change per step, over the second half of the steps.
+        limit: The limit of the ratio: 0, or for exceptional x the ratio of the second eigenvector.
         collapses_onto: The position of the largest weight in pi, from 0.
-        collapse_weight: That weight: 1 if everything ends at one position, about 1 / N if all take part.
+        collapse_weight: That weight: 1 if everything collapses onto one position, about 1 / N if all take part.
         log_ratio: (steps + 1,) natural log of the ratio at t = 0, 1, ...
     """
 
@@ -100,7 +99,7 @@ class Case:
 
     @property
     def predicted(self) -> Array:
-        """(steps + 1,) the line of the predicted slope, at the height of the second half of the steps."""
+        """(steps + 1,) the line with the predicted slope, at the mean height of the second half of the steps."""
         t = np.arange(len(self.log_ratio))
         if not math.isfinite(self.predicted_slope):
             return np.full(len(t), math.nan)
@@ -110,7 +109,19 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Theorem1:
-    """The cases that were checked, with LFC of c modes."""
+    """The checked cases.
+
+    Attributes:
+        cases: Two per matrix: a random x, then an exceptional one.
+        c: Number of modes of LFC.
+
+    Example:
+        >>> checked = theorem1([Attention("mixing", [[0.75, 0.25], [0.25, 0.75]])])
+        >>> print(checked.table()[["name", "lambda2", "fitted_slope"]].round(3).to_string(index=False))
+                         name  lambda2  fitted_slope
+                       mixing      0.5        -0.693
+        mixing, exceptional x      0.5         0.000
+    """
 
     cases: tuple[Case, ...]
     c: int
@@ -129,7 +140,7 @@ class Theorem1:
         return pd.DataFrame(rows)
 
     def decay_table(self, steps: int | None = None) -> "DataFrame":
-        """Return one row per case and step, up to `steps`: log10 of the ratio, and of the predicted decay."""
+        """Return one row per case and step, up to `steps`: log10 of the ratio and of the predicted decay."""
         import pandas as pd
 
         end = None if steps is None else steps + 1
@@ -147,7 +158,7 @@ class Theorem1:
         return pd.concat(tables, ignore_index=True)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per case; lambda2 is the modulus."""
+        """Return one record per case. `lambda2` is the modulus, and slopes are natural logs per step."""
         return [
             {
                 "name": case.name,
@@ -165,7 +176,22 @@ class Theorem1:
 def theorem1(attentions: Iterable[Attention], c: int = DEFAULT_C, seed: int = 0) -> Theorem1:
     """Check the theorem on each attention matrix, with a random x and with an exceptional one.
 
-    Raises ValueError for a matrix that is not row-stochastic, or a c that is not odd or not below N.
+    c: number of modes of LFC. seed: of the random x. Raises ValueError for a matrix that is not row-stochastic, or a c
+    that is not odd or not below N.
+
+    Source: Shin et al., AAAI 2024, Theorem 1.
+
+    Example:
+        This matrix has the eigenvalues 1 and 3/4 - 1/4 = 1/2, so the ratio halves at every step. The causal one has
+        them on its diagonal, and collapses onto the first position. log(1/2) is -0.693.
+
+        >>> mixing = Attention("mixing", [[0.75, 0.25], [0.25, 0.75]])
+        >>> causal = Attention("causal", [[1.0, 0.0], [0.5, 0.5]])
+        >>> for case in theorem1([mixing, causal]).cases:
+        ...     if not case.exceptional:
+        ...         print(case.name, round(case.fitted_slope, 3), case.collapses_onto, round(case.collapse_weight, 3))
+        mixing -0.693 0 0.5
+        causal -0.693 0 1.0
     """
     cases = []
     for attention in attentions:
@@ -181,7 +207,14 @@ def theorem1(attentions: Iterable[Attention], c: int = DEFAULT_C, seed: int = 0)
 def random_attentions(
     lengths: Iterable[int] = RANDOM_LENGTHS, causal_length: int = 50, seed: int = 0
 ) -> list[Attention]:
-    """Return softmax(Q K^T / sqrt(d)), Q and K normal, d = 64: bidirectional of these lengths, one causal."""
+    """Return random attention softmax(Q K^T / sqrt(d)) with standard normal Q and K and d = 64.
+
+    There is one bidirectional matrix per length N, and one causal matrix.
+
+    Example:
+        >>> [attention.name for attention in random_attentions(lengths=[10], causal_length=20)]
+        ['random, N = 10', 'random, causal, N = 20']
+    """
     generator = np.random.default_rng(seed)
 
     def draw(length: int, causal: bool) -> Array:
@@ -199,7 +232,15 @@ def random_attentions(
 def trained_attentions(model: Any, window: torch.Tensor) -> list[Attention]:
     """Return the attention of every layer and head of a model on one window (N,), bidirectional and causal.
 
-    Real positions only. A window with padding also gives the whole causal matrices, padding rows included.
+    The matrices have the real positions only. For a window with padding, the whole causal matrices with the rows of
+    padding are returned as well.
+
+    Example:
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8, num_layers=1, num_heads=1))
+        >>> model.initialise(seed=0)
+        >>> [(a.name, tuple(a.matrix.shape)) for a in trained_attentions(model, torch.tensor([0, 6, 7, 8]))[:2]]
+        [('layer 1, head 1', (3, 3)), ('layer 1, head 1, causal', (3, 3))]
     """
     real = int((window > 0).sum())
     bidirectional, causal = (
@@ -212,11 +253,18 @@ def trained_attentions(model: Any, window: torch.Tensor) -> list[Attention]:
 
 
 def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | None = None) -> dict[int, float]:
-    """Return ||HFC|| / ||LFC|| of the hidden states after each layer, pooled over users.
+    """Return ||HFC|| / ||LFC|| of the hidden states after each layer, with the energies summed over users.
 
-    What whole blocks do. Over all positions, or the last `length`. Residuals, projections, LayerNorm and
-    feed-forward network are included, so the theorem does not apply to it. Raises ValueError if there are no
+    The ratio is over all positions, or the last `length`. It shows what whole blocks do: residuals, projections,
+    LayerNorm and feed-forward network are included, so the theorem does not apply. Raises ValueError if there are no
     hidden states.
+
+    Example:
+        The signal 3, 1 has an LFC of 2, 2 and an HFC of 1, -1:
+
+        >>> captured = Capture((torch.tensor([[[3.0], [1.0]]]),), (), torch.ones(1, 2, dtype=torch.bool))
+        >>> {layer: round(ratio, 3) for layer, ratio in layer_ratios([captured]).items()}
+        {0: 0.5}
     """
 
     def energies_of(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -230,18 +278,33 @@ def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | 
 def decay(attention: Any, x: Any, steps: int = MIN_STEPS, c: int = DEFAULT_C) -> Array:
     """Return log(||HFC[A^t x]|| / ||LFC[A^t x]||) for t = 0..steps, (steps + 1,) float64.
 
-    attention: (N, N), row-stochastic; x: (N,). Minus infinity from where A^t x is DC up to rounding. An x
-    with pi^T x = 0 up to rounding is followed as one with pi^T x = 0.
+    attention: (N, N), row-stochastic. x: (N,). c: number of modes of LFC. The result is minus infinity from the step at
+    which A^t x is DC up to rounding. If pi^T x is 0 up to rounding, it is taken to be exactly 0.
 
-    Raises ValueError for a matrix that is not row-stochastic, another shape of x, or c not odd or not below
+    Raises ValueError for a matrix that is not row-stochastic, another shape of x, or a c that is not odd or not below
     N.
+
+    Source: Shin et al., AAAI 2024, Definition 2.
+
+    Example:
+        The eigenvalues are 1 and 1/2, so the ratio halves at every step:
+
+        >>> np.exp(decay([[0.75, 0.25], [0.25, 0.75]], [1.0, 0.0], steps=3)).round(3)
+        array([1.   , 0.5  , 0.25 , 0.125])
     """
     matrix = row_stochastic(attention)
     return _decay(matrix, left_perron_vector(matrix), _vector(x, len(matrix)), steps, _check_c(c, len(matrix)))
 
 
 def exceptional(x: Array, pi: Array) -> Array:
-    """Return x without its component along pi, so that pi^T x = 0: the theorem does not hold for it."""
+    """Return x (N,) without its component along pi (N,), so that pi^T x = 0. The theorem does not hold for such x.
+
+    Example:
+        With pi uniform, the mean is removed:
+
+        >>> exceptional(np.array([1.0, 2.0, 6.0]), np.full(3, 1 / 3)).round(3)
+        array([-2., -1.,  3.])
+    """
     return x - pi * (pi @ x / (pi @ pi))
 
 
@@ -265,11 +328,15 @@ def _case(name: str, matrix: Array, causal: bool, spectrum: Spectrum, x: Array, 
 
 
 def fit_slope(log_ratio: Array, angle: float = 0.0) -> float:
-    """Return the mean change per step over the second half; minus infinity where the ratio became exactly 0.
+    """Return the mean change of log_ratio (steps + 1,) per step over the second half of the steps.
 
-    angle: argument of lambda_2. If it is complex the ratio oscillates with period pi / angle, which need not
-    be a whole number of steps: differences over (nearly) whole periods are averaged, so that the oscillation
-    cancels.
+    It is minus infinity if the ratio became exactly 0. angle: argument of lambda_2. If lambda_2 is complex, the ratio
+    oscillates with period pi / angle, which need not be a whole number of steps. Differences over (nearly) whole
+    periods are averaged, so that the oscillation cancels.
+
+    Example:
+        >>> round(fit_slope(np.linspace(0, -8, 21)), 3)  # 20 steps of -0.4
+        -0.4
     """
     half = log_ratio[len(log_ratio) // 2 :]
     if np.isneginf(half).any():
@@ -278,13 +345,13 @@ def fit_slope(log_ratio: Array, angle: float = 0.0) -> float:
         return math.nan
     spans = np.arange(max(1, len(half) // 4), max(2, len(half) // 2 + 1))
     periods = spans * angle / np.pi
-    # Whole periods first, among them the longest span.
+    # Prefer whole periods, and among those the longest span.
     span = int(spans[np.lexsort((-spans, np.abs(periods - periods.round()).round(6)))[0]])
     return float((half[span:] - half[:-span]).mean() / span)
 
 
 def _enough_steps(spectrum: Spectrum) -> int:
-    """Steps of which half let the second mode sink to 1e-6 of DC, and the third to 1e-6 of the second."""
+    """Return so many steps that in half of them mode 2 falls to 1e-6 of DC, and mode 3 to 1e-6 of mode 2."""
     second, third = abs(spectrum.lambda2), spectrum.lambda3
     slowest = max(second, third / second if second else 0.0)
     if slowest >= 1:
@@ -294,11 +361,11 @@ def _enough_steps(spectrum: Spectrum) -> int:
 
 
 def _decay(matrix: Array, pi: Array, x: Array, steps: int, c: int) -> Array:
-    """Power iteration on y_t = A^t x - (pi^T x) 1 = exp(scale_t) * unit_t; see the module."""
+    """Iterate y_t = A^t x - (pi^T x) 1 = exp(scale_t) * unit_t; see the module."""
     length = len(x)
     mean = float(pi @ x)
     if abs(mean) <= 4 * length * np.finfo(float).eps * float(np.abs(x).max()):
-        mean = 0.0  # pi is known no better
+        mean = 0.0  # pi is not known more exactly than this
     units, scales = np.zeros((steps + 1, length)), np.full(steps + 1, -math.inf)
     y, scale = x - mean, 0.0
     for t in range(steps + 1):
@@ -309,12 +376,12 @@ def _decay(matrix: Array, pi: Array, x: Array, steps: int, c: int) -> Array:
         scale += math.log(size)
         units[t], scales[t] = y, scale
         y = matrix @ y
-        y = y - pi @ y  # rounding puts back a trace of DC, which would not decay
+        y = y - pi @ y  # rounding adds a trace of DC, which would not decay
     return _combine(units, scales, mean, c)
 
 
 def _combine(units: Array, scales: Array, mean: float, c: int) -> Array:
-    """log(||HFC|| / ||LFC||) of mean * 1 + exp(scale_t) * unit_t, where exp(scale_t) may be 0."""
+    """Return log(||HFC|| / ||LFC||) of mean * 1 + exp(scale_t) * unit_t, where exp(scale_t) may be 0."""
     basis = fourier_basis(units.shape[1], c).numpy()
     modes = units @ basis  # (steps + 1, c): LFC of the unit vectors
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -329,7 +396,14 @@ def _combine(units: Array, scales: Array, mean: float, c: int) -> Array:
 def limit_of_exceptional(spectrum: Spectrum, c: int) -> float:
     """Return ||HFC[v]|| / ||LFC[v]|| of the second eigenvector, the limit of the ratio for exceptional x.
 
-    With a complex lambda_2 the ratio goes on oscillating: its geometric mean over the phase. NaN if lambda_2 = 0.
+    If lambda_2 is complex the ratio never stops oscillating, and its geometric mean over the phase is returned. NaN if
+    lambda_2 = 0.
+
+    Example:
+        The second eigenvector of this causal matrix is (0, 1), half of it HFC:
+
+        >>> round(limit_of_exceptional(analyse(np.array([[1.0, 0.0], [0.5, 0.5]])), c=1), 3)
+        1.0
     """
     if spectrum.lambda2 == 0:
         return math.nan
@@ -338,7 +412,7 @@ def limit_of_exceptional(spectrum: Spectrum, c: int) -> float:
 
 
 def _log_ratios(signals: Array, c: int) -> Array:
-    """log(||HFC|| / ||LFC||) of each row of (T, N)."""
+    """Return log(||HFC|| / ||LFC||) of each row of (T, N)."""
     return _combine(signals, np.zeros(len(signals)), 0.0, c)
 
 

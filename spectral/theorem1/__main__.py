@@ -1,4 +1,4 @@
-"""Check Theorem 1 on random attention and on a checkpoint's: `python -m spectral.theorem1 ckpt.pt`."""
+"""Check Theorem 1 on random attention and on that of a checkpoint: `python -m spectral.theorem1 ckpt.pt`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,7 +25,7 @@ TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for long
 
 @dataclass(frozen=True)
 class Users(options.Users):
-    """One user has as many matrices as there are heads, which is enough for a table."""
+    """The users to measure. One user has a matrix for every head, which is enough for a table."""
 
     max_users: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="Check the attention of the first K users.")
@@ -44,10 +44,10 @@ def main(
 ) -> None:
     """Check numerically that repeated attention is a low-pass filter, at which rate, and when it is not.
 
-    For random attention and for that of every layer and head on the first user with a full window (with
-    --length: with exactly n items), bidirectional and causal: the second eigenvalue, the predicted and the
-    measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, also for an exceptional x that is
-    orthogonal to the left Perron vector. Prints a table; writes theorem1.png, .pdf and .csv.
+    Takes random attention, and the attention of every layer and head for the first user with a full window (with
+    --length: with exactly n items), bidirectional and causal. Shows the second eigenvalue, the predicted and the
+    measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, for a random x and for an exceptional x that is
+    orthogonal to the left Perron vector. Prints a table and writes theorem1.png, .pdf and .csv.
     """
     output = Output.prepare("theorem1", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
@@ -68,7 +68,7 @@ def main(
 
 
 def _check_positions(subject: Subject, length: int | None, c: int) -> None:
-    """LFC must leave something to HFC."""
+    """Raise ConfigError if c modes leave none for HFC."""
     positions = subject.model.config.max_len if length is None else length
     check_modes(c, positions)
     if c >= positions:
@@ -76,7 +76,7 @@ def _check_positions(subject: Subject, length: int | None, c: int) -> None:
 
 
 def _random(c: int, seed: int) -> list[Attention]:
-    """Random matrices with more positions than low modes."""
+    """Return random attention matrices with more positions than low modes."""
     return [case for case in random_attentions(seed=seed) if len(case.matrix) > c]
 
 

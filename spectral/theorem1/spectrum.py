@@ -1,4 +1,4 @@
-"""Eigenvalues and eigenvectors of row-stochastic matrices: what Theorem 1 predicts of an attention matrix."""
+"""Eigenvalues and eigenvectors of row-stochastic matrices: what Theorem 1 predicts for an attention matrix."""
 
 import math
 from dataclasses import dataclass
@@ -10,20 +10,26 @@ from numpy.typing import NDArray
 from spectral.arrays import as_float64, check_finite
 
 ROUNDING = 1e-14  # a vector or an eigenvalue below this is a rounding error
-ROW_SUM_TOLERANCE = 1e-3  # rows of half and single precision softmax are nearer to 1 than this
+ROW_SUM_TOLERANCE = 1e-3  # rows of a softmax in half or single precision sum to 1 within this
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What the theorem predicts of a row-stochastic matrix.
+    """What the theorem predicts for a row-stochastic matrix.
 
     Attributes:
         pi: (N,) the left Perron vector.
-        lambda2: The eigenvalue of second largest modulus (its conjugate is one too, if it is complex).
-        lambda3: Modulus of the next one.
+        lambda2: The eigenvalue of second largest modulus. If it is complex, its conjugate has the same modulus.
+        lambda3: Modulus of the next eigenvalue.
         vector: (N,) the right eigenvector of lambda2.
+
+    Example:
+        With lambda_2 = 1/2 the log of the ratio falls by log 2 = 0.693 per step:
+
+        >>> round(Spectrum(np.array([0.5, 0.5]), lambda2=0.5 + 0j, lambda3=0.0, vector=np.array([1.0, -1.0])).slope, 3)
+        -0.693
     """
 
     pi: Array
@@ -38,12 +44,18 @@ class Spectrum:
 
     @property
     def angle(self) -> float:
-        """Argument of lambda_2, 0 to pi; strictly between, the ratio oscillates with period pi / angle."""
+        """Argument of lambda_2, 0 to pi. Strictly between them the ratio oscillates with period pi / angle."""
         return abs(math.atan2(self.lambda2.imag, self.lambda2.real))
 
 
 def analyse(matrix: Array) -> Spectrum:
-    """Return the left Perron vector and the second eigenvalue of a row-stochastic (N, N), N >= 2."""
+    """Return the left Perron vector and the second eigenvalue of a row-stochastic matrix (N, N), N >= 2.
+
+    Example:
+        >>> spectrum = analyse(np.array([[0.75, 0.25], [0.25, 0.75]]))
+        >>> spectrum.pi.round(3), round(abs(spectrum.lambda2), 3)
+        (array([0.5, 0.5]), 0.5)
+    """
     if is_lower_triangular(matrix):
         return _analyse_triangular(matrix)
     values, vectors = np.linalg.eig(matrix)
@@ -60,7 +72,14 @@ def analyse(matrix: Array) -> Spectrum:
 
 
 def left_perron_vector(matrix: Array) -> Array:
-    """Return pi (N,) with pi^T A = pi^T and sum 1; the first position if A is lower triangular."""
+    """Return pi (N,) with pi^T A = pi^T and sum 1. If A is lower triangular, pi is 1 at the first position.
+
+    Example:
+        >>> left_perron_vector(np.array([[0.5, 0.5], [0.25, 0.75]])).round(3)
+        array([0.333, 0.667])
+        >>> left_perron_vector(np.array([[1.0, 0.0], [0.5, 0.5]]))
+        array([1., 0.])
+    """
     length = len(matrix)
     if is_lower_triangular(matrix):
         return np.eye(length)[0]
@@ -69,10 +88,15 @@ def left_perron_vector(matrix: Array) -> Array:
 
 
 def row_stochastic(attention: Any) -> Array:
-    """Return a matrix as float64 with rows that sum to exactly 1, up to float64.
+    """Return a matrix (N, N) in float64, with rows divided by their sums.
 
-    Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or rows off 1 by
-    over 1e-3.
+    Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or has rows whose sums
+    differ from 1 by more than 1e-3.
+
+    Example:
+        >>> row_stochastic([[1, 0], [0.25, 0.75]])
+        array([[1.  , 0.  ],
+               [0.25, 0.75]])
     """
     matrix = check_finite(as_float64(attention), "attention").numpy()
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
@@ -87,16 +111,21 @@ def row_stochastic(attention: Any) -> Array:
 
 
 def is_lower_triangular(matrix: Array) -> bool:
-    """Say whether no position sees a later one."""
+    """Return whether no position sees a later one.
+
+    Example:
+        >>> is_lower_triangular(np.eye(3)), is_lower_triangular(np.ones((3, 3)) / 3)
+        (True, False)
+    """
     return not np.triu(matrix, 1).any()
 
 
 def _analyse_triangular(matrix: Array) -> Spectrum:
-    """The eigenvalues are the diagonal; the eigenvector follows by forward substitution."""
+    """Take the eigenvalues from the diagonal, and compute the eigenvector by forward substitution."""
     diagonal = np.diag(matrix)
     order = np.argsort(-diagonal[1:], kind="stable") + 1
     second = diagonal[order[0]]
-    # Among equal entries only the last one surely has an eigenvector of its own.
+    # Of equal diagonal entries, only the last is certain to have its own eigenvector.
     start = int(np.flatnonzero(diagonal == second)[-1]) if second < 1 else int(order[0])
     vector = np.zeros(len(matrix))
     vector[start] = 1

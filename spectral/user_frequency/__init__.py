@@ -1,23 +1,25 @@
-"""How low- or high-frequency each user is, and how well models rank for users of each kind.
+"""How low- or high-frequency the history of each user is, and how well models rank for users of each kind.
 
-A user's last n <= N items are a signal of n positions, in two readings: their embeddings in a model, (n, D), mean left
-in; and where items have attributes their categories, (n, A), 1 where the item of a position has an attribute (an item
-without any is a row of zeros). Of each signal
+A user's last n <= N items are a signal of n positions. There are two such signals. One consists of the items'
+embeddings in a model, (n, D), and the mean is not removed. If items have attributes, the other consists of their
+categories, (n, A): 1 where the item at a position has an attribute, and a row of zeros for an item without attributes.
+The measures of each signal are
 
     dc_share     the share of the energy in the constant part, the DC component;
-    low_share    that in the c lowest modes, DC included;
+    low_share    the share of the energy in the c lowest modes, DC included.
 
-and because white noise of n positions has shares of 1 / n and c / n, which makes every short history a low-frequency
-one, also the excess over noise, (share - noise) / (1 - noise):
+White noise of n positions has shares of 1 / n and c / n, so every short history looks low-frequency. The excess over
+noise, (share - noise) / (1 - noise), corrects this:
 
-    dc_excess, low_excess   0 for white noise, 1 for a signal wholly in those modes; negative for one that avoids them.
+    dc_excess, low_excess   0 for white noise, 1 for a signal only in those modes, negative for a signal that avoids
+                            them.
 
-What a history does not have is NaN: with n = 1 there is no dc_excess, with n <= c no low_share and low_excess, and
-categories have none of these where no item has an attribute. `window_` stands before the shares of the whole window of
-N positions as the model sees it, its padding included: what they have more or less is padding's own contribution.
-Users with full windows have equal ones.
+A measure that a history does not have is NaN. With n = 1 there is no dc_excess, with n <= c there are no low_share and
+low_excess, and if no item of a history has an attribute, it has no measures of categories. Names that begin with
+`window_` are shares of the whole window of N positions as the model sees it, padding included. For users with full
+windows they equal the other shares, and any difference comes from padding.
 
-Here live `user_frequency`, a table of users, and `by_group`, a metric of models by groups of them.
+Contents: `user_frequency`, a table of users, and `by_group`, a metric of models by groups of users.
 
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).
 The modes: Shin et al., AAAI 2024.
@@ -57,13 +59,29 @@ def user_frequency(
     batch_size: int = BATCH_SIZE,
     inputs: Tensor | None = None,
 ) -> "DataFrame":
-    """Return one row per user: user, length and the measures of this module, those of categories where there are any.
+    """Return one row per user: user, length and the measures of this module.
 
-    windows: (P, N) item ids, padded with 0 on the left. embeddings: (items + 1, D), row 0 is padding. users: (P,) what
-    the dataset calls them; None counts from 0. inputs: (P, N) the same windows as the model is given them, where its
-    padding is another than 0; None: like `windows`.
+    Args:
+        windows: (P, N) item ids, padded with 0 on the left.
+        embeddings: (items + 1, D), row 0 is padding.
+        c: Number of low modes.
+        attributes: Of the items, for the measures of categories; None leaves these out.
+        users: (P,) the dataset's ids of the users; None counts from 0.
+        batch_size: Users at a time; changes memory and speed only.
+        inputs: (P, N) the same windows as the model gets them, if its padding is not 0; None if they are `windows`.
 
     Raises ValueError for a c that is not odd or not in 1..N, or an item without an embedding.
+
+    Example:
+        Items 1 and 2 have opposite embeddings. The first user took item 1 twice, the second user alternates. White
+        noise of four positions has a dc_share of 1/4, so the second user's excess is (0 - 1/4) / (1 - 1/4) = -1/3.
+
+        >>> windows = torch.tensor([[0, 0, 1, 1], [1, 2, 1, 2]])
+        >>> table = user_frequency(windows, embeddings=[[0.0], [1.0], [-1.0]], c=1)
+        >>> print(table[["user", "length", "dc_share", "dc_excess"]].round(3).to_string(index=False))
+         user  length  dc_share  dc_excess
+            0       2       1.0      1.000
+            1       4       0.0     -0.333
     """
     import pandas as pd
 
@@ -94,14 +112,25 @@ def by_group(
 ) -> "DataFrame":
     """Return the mean of a metric by quantile group of a measure, with its 95% bootstrap interval over users.
 
-    measure: (P,), NaN for users that are left out. metric: (P,) by the name of each model, of the same users. Groups
-    are cut at the quantiles of the measure; users with equal measures are in one group, so groups may differ in size,
-    or be fewer.
+    measure: (P,), NaN for users to leave out. metric: for each model by name, (P,), of the same users. Groups are cut
+    at the quantiles of the measure. Users with equal measures are in the same group, so groups may differ in size, and
+    there may be fewer of them.
 
-    Columns: model, group (from 1, the lowest measure), from, to (the measure's range in it), users, mean, low, high.
-    The interval is the percentile bootstrap, with each user drawn with replacement; NaN for a group of one user.
+    Columns: model, group (from 1, the lowest measure), from, to (the measure's range in the group), users, mean, low,
+    high. The interval is a percentile bootstrap over users; it is NaN for a group of one user.
 
-    Raises ConfigError for fewer than 1 groups, DataError if no user has the measure.
+    Raises ConfigError for fewer than 1 groups, and DataError if no user has the measure.
+
+    Example:
+        A model that finds the target of every low-frequency user and of no other:
+
+        >>> import pandas as pd
+        >>> measure = pd.Series([0.1, 0.2, 0.8, 0.9], name="dc_excess")
+        >>> groups = by_group(measure, {"sasrec": [0, 0, 1, 1]}, groups=2, resamples=100)
+        >>> print(groups[["group", "from", "to", "users", "mean"]].to_string(index=False))
+         group  from  to  users  mean
+             1   0.1 0.2      2   0.0
+             2   0.8 0.9      2   1.0
     """
     import pandas as pd
     from scipy.stats import bootstrap
@@ -149,7 +178,7 @@ def _batches_by_length(lengths: Tensor, batch_size: int) -> Iterator[tuple[int, 
 
 
 def _shares(signals: Tensor, c: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(B, n, D) -> the shares of DC and of the c lowest modes, (B,) each; NaN where there is no energy, or n <= c."""
+    """Return the shares of DC and of the c lowest modes of (B, n, D), (B,) each; NaN without energy, or if n <= c."""
     n = signals.shape[1]
     low = low_frequency_share(signals, c).numpy() if n > c else np.full(len(signals), np.nan)
     return low_frequency_share(signals, 1).numpy(), low

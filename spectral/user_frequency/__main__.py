@@ -1,4 +1,4 @@
-"""Rank for users of low and of high frequency: `python -m spectral.user_frequency ckpt.pt [more.pt ...]`."""
+"""Compare rankings for low- and high-frequency users: `python -m spectral.user_frequency ckpt.pt [more.pt ...]`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ DECIMALS = {"from": 3, "to": 3}
 def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="One or several checkpoints.", metavar="CHECKPOINT...")],
     *,
-    measure: Annotated[str, typer.Option(help=f"What groups are made by: {', '.join(MEASURES)}.")] = "low_excess",
+    measure: Annotated[str, typer.Option(help=f"Measure to group by: {', '.join(MEASURES)}.")] = "low_excess",
     groups: Annotated[int, typer.Option(min=1, help="Number of quantile groups.")] = 4,
     metric: Annotated[str, typer.Option(help="HR@k, NDCG@k with k = 5, 10, 20, or reciprocal_rank.")] = "NDCG@20",
     data: options.DataOption = None,
@@ -35,9 +35,9 @@ def main(
 ) -> None:
     """Group users by how low-frequency their histories are, and show how well each checkpoint ranks for each group.
 
-    Measures of embeddings are those of the first checkpoint's, so that groups are the same for all; measures of
+    The embeddings are always those of the first checkpoint, so that all models have the same groups. Measures of
     categories need a dataset with item attributes. Prints the metric by group with its 95% bootstrap interval over
-    users; writes user_frequency.png, .pdf and .csv, and every user's measures and metrics to user_frequency_users.csv.
+    users. Writes user_frequency.png, .pdf and .csv, and every user's measures and metrics to user_frequency_users.csv.
     """
     if measure not in MEASURES:
         raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, got {measure!r}")
@@ -54,7 +54,8 @@ def main(
     for path, other in subjects.items():
         if other.sequences.fingerprint != users.fingerprint:
             raise ConfigError(
-                f"{path} is of {other.dataset}, {checkpoints[0]} of {users.name}; compare models of one dataset"
+                f"{path} has the dataset {other.dataset}, {checkpoints[0]} has {users.name}; compare models of one "
+                "dataset"
             )
     attributes, missing = find_attributes(users.name, users.num_items, data_dir)
     if attributes is None and measure.startswith("category_"):
