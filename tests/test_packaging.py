@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import yaml
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge calls a package otherwise
 CONDA_ONLY = {"python", "pip"}
 

@@ -3,18 +3,18 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from repository import ROOT
 
 from benchmarks.published import PrefixDataset
 from benchmarks.train_speed import our_step, reference_step
 from models.datasets import load
 from models.registry import MODELS, build, configure
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run(script: str, *arguments: str) -> dict:

@@ -229,3 +229,8 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     "user_signal_panels": lambda size: plot.user_signal_panels([user_signal(7), user_signal(30)], Attributes()),
     "smoothing_panels": lambda size: plot.smoothing_panels(size.of_each(smoothing, size.layers, size.seeds)),
 }
+
+
+def data_of(ax: Axes) -> dict[str, np.ndarray]:
+    """The heights of every line, by its label."""
+    return {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}

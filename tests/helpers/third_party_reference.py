@@ -12,7 +12,6 @@ from torch import Tensor
 State = dict[str, Tensor]
 # From a batch of histories: for each its hidden states (n, D) and attention (H, n, n) by layer, at real positions.
 Reference = Callable[[list[list[int]]], list[tuple[list[Tensor], list[Tensor]]]]
-
 LENGTHS = (1, 7, 50, 60)  # the last one longer than N = 50
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from repository import ROOT
 
 
 def command(folder: Path, *arguments: str, profile: str = "smoke") -> list[str]:

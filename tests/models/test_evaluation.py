@@ -1,23 +1,15 @@
 """Ranking against torchmetrics and a plain loop over users, and the rules about seen items, ties and padding."""
 
 import math
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchmetrics.functional.retrieval import (
-    retrieval_hit_rate,
-    retrieval_normalized_dcg,
-    retrieval_reciprocal_rank,
-)
+from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_normalized_dcg, retrieval_reciprocal_rank
 
 from models import evaluation
 from models.datasets import Sequences, load
@@ -172,17 +164,6 @@ def test_sampled_negatives_are_unseen_different_and_the_same_for_every_model(mod
     assert other != expected
 
 
-@settings(max_examples=30)
-@given(count=st.integers(1, 5), seed=st.integers(0, 1000))
-def test_distinct_draws_are_uniform_over_what_is_left(count: int, seed: int):
-    offsets = np.arange(401) * 4
-    unseen = UnseenItems("x", 9, np.tile([2, 4, 6, 8], 400), offsets)
-    drawn = unseen.draw_distinct(np.random.default_rng(seed), count)
-    counts = np.bincount(drawn.flatten(), minlength=10)
-    assert counts[[0, 2, 4, 6, 8]].sum() == 0
-    assert counts[[1, 3, 5, 7, 9]] == pytest.approx(400 * count / 5, abs=65)
-
-
 def test_more_negatives_than_a_user_has_left_is_refused(model: Recommender):
     sequences = load(f"synthetic:users=60,items={ITEMS}")
     model.train()
@@ -219,29 +200,3 @@ def test_the_table_of_users_adds_up_to_the_metrics(model: Recommender):
 def test_a_protocol_out_of_range_is_refused(bad: dict[str, object]):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Protocol(**bad)
-
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def test_command_writes_users_and_results(command: Command, checkpoint: Path, tmp_path: Path):
-    done = command("models.evaluate", checkpoint, "--per-user", "u.parquet", "--result", "r.json", "--json")
-    assert done.returncode == 0, done.stderr
-    assert pd.read_parquet(tmp_path / "u.parquet")["rank"].min() >= 1
-    assert (tmp_path / "r.json").exists()
-    csv = command("models.evaluate", checkpoint, "--negatives", 20, "--mask-seen", "inf", "--per-user", "u.csv")
-    assert "ranked among 20 unseen items" in csv.stderr and "MRR" in csv.stdout
-    assert pd.read_csv(tmp_path / "u.csv")["rank"].max() <= 21
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--per-user", "u.xls"], ".parquet or .csv"),
-        (["--result", "r.json", "--negatives", "9"], "--result keeps the published protocol"),
-        (["--mask-seen", "1"], "mask_seen must be 0 or inf"),
-    ],
-)
-def test_command_names_what_it_cannot_do(command: Command, checkpoint: Path, options: list[str], message: str):
-    done = command("models.evaluate", checkpoint, *options)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

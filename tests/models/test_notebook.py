@@ -3,14 +3,11 @@
 import os
 from pathlib import Path
 
-import papermill
 import pytest
 
 from models.errors import ConfigError
 from models.notebook import prepare, unknown_parameters
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DEFAULTS = 'dataset = "ml-100k"\nseeds = None  # a list\n'
 
 
@@ -37,11 +34,3 @@ def test_a_notebook_in_its_folder_goes_to_the_repository(tmp_path: Path, monkeyp
     assert os.path.samefile(Path.cwd(), tmp_path)
     with pytest.raises(ConfigError, match="unknown parameter sed; this notebook has dataset, seeds"):
         prepare([DEFAULTS, "# Parameters\nsed = 1\n"])
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_stops_before_it_computes(path: Path, tmp_path: Path):
-    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter modle; this notebook has "):
-        papermill.execute_notebook(
-            path, tmp_path / "out.ipynb", {"modle": "x"}, kernel_name="python3", cwd=ROOT, progress_bar=False
-        )

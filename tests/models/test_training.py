@@ -1,92 +1,21 @@
 """Training: reproducible, resumable to the bit, stopped in time, and never leaving half a file."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import models
-from models.datasets import load
-from models.datasets.sampling import EpochSampler, NegativeSampler
-from models.errors import CheckpointError, ConfigError, DataError
-from models.layers.losses import LOSSES
+from models.errors import CheckpointError, ConfigError
 from models.train import train
 from models.training import Trainer, TrainingConfig, TrainingError
 
 DATA = "synthetic:users=60,items=40"
 SMALL = {"hidden_size": 8, "max_len": 10, "num_layers": 1}
-
-
-def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own():
-    sequences = load(DATA)
-    samples = sequences.prefixes(10)
-    sampler = EpochSampler(sequences, 10, batch_size=64, negatives=False, seed=5)
-    epochs = [list(sampler.epoch(number, torch.device("cpu"))) for number in (0, 1, 0)]
-    assert len(epochs[0]) == len(sampler) == -(-len(samples) // 64)
-    targets = [torch.cat([batch.targets for batch in epoch]) for epoch in epochs]
-    assert torch.equal(targets[0], targets[2])
-    assert not torch.equal(targets[0], targets[1])
-    rows = torch.cat([torch.cat([b.inputs, b.targets[:, None]], dim=1) for b in epochs[1]])
-    expected = np.column_stack([samples.inputs, samples.targets])
-    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, expected.tolist()))
-
-
-def test_negatives_are_uniform_among_the_items_that_the_user_has_not():
-    sequences = load("synthetic:users=20,items=30,length=8")
-    samples = sequences.prefixes(10)
-    sampler = NegativeSampler(sequences, samples)
-    rng = np.random.default_rng(0)
-    drawn = np.stack([sampler.draw(rng) for _ in range(4000)])
-    items, offsets = sequences.history("valid")
-    row = 0
-    seen = set(items[offsets[samples.users[row]] : offsets[samples.users[row] + 1]].tolist())
-    counts = np.bincount(drawn[:, row], minlength=31)
-    allowed = np.array([item not in seen and item > 0 for item in range(31)])
-    assert (counts[~allowed] == 0).all()
-    expected = 4000 / allowed.sum()
-    assert abs(counts[allowed] - expected).max() < 5 * expected**0.5
-
-
-def test_a_user_who_has_everything_leaves_no_negative(tmp_path):
-    path = tmp_path / "all.txt"
-    path.write_text("1 1 2 3 3 1\n2 1 2 3\n")
-    with pytest.raises(DataError, match="only 0 left"):
-        train("sasrec", path, out=tmp_path / "x.pt", epochs=1, **SMALL)
-
-
-def test_losses_are_those_of_pytorch():
-    generator = torch.Generator().manual_seed(0)
-    output, items = torch.randn(6, 4, generator=generator), torch.randn(9, 4, generator=generator)
-    target, negative = torch.randint(1, 9, (2, 6), generator=generator)
-    scores = output @ items.T
-    pick = lambda ids: scores.gather(1, ids[:, None])[:, 0]  # noqa: E731
-    ones = torch.ones(6)
-    expected = {
-        "ce": functional.cross_entropy(scores, target),
-        "bce": functional.binary_cross_entropy_with_logits(pick(target), ones)
-        + functional.binary_cross_entropy_with_logits(pick(negative), 0 * ones),
-        "bpr": functional.binary_cross_entropy_with_logits(pick(target) - pick(negative), ones),
-    }
-    for name, value in expected.items():
-        torch.testing.assert_close(LOSSES[name].function(output, items, target, negative), value)
-    with pytest.raises(ValueError, match="negative"):
-        LOSSES["bce"].function(output, items, target, None)
-
-
-def test_cross_entropy_is_finite_for_scores_far_apart_and_has_numerical_gradients():
-    far = LOSSES["ce"].function(torch.tensor([[200.0]]), torch.tensor([[0.0], [1.0]]), torch.tensor([0]), None)
-    assert far == 200
-    output = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    items = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    target = torch.tensor([4, 0, 4])
-    assert torch.autograd.gradcheck(lambda o, i: LOSSES["ce"].function(o, i, target, None), (output, items))
+NEW = ("fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser")
 
 
 @pytest.mark.parametrize(("model", "loss"), [("bsarec", "ce"), ("bsarec", "bpr"), ("sasrec", "bce"), ("sasrec", "ce")])
@@ -237,83 +166,29 @@ def test_wrong_training_settings_are_refused(wrong, message):
         TrainingConfig(**wrong)
 
 
-def test_the_command_line_and_python_write_the_same_checkpoint(command, tmp_path):
-    out = tmp_path / "deep" / "er" / "shell.pt"
-    result = command(
-        "models.train", "--model", "bsarec", "--dataset", DATA, "--alpha", 0.5, "--c", 5, "--epochs", 2,
-        "--layers", 1, "--heads", 2, "--hidden-size", 8, "--max-len", 10, "--seed", 7, "--out", out,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "NDCG@20" in result.stdout
-    run = train("bsarec", DATA, out=tmp_path / "py.pt", alpha=0.5, c=5, epochs=2, num_heads=2, seed=7, **SMALL)
-    assert out.read_bytes() == run.path.read_bytes()
+@pytest.mark.parametrize("name", NEW)
+def test_an_interrupted_run_ends_in_the_same_bytes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from models.training import Trainer
+
+    options = {"hidden_size": 8, "max_len": 9, "epochs": 2, "batch_size": 64, "seed": 3, "show_progress": False}
+    whole = train(name, "synthetic:users=40,items=30", out=tmp_path / "whole.pt", **options)
+    once = Trainer._run_epoch
+
+    def stop_after_one(self: Trainer, epoch: int) -> dict[str, float]:
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return once(self, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_run_epoch", stop_after_one)
+        train(name, "synthetic:users=40,items=30", out=tmp_path / "halves.pt", **options)
+    halves = train(name, "synthetic:users=40,items=30", out=tmp_path / "halves.pt", resume=True, **options)
+    assert halves.path.read_bytes() == whole.path.read_bytes()
+    loaded = models.load(whole.path)
+    assert loaded.name == name and loaded.probe is not None
+    assert loaded.trace(loaded.probe.input_ids.long()[:3]).hidden[-1].shape[0] == 3
 
 
-def test_evaluate_prints_one_json_object_and_the_metrics_of_training(command, checkpoint):
-    import json
-
-    result = command("models.evaluate", checkpoint, "--json")
-    assert result.returncode == 0, result.stderr
-    printed = json.loads(result.stdout)
-    assert printed == pytest.approx(models.load(checkpoint).checkpoint["metrics"]["test"])
-    assert list(printed) == ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dataset", "netflix"], "netflix"),
-        (["--dataset", DATA, "--c", "4"], "c must be odd"),
-        (["--dataset", DATA, "--device", "tpu"], "device 'tpu' cannot be used"),
-        (["--dataset", DATA, "--out", "/proc/nothing/model.pt"], "/proc/nothing"),
-    ],
-)
-def test_bad_input_to_train_ends_with_a_message_and_code_2(command, arguments, message):
-    result = command("models.train", "--model", "bsarec", *arguments)
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_evaluating_data_beyond_the_item_table_is_refused(command, checkpoint):
-    result = command("models.evaluate", checkpoint, "--data", "synthetic:items=99")
-    assert result.returncode == 2
-    assert "error: " in result.stderr and "knows items up to 60" in result.stderr
-
-
-def test_ctrl_c_ends_with_code_130(tmp_path):
-    command = [sys.executable, "-m", "models.train", "--model", "sasrec", "--dataset", DATA]
-    endless = ["--epochs", "100000", "--patience", "100000"]  # it must not end before the signal comes
-    process = subprocess.Popen(
-        [*command, "--out", tmp_path / "m.pt", *endless],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-        # Where the tests run in the background of a shell, it has told them to ignore Ctrl-C.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 0" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stderr.read()
-    assert process.wait() == 130
-    assert rest.strip().endswith("interrupted")
-    assert "Traceback" not in rest
-    assert (tmp_path / "m.state").exists()
-
-
-@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="no huge pages here")
-def test_the_heap_is_kept_and_in_huge_pages():
-    script = (
-        "from pathlib import Path; import torch; from models.layers.allocator import keep_freed_memory\n"
-        "keep_freed_memory()\n"
-        "def resident(): return int(Path('/proc/self/statm').read_text().split()[1])\n"
-        "before = resident(); x = [torch.ones(2_000_000) for _ in range(8)]; used = resident(); del x\n"
-        "heap = Path('/proc/self/smaps').read_text().split('[heap]')[1]\n"
-        "flags = next(line for line in heap.splitlines() if line.startswith('VmFlags'))\n"
-        "print(' hg' in flags, resident() - before > 0.9 * (used - before))"
-    )
-    assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == ["True", "True"]
+def test_a_loss_that_makes_no_sense_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="bert4rec cannot be trained with bpr; choose ce"):
+        train("bert4rec", "synthetic:users=40,items=30", out=tmp_path / "x.pt", loss="bpr", max_len=9)

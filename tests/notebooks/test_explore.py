@@ -9,14 +9,14 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from test_third_party_files import DATA, GIVEN, bsarec_state
+from repository import ROOT
+from third_party_states.small import DATA, GIVEN, bsarec_state
 
 from models.checkpoint import check_made
 from models.errors import CheckpointError
 from spectral.command_line import Subject
 from spectral.report import overview, sections
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks/explore.ipynb"
 
 

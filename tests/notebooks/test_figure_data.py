@@ -11,16 +11,15 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from test_comparison import result
-from test_sensitivity import store
-from workflow import ROOT
+from repository import ROOT
+from simulated_results import result
+from simulated_sensitivity import store
 
 from models.checkpoint import load, sequences_of
 from models.recommender import Trace
 
 N, C, LAYERS = 12, 3, 2  # positions, low modes and layers of the smoke profile
 WAVES = np.exp(-2j * np.pi * np.outer(np.arange(N), np.arange(N)) / N) / np.sqrt(N)  # the unitary DFT
-
 pytestmark = pytest.mark.timeout(600)  # the workflow runs first, where no other test has made it run
 
 

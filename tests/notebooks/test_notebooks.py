@@ -9,18 +9,16 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from repository import ROOT
 
 from models import notebook
 from models.errors import ConfigError
 from models.registry import MODELS
 from models.train import train
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
 EXTENSIONS = ("png", "pdf", "csv", "json")
 TRANSFORMERS = ROOT / "notebooks/explore_transformers.ipynb"
-
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -123,3 +121,11 @@ def test_a_package_that_is_missing_is_asked_for_in_one_sentence():
         ConfigError, match=r'needs no_such_package; install it with: pip install -e "\.\[transformers\]"'
     ):
         notebook.packages("numpy", "no_such_package", extra="transformers")
+
+
+@each_notebook
+def test_a_notebook_stops_before_it_computes(path: Path, tmp_path: Path):
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter modle; this notebook has "):
+        papermill.execute_notebook(
+            path, tmp_path / "out.ipynb", {"modle": "x"}, kernel_name="python3", cwd=ROOT, progress_bar=False
+        )

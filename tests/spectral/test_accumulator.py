@@ -2,16 +2,15 @@
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from waits import waits
 
 import spectral
 from spectral.accumulator import Accumulator
-from spectral.sums import CONSTANT, Sums, sum_by_layer
 
 L, H, N, D = 2, 3, 6, 4
 
@@ -41,6 +40,7 @@ METRICS: dict[str, tuple[tuple, Callable[[int], tuple[Tensor, ...]]]] = {
     "SmoothingMetric": ((L,), lambda users: hidden(users, L)),
     "WithinSequenceSimilarityMetric": ((), hidden),
 }
+
 each_metric = pytest.mark.parametrize("name", METRICS)
 
 
@@ -120,22 +120,6 @@ def test_two_processes_add_up_their_sums(tmp_path: Path):
     torch.multiprocessing.start_processes(add_up_on, (tmp_path / "store",), nprocs=2, start_method="fork")
 
 
-@dataclass(frozen=True, eq=False)
-class Waits(Sums):
-    """Sums of a measure that the package does not have."""
-
-    addends = "waits in one unit"
-
-    unit: str = field(metadata=CONSTANT)
-    longest_first: Tensor
-    total: float
-    users: int
-
-
-def waits(times: Tensor, unit: str = "s") -> Waits:
-    return Waits(unit, times.sort(descending=True).values.sum(0, keepdim=True), float(times.sum()), len(times))
-
-
 def test_the_accumulator_takes_the_sums_of_any_measure():
     metric = Accumulator(waits, lambda sums: sums.total / sums.users, torch.empty(0))
     assert set(metric.metric_state) == {"longest_first", "total", "users"}
@@ -143,16 +127,3 @@ def test_the_accumulator_takes_the_sums_of_any_measure():
         metric.update(torch.tensor(times))
     assert (metric.compute(), metric.sums.users, metric.sums.unit) == (3, 3, "s")
     assert metric.metric_state["total"].dtype == torch.float64 and isinstance(metric.sums.users, int)
-
-
-def test_only_sums_of_the_same_add_up():
-    one = waits(torch.tensor([1.0]))
-    with pytest.raises(ValueError, match="only waits in one unit add up, got unit of s and min"):
-        one + waits(torch.tensor([1.0]), "min")
-    with pytest.raises(ValueError, match=r"got longest_first of \(1,\) and \(2,\)"):
-        one + Waits("s", torch.zeros(2), 0.0, 0)
-
-
-def test_layers_add_up_apart_from_each_other():
-    batches = [{0: torch.tensor(1), 2: torch.tensor(5)}, {0: torch.tensor(3)}, {1: torch.tensor(7)}]
-    assert {layer: int(total) for layer, total in sum_by_layer(batches).items()} == {0: 4, 2: 5, 1: 7}

@@ -1,52 +1,20 @@
 """The command lines `python -m spectral.<measure> ckpt.pt`, as a person or a script calls them."""
 
-import importlib
-import json
-import math
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-import torch
+from json_output import json_of
+from repository import ROOT
 
-import models
 import spectral
 from models import datasets
-from spectral import CosineSimilarity, FrequencyResponse, LayerSpectra, full_windows
-from spectral.capture import of_length, real_items
+from spectral import FrequencyResponse
+from spectral.capture import of_length
 
-ROOT = Path(__file__).resolve().parent.parent
 MEASURES = ["filter_response", "block_response", "singular_values", "cosine_similarity", "smoothing", "theorem1"]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process: (exit code, standard output, standard error)."""
-
-    def run(measure, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"spectral.{measure}", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_module(f"spectral.{measure}", run_name="__main__", alter_sys=False)
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def model(checkpoint):
-    return models.load(checkpoint)
-
-
-@pytest.fixture
-def lengths(model):
-    return real_items(model.probe.input_ids)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -73,108 +41,6 @@ def test_one_argument_is_enough_from_any_folder(measure, checkpoint, tmp_path):
     assert "Warning" not in result.stderr and "glyph" not in result.stderr.lower()
 
 
-def json_of(output: str) -> dict:
-    """The one JSON object that standard output holds, and nothing else."""
-    assert output.count("\n") == 1
-    return json.loads(output)
-
-
-def test_filter_response_prints_its_documented_json(call, checkpoint, model, tmp_path):
-    code, out, err = call("filter_response", checkpoint, "--json", "--out", tmp_path)
-    assert code == 0
-    result = json_of(out)
-    assert list(result) == ["model", "dataset", "users", "responses"]
-    assert (result["model"], result["dataset"]) == (model.name, model.checkpoint["dataset"]["name"])
-    windows = full_windows(model.probe.input_ids)
-    assert result["users"] == len(windows) and f"{len(windows):,} users" in err
-    expected = FrequencyResponse.from_captures(spectral.capture(model, windows)).summary()
-    assert [list(record) for record in result["responses"]] == [list(record) for record in expected]
-    for record, other in zip(result["responses"], expected, strict=True):
-        assert record["head"] == other["head"] and record["layer"] == other["layer"]
-        assert record["gain_dc_db"] == pytest.approx(0, abs=1e-5)
-        for key in ("gain_nyquist_db", "cutoff", "hfc_lfc"):
-            value = math.nan if record[key] is None else record[key]
-            assert value == pytest.approx(other[key], nan_ok=True)
-
-
-def test_singular_values_prints_its_documented_json(call, checkpoint, model, tmp_path):
-    code, out, _ = call("singular_values", checkpoint, "--json", "--out", tmp_path)
-    assert code == 0
-    result = json_of(out)
-    assert list(result) == ["layers"]
-    assert [layer["layer"] for layer in result["layers"]] == list(range(model.config.num_layers + 1))
-    users = model.probe.input_ids[model.probe.uniform]
-    expected = LayerSpectra.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
-    for layer, other in zip(result["layers"], expected, strict=True):
-        assert list(layer) == ["layer", "effective_rank", "stable_rank", "singular_values"]
-        np.testing.assert_allclose(layer["singular_values"], other["singular_values"], rtol=1e-6)
-        assert layer["effective_rank"] == pytest.approx(other["effective_rank"])
-
-
-def test_cosine_similarity_prints_its_documented_json(call, checkpoint, model, tmp_path):
-    code, out, _ = call("cosine_similarity", checkpoint, "--json", "--out", tmp_path)
-    assert code == 0
-    result = json_of(out)
-    assert list(result) == ["layers"]
-    users = model.probe.input_ids[model.probe.uniform]
-    expected = CosineSimilarity.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
-    for layer, other in zip(result["layers"], expected, strict=True):
-        assert layer == pytest.approx(other)
-        assert list(layer) == ["layer", "between_users", "within_sequence"]
-
-
-def test_theorem1_prints_its_documented_json(call, checkpoint, model, tmp_path):
-    code, out, err = call("theorem1", checkpoint, "--json", "--out", tmp_path)
-    assert code == 0 and "1 user with a full window" in err
-    result = json_of(out)
-    assert list(result) == ["cases"]
-    names = [case["name"] for case in result["cases"]]
-    heads = model.config.num_layers * model.config.num_heads
-    assert len(names) == len(set(names)) == 2 * (4 + 2 * heads)
-    for case in result["cases"]:
-        assert list(case) == [
-            "name",
-            "n",
-            "causal",
-            "lambda2",
-            "predicted_slope",
-            "fitted_slope",
-            "limit",
-        ]
-        assert case["causal"] == ("causal" in case["name"])
-        if "exceptional" in case["name"]:
-            assert case["predicted_slope"] == 0 and case["limit"] != 0
-        else:
-            assert case["limit"] == 0
-            assert case["predicted_slope"] == pytest.approx(math.log(case["lambda2"]))
-            assert case["fitted_slope"] == pytest.approx(case["predicted_slope"], rel=0.05)
-
-
-def test_table_of_the_filter_is_printed_and_saved(call, checkpoint, tmp_path):
-    code, out, err = call("filter_response", checkpoint, "--out", tmp_path)
-    assert code == 0 and "full windows" in err
-    header, *rows = out.splitlines()
-    assert header.split() == ["layer", "head", "gain_dc_db", "gain_nyquist_db", "cutoff", "hfc_lfc"]
-    assert rows[0].split()[:3] == ["1", "1", "0.00"]
-    table = pd.read_csv(tmp_path / "filter_response.csv")
-    assert {"layer", "head", "frequency", "gain_db", "window"} <= set(table.columns)
-    assert set(table["window"]) == {"real"}
-
-
-def test_padding_is_shown_beside_the_real_positions(call, checkpoint, model, tmp_path):
-    code, out, err = call("filter_response", checkpoint, "--padding", "--json", "--out", tmp_path)
-    assert code == 0 and "padding included" in err
-    result = json_of(out)
-    everyone = model.probe.input_ids[model.probe.uniform]
-    assert result["padding"]["users"] == int((everyone > 0).any(1).sum())
-    assert len(result["padding"]["responses"]) == len(result["responses"])
-    plain = json_of(call("filter_response", checkpoint, "--json", "--out", tmp_path)[1])
-    assert result["responses"] == plain["responses"]
-    code, out, _ = call("filter_response", checkpoint, "--padding", "--out", tmp_path)
-    assert out.splitlines()[0].split()[0] == "window"
-    assert set(pd.read_csv(tmp_path / "filter_response.csv")["window"]) == {"real", "padded"}
-
-
 def test_users_of_one_length_are_measured_on_their_own_positions(call, checkpoint, model, lengths, tmp_path):
     n = int(lengths[lengths < model.config.max_len].mode().values)
     code, out, err = call("filter_response", checkpoint, "--length", n, "--c", 1, "--json", "--out", tmp_path)
@@ -188,15 +54,6 @@ def test_users_of_one_length_are_measured_on_their_own_positions(call, checkpoin
     for measure in ("singular_values", "cosine_similarity"):
         if int((lengths[model.probe.uniform] == n).sum()) >= 2:
             assert call(measure, checkpoint, "--length", n, "--out", tmp_path)[0] == 0
-
-
-def test_theorem1_of_a_short_user_shows_what_padding_does(call, checkpoint, model, lengths, tmp_path):
-    n = int(lengths[(lengths < model.config.max_len) & (lengths > 2)].mode().values)
-    code, out, _ = call("theorem1", checkpoint, "--length", n, "--out", tmp_path)
-    assert code == 0
-    padding = model.config.max_len - n
-    rows = [line for line in out.splitlines() if f"causal, {padding} of padding" in line]
-    assert rows and all(line.split()[-2] == str(padding) for line in rows)  # the first real position
 
 
 def test_the_first_users_are_measured_with_max_users(call, checkpoint, tmp_path):
@@ -326,28 +183,3 @@ def test_formats_are_chosen(call, checkpoint, tmp_path):
 def test_other_models_are_measured_alike(call, sasrec_checkpoint, tmp_path):
     for measure in MEASURES:
         assert call(measure, sasrec_checkpoint, "--out", tmp_path)[0] == 0
-
-
-def test_probe_users_kept_for_their_full_window_are_left_out_of_measures_of_all_users(model):
-    from spectral.command_line import Subject
-
-    probe = model.probe
-    subject = Subject(model, "x", probe.input_ids, probe.users.numpy(), torch.zeros_like(probe.uniform), None, 8)
-    assert len(subject.full_windows()) == len(full_windows(probe.input_ids))
-    with pytest.raises(datasets.DataError, match="at least 2 users"):
-        subject.users(at_least=2)
-
-
-def test_the_same_name_is_a_function_and_a_package_of_a_command():
-    assert callable(spectral.singular_values) and callable(spectral.cosine_similarity) and callable(spectral.theorem1)
-    package = importlib.import_module("spectral.singular_values")
-    assert package.singular_values is spectral.singular_values
-    assert importlib.import_module("spectral.theorem1.__main__").theorem1 is spectral.theorem1
-    assert spectral.singular_values(np.eye(3)).effective_rank == pytest.approx(3)
-
-
-def test_everything_public_is_there():
-    for name in spectral.__all__:
-        assert getattr(spectral, name) is not None
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = spectral.nothing

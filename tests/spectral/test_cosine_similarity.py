@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_output import json_of
 
+import spectral
 from models.errors import ConfigError
 from spectral import (
     CosineSimilarity,
@@ -175,3 +177,15 @@ def test_layers_are_measured_between_users_and_within_sequences():
     assert set(table["convention"]) == {"pairs"}
     with pytest.raises(ValueError, match="no hidden states"):
         CosineSimilarity.from_captures([])
+
+
+def test_cosine_similarity_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, _ = call("cosine_similarity", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["layers"]
+    users = model.probe.input_ids[model.probe.uniform]
+    expected = CosineSimilarity.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
+    for layer, other in zip(result["layers"], expected, strict=True):
+        assert layer == pytest.approx(other)
+        assert list(layer) == ["layer", "between_users", "within_sequence"]

@@ -3,15 +3,17 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from json_output import json_of
 
 import spectral
 from models.errors import ConfigError
-from spectral import FrequencyResponse, FrequencyResponseMetric, frequency_response
+from spectral import FrequencyResponse, FrequencyResponseMetric, frequency_response, full_windows
 from spectral.capture import Capture
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -282,3 +284,46 @@ def test_the_band_is_as_wide_as_the_standard_error_says():
 def test_without_bootstrap_samples_there_is_no_band():
     with pytest.raises(ValueError, match="resamples"):
         frequency_response(random_attention(1, 1, 5)).band()
+
+
+def test_filter_response_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["model", "dataset", "users", "responses"]
+    assert (result["model"], result["dataset"]) == (model.name, model.checkpoint["dataset"]["name"])
+    windows = full_windows(model.probe.input_ids)
+    assert result["users"] == len(windows) and f"{len(windows):,} users" in err
+    expected = FrequencyResponse.from_captures(spectral.capture(model, windows)).summary()
+    assert [list(record) for record in result["responses"]] == [list(record) for record in expected]
+    for record, other in zip(result["responses"], expected, strict=True):
+        assert record["head"] == other["head"] and record["layer"] == other["layer"]
+        assert record["gain_dc_db"] == pytest.approx(0, abs=1e-5)
+        for key in ("gain_nyquist_db", "cutoff", "hfc_lfc"):
+            value = math.nan if record[key] is None else record[key]
+            assert value == pytest.approx(other[key], nan_ok=True)
+
+
+def test_table_of_the_filter_is_printed_and_saved(call, checkpoint, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--out", tmp_path)
+    assert code == 0 and "full windows" in err
+    header, *rows = out.splitlines()
+    assert header.split() == ["layer", "head", "gain_dc_db", "gain_nyquist_db", "cutoff", "hfc_lfc"]
+    assert rows[0].split()[:3] == ["1", "1", "0.00"]
+    table = pd.read_csv(tmp_path / "filter_response.csv")
+    assert {"layer", "head", "frequency", "gain_db", "window"} <= set(table.columns)
+    assert set(table["window"]) == {"real"}
+
+
+def test_padding_is_shown_beside_the_real_positions(call, checkpoint, model, tmp_path):
+    code, out, err = call("filter_response", checkpoint, "--padding", "--json", "--out", tmp_path)
+    assert code == 0 and "padding included" in err
+    result = json_of(out)
+    everyone = model.probe.input_ids[model.probe.uniform]
+    assert result["padding"]["users"] == int((everyone > 0).any(1).sum())
+    assert len(result["padding"]["responses"]) == len(result["responses"])
+    plain = json_of(call("filter_response", checkpoint, "--json", "--out", tmp_path)[1])
+    assert result["responses"] == plain["responses"]
+    code, out, _ = call("filter_response", checkpoint, "--padding", "--out", tmp_path)
+    assert out.splitlines()[0].split()[0] == "window"
+    assert set(pd.read_csv(tmp_path / "filter_response.csv")["window"]) == {"real", "padded"}

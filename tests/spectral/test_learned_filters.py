@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
-from test_foreign_published import fmlprec_state
+from third_party_states.bsarec_repository import fmlprec_state
 
 import models
 from models.errors import ConfigError, DataError
 from models.registry import MODELS, build, configure
 from models.train import train
-from spectral import learned_filters, plot
+from spectral import learned_filters
 from spectral.command_line import Subject
 
 D = 4
@@ -75,22 +74,6 @@ def test_other_models_have_none(name):
     settings = {"num_users": 3} if name == "caser" else {}
     with pytest.raises(ConfigError, match="has no learned filters"):
         learned_filters(model_of(name, **settings))
-
-
-def test_figures_draw_what_was_learned():
-    filters = learned_filters(model_of("fmlprec", num_layers=3))
-    ax = plot.learned_filters(filters)
-    for row, line in enumerate(ax.get_lines()):
-        np.testing.assert_allclose(line.get_ydata(), np.median(filters.gain[row], axis=-1))
-    ax = plot.learned_filters_sorted(filters, label="beta", ax=Figure().add_subplot())
-    np.testing.assert_allclose(ax.get_lines()[2].get_ydata(), np.sort(filters.gain[2, -1]))
-    assert ax.get_ylabel() == "beta"
-    drawn = [plot.learned_filters_map(filters, 2, part).collections[0].get_array() for part in ("magnitude", "phase")]
-    np.testing.assert_allclose(np.sort(drawn[0], axis=0), np.sort(filters.gain_db[1].T, axis=0))
-    both = 10 ** (drawn[0] / 20) * np.exp(1j * drawn[1])  # the same order in both parts
-    assert all(np.isclose(both, row).all(1).any() for row in filters.filters[1].T)
-    with pytest.raises(ValueError, match="magnitude or phase"):
-        plot.learned_filters_map(filters, 1, "colour")
 
 
 def test_the_command_shows_them(command, tmp_path: Path):

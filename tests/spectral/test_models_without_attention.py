@@ -1,8 +1,6 @@
 """What the commands of the measures say about models without attention, and that the others measure them."""
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,6 @@ from models.train import train
 
 TITLES = {"fmlprec": "FMLP-Rec", "gru4rec": "GRU4Rec", "caser": "Caser"}
 LAYERS = {"fmlprec": 3, "gru4rec": 3, "caser": 2}  # with the item embeddings
-
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -23,21 +20,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         name: train(name, "synthetic:users=120,items=60", out=folder / f"{name}.pt", **options).path for name in TITLES
     }
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command in this process: (exit code, standard output, standard error)."""
-
-    def run(measure: str, *arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"spectral.{measure}", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_module(f"spectral.{measure}", run_name="__main__", alter_sys=False)
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from repository import ROOT
 
 import models
 from models.train import train
@@ -63,7 +64,7 @@ def report(checkpoint, sasrec_checkpoint, gru4rec, tmp_path_factory) -> Path:
 
     out = tmp_path_factory.mktemp("report") / "all of it" / "report.html"
     command = [sys.executable, "-m", "spectral.report", checkpoint, sasrec_checkpoint, gru4rec, "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert f"wrote {out}" in done.stderr and done.stdout == "" and "Warning" not in done.stderr
     return out

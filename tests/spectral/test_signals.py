@@ -8,20 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from models.checkpoint import load, sequences_of
-from models.datasets import Attributes, find_attributes
 from models.errors import DataError
-from models.train import train
-from spectral import extreme_signals, low_frequency_share, plot, user_signal
-
-ROOT = Path(__file__).parent.parent
+from spectral import extreme_signals, low_frequency_share, user_signal
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -119,63 +113,6 @@ def test_users_are_chosen_by_their_share_among_full_windows():
         extreme_signals(model_of(table), windows[:1])
 
 
-def test_the_table_is_what_is_drawn():
-    found = user_signal(signal(8), 3, range(1, 9), 7)
-    table = found.table()
-    assert set(table.part) == {"signal", "LFC", "HFC", "energy"} and set(table.user) == {7}
-    parts = {name: part.value.to_numpy() for name, part in table.groupby("part")}
-    np.testing.assert_allclose(parts["LFC"] + parts["HFC"], parts["signal"])
-    assert parts["energy"].sum() == pytest.approx(1)
-    assert (
-        table[table.part == "signal"].item.tolist() == list(range(1, 9))
-        and table[table.part == "energy"].item.isna().all()
-    )
-    lines = {line.get_label(): line.get_ydata() for line in plot.user_signal(found).get_lines()}
-    for name in ("signal", "LFC", "HFC"):
-        np.testing.assert_allclose(lines[name], parts[name])
-    drawn = plot.user_signal_spectrum(found).get_lines()[0].get_ydata()
-    np.testing.assert_allclose(drawn * [1, 2, 2, 2, 1], parts["energy"])
-
-
-def attributes(names: tuple[str, ...] = ()) -> Attributes:
-    return Attributes(np.array([1, 2, 2, 3]), np.array([0, 2, 3, 4, 4]), names)  # of items 1..4
-
-
-@pytest.mark.parametrize(("names", "labels"), [((), "attribute {}"), (("a1", "a2", "a3"), "a{}")])
-def test_attributes_are_marked_where_an_item_has_them_the_most_common_first(names: tuple[str, ...], labels: str):
-    ax = plot.user_signal_items([1, 2, 3, 4, 2], attributes(names))
-    assert [text.get_text() for text in ax.get_yticklabels()] == [labels.format(number) for number in (2, 1, 3)]
-    cells = ax.collections[0].get_array().reshape(3, 5)
-    assert cells.tolist() == [[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
-
-
-def test_items_without_attributes_make_an_empty_panel():
-    assert not plot.user_signal_items([4, 4], attributes()).collections
-
-
-def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
-    chosen = [user_signal(signal(8, seed), 3, [1] * 8, seed) for seed in range(2)]
-    assert len(plot.user_signal_panels(chosen, attributes()).axes) == 6
-    figure = plot.user_signal_panels(chosen, None, "left out")
-    assert isinstance(figure, Figure) and len(figure.axes) == 4 and figure.get_supxlabel() == "left out"
-    assert figure.axes[0].get_title().startswith("user 0: ")
-    with pytest.raises(ValueError, match="at least one user"):
-        plot.user_signal_panels([])
-
-
-def test_attributes_that_cannot_be_had_are_none_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    assert find_attributes("synthetic", 3) == (None, "what the items are is left out: none are published")
-
-    def unreachable(*args: object, **options: object) -> Path:
-        raise DataError("no network")
-
-    monkeypatch.setattr("models.datasets.attributes.fetch_published", unreachable)
-    assert find_attributes("lastfm", 3, tmp_path) == (None, "what the items are is left out: their file was not found")
-    assert "no network" in caplog.text
-
-
 def test_command_shows_the_extreme_users_of_a_checkpoint(command: Command, checkpoint: Path, tmp_path: Path):
     done = command("spectral.signals", checkpoint, "--out", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
@@ -224,47 +161,3 @@ def test_command_takes_the_windows_with_the_padding_of_the_model(
 def test_command_names_mistakes(command: Command, checkpoint: Path, options: list[str], message: str):
     done = command("spectral.signals", checkpoint, *options)
     assert done.returncode == 2 and message in done.stderr
-
-
-@pytest.mark.parametrize("padding", ["zero", "cyclic"])
-def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str
-):
-    history = np.random.default_rng(0).integers(1, 41, (30, 20))
-    lines = [
-        " ".join(map(str, [user, *items[: 20 - user % 15]])) for user, items in enumerate(history.tolist(), start=1)
-    ]
-    (tmp_path / "lastfm.txt").write_text("\n".join(lines) + "\n")  # a dataset of a name that has attributes
-    run = tmp_path / "runs/smoke/lastfm/sasrec-seed42.pt"
-    train(
-        "sasrec",
-        str(tmp_path / "lastfm.txt"),
-        out=run,
-        epochs=1,
-        max_len=12,
-        hidden_size=8,
-        padding=padding,
-        show_progress=False,
-    )
-    monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("SPECTRAL_DATA_DIR", raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
-    given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke", "data_dir": str(tmp_path)}
-    folders = {"runs": str(tmp_path / "runs"), "out": str(tmp_path / "figures")}
-    done = papermill.execute_notebook(
-        ROOT / "notebooks/fig1_signals.ipynb",
-        tmp_path / "executed.ipynb",
-        given | folders,
-        kernel_name="python3",
-        cwd=ROOT,
-        progress_bar=False,
-    )
-    said = [output.text for cell in done.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
-    assert "LastFM_item2attributes.json" in "".join(said)
-    model = load(run)
-    sequences = sequences_of(model)
-    windows = sequences.windows("test", 12, padding).inputs
-    chosen = extreme_signals(model, torch.from_numpy(windows), sequences.users)
-    expected = plot.user_signal_panels(chosen, None, "what the items are is left out: their file was not found")
-    (picture,) = plot.save(expected, tmp_path / "expected", formats=["png"])
-    assert (tmp_path / "figures/lastfm/fig1.png").read_bytes() == picture.read_bytes()

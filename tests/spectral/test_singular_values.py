@@ -8,7 +8,9 @@ import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_output import json_of
 
+import spectral
 from spectral import LayerSpectra, SingularValues, SingularValuesMetric, singular_values
 from spectral.capture import Capture
 
@@ -138,3 +140,17 @@ def test_layers_are_measured_at_the_last_position():
     assert list(summary[1]) == ["layer", "effective_rank", "stable_rank", "singular_values"]
     with pytest.raises(ValueError, match="no hidden states"):
         LayerSpectra.from_captures([])
+
+
+def test_singular_values_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, _ = call("singular_values", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0
+    result = json_of(out)
+    assert list(result) == ["layers"]
+    assert [layer["layer"] for layer in result["layers"]] == list(range(model.config.num_layers + 1))
+    users = model.probe.input_ids[model.probe.uniform]
+    expected = LayerSpectra.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
+    for layer, other in zip(result["layers"], expected, strict=True):
+        assert list(layer) == ["layer", "effective_rank", "stable_rank", "singular_values"]
+        np.testing.assert_allclose(layer["singular_values"], other["singular_values"], rtol=1e-6)
+        assert layer["effective_rank"] == pytest.approx(other["effective_rank"])

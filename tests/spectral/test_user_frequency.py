@@ -16,10 +16,11 @@ from models.datasets.attributes import Attributes
 from models.errors import ConfigError, DataError
 from models.evaluation import rank_targets
 from models.train import train
-from spectral import by_group, plot, user_frequency
+from spectral import by_group, user_frequency
 from spectral.user_frequency import SHARES
 
 SEEDS = st.integers(0, 2**32 - 1)
+
 # Items 1..5: attributes {1}, {1, 2}, none, {3}, {2, 3}.
 ATTRIBUTES = Attributes(np.array([1, 1, 2, 3, 2, 3]), np.array([0, 1, 3, 3, 4, 6]))
 MULTI_HOT = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]], dtype=float)
@@ -195,13 +196,3 @@ def test_checkpoints_of_two_datasets_are_not_compared(checkpoint, command, tmp_p
     other = train("gru4rec", "synthetic:users=110,items=60", out=tmp_path / "other.pt", **options).path
     done = command("spectral.user_frequency", checkpoint, other)
     assert done.returncode == 2 and "compare models of one dataset" in done.stderr
-
-
-def test_the_figure_has_a_marker_and_an_interval_for_each_model_and_group():
-    measure = pd.Series(np.linspace(0, 1, 12), name="dc_share")
-    values = np.random.default_rng(0).random(12)
-    table = by_group(measure, {"bsarec": values, "sasrec": values / 2}, groups=3)
-    ax = plot.user_frequency(table, measure="dc_share")
-    assert [container.get_label() for container in ax.containers] == ["BSARec", "SASRec"]
-    np.testing.assert_allclose(ax.containers[1].lines[0].get_ydata(), table["mean"][3:])
-    assert ax.get_xlabel().startswith("dc share") and ax.get_ylabel() == "NDCG@20"

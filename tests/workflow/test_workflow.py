@@ -17,7 +17,8 @@ import papermill
 import pytest
 import torch
 import yaml
-from workflow import ROOT, command, run
+from repository import ROOT
+from workflow import command, run
 
 from models.checkpoint import load, sequences_of
 from spectral.gallery import collect

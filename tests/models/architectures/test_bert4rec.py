@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_models import ITEMS, WINDOWS, D, N, assert_hidden, attention_reference, random_model
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,10 +21,10 @@ from models.layers.losses import LOSSES
 from models.train import train
 from models.training import Trainer
 
-ITEMS, N, D = 30, 9, 8
 MASK = ITEMS + 1
 CPU = torch.device("cpu")
-WINDOWS = torch.tensor([[0] * N, [0] * (N - 1) + [7], [0] * (N - 4) + [3, 9, 3, 30], list(range(5, 5 + N))])
+
+
 BATCH = Batch(WINDOWS, torch.tensor([1, 2, 3, 4]), torch.arange(4))
 
 
@@ -233,3 +234,38 @@ def test_training_learns_what_comes_next(task: str, tmp_path: Path):
 def test_settings_out_of_range_are_refused(wrong: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         make(**wrong)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_bert4rec_attends_both_ways_to_a_window_that_ends_with_the_mask_token(count: int):
+    model = random_model("bert4rec", num_heads=count)
+    shifted = torch.cat([WINDOWS[:, 1:], torch.full((len(WINDOWS), 1), ITEMS + 1)], dim=1)
+    trace = model.trace(WINDOWS)
+    assert_hidden(trace.hidden, attention_reference(model, shifted, causal=False))
+    assert trace.attention[0][3, 0, 0, -1] > 0  # the first position looks at the last
+    assert model(WINDOWS).shape == (len(WINDOWS), ITEMS + 1)  # the mask token is no candidate
+    assert bool(trace.mask[:, -1].all())
+
+
+def test_bert4rec_is_asked_for_the_last_item_and_for_a_share_of_the_others():
+    model = random_model("bert4rec", mask_ratio=0.3).float().train()
+    sequences = torch.randint(1, ITEMS + 1, (2000, N))
+    sequences[::2, :5] = 0
+    masked = model.mask_items(sequences)
+    token = masked == ITEMS + 1
+    assert bool(token[:, -1].all()) and not bool(token[sequences == 0].any())
+    assert torch.equal(masked[~token], sequences[~token])
+    others = token[:, :-1][sequences[:, :-1] > 0]
+    assert float(others.float().mean()) == pytest.approx(0.3, abs=0.02)
+
+
+def test_bert4rec_loss_is_the_mean_over_masked_positions(monkeypatch: pytest.MonkeyPatch):
+    model = random_model("bert4rec", dropout=0.0)
+    targets = torch.tensor([1, 2, 3, 4])
+    sequences = torch.cat([WINDOWS[:, 1:], targets[:, None]], dim=1)
+    masked = sequences.clone()
+    masked[:, -1] = masked[2, -3] = masked[3, 2] = masked[3, 5] = ITEMS + 1
+    monkeypatch.setattr(model, "mask_items", lambda given: masked if torch.equal(given, sequences) else None)
+    output = attention_reference(model, masked, causal=False)[-1][masked == ITEMS + 1]
+    expected = functional.cross_entropy(output @ model.items.weight[:-1].T, sequences[masked == ITEMS + 1])
+    torch.testing.assert_close(model.objective(Batch(WINDOWS, targets, targets), LOSSES["ce"]), expected)

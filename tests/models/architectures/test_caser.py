@@ -6,11 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_models import WINDOWS, N, linear, random_model, weights
+from torch import Tensor
 from torch.nn import functional
 
 from models.architectures.caser import Caser, CaserConfig
 from models.datasets.sampling import Batch
 from models.layers.losses import LOSSES
+from models.recommender import Recommender
 
 
 def make(**settings: object) -> Caser:
@@ -21,6 +24,20 @@ def make(**settings: object) -> Caser:
         for parameter in model.parameters():
             parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
     return model.double().eval()
+
+
+def caser_reference(model: Recommender, ids: Tensor, user: Tensor) -> Tensor:
+    """Caser, window by window and filter by filter."""
+    w, outputs = weights(model), []
+    for x, taste in zip(w["items.weight"][ids], user, strict=True):
+        features = [w["vertical.weight"][:, :, 0] @ x + w["vertical.bias"][:, None]]
+        for height in range(1, N + 1):
+            kernel, bias = w[f"horizontal.{height - 1}.weight"], w[f"horizontal.{height - 1}.bias"]
+            places = [(kernel * x[start : start + height].T).sum((1, 2)) + bias for start in range(N - height + 1)]
+            features.append(torch.relu(torch.stack(places)).amax(0))
+        inner = torch.relu(linear(torch.cat([part.flatten() for part in features]), w, "inner"))
+        outputs.append(torch.relu(linear(torch.cat([inner, taste]), w, "outer")))
+    return torch.stack(outputs)
 
 
 def test_filters_and_their_biases_are_drawn_as_pytorch_does():
@@ -96,3 +113,23 @@ def test_every_loss_is_regularised_by_norms_that_are_not_squared(loss: str):
     weights = [w.detach() for name, w in make().named_parameters() if name.endswith("weight")]
     assert len(weights) == 7 + 5  # a filter bank for each height; items, users, vertical filters, two linear layers
     assert difference.item() == pytest.approx(2 * sum(math.sqrt(float((w**2).sum())) for w in weights))
+
+
+def test_caser_slides_every_filter_over_the_window(monkeypatch: pytest.MonkeyPatch):
+    model = random_model("caser")
+    users = torch.tensor([4, 0, 2, 2])
+    expected = caser_reference(model, WINDOWS, model.users.weight[users])
+    for at_once in (1, 4, 10):
+        monkeypatch.setattr("models.architectures.caser.HEIGHTS_AT_ONCE", at_once)
+        torch.testing.assert_close(model.encode(WINDOWS, users), expected, rtol=1e-9, atol=1e-9)
+    anyone = model.users.weight.mean(0).expand(4, -1)
+    torch.testing.assert_close(model.encode(WINDOWS), caser_reference(model, WINDOWS, anyone), rtol=1e-9, atol=1e-9)
+
+
+def test_caser_adds_the_norms_of_its_weights():
+    model = random_model("caser", regularisation=0.5)
+    batch = Batch(WINDOWS, torch.tensor([1, 2, 3, 4]), torch.tensor([0, 1, 2, 3]), torch.tensor([5, 6, 7, 8]))
+    plain = random_model("caser", regularisation=0.0)
+    difference = model.objective(batch, LOSSES["bce"]) - plain.objective(batch, LOSSES["bce"])
+    norms = sum(math.sqrt(float((w**2).sum())) for name, w in weights(model).items() if not name.endswith("bias"))
+    assert difference.item() == pytest.approx(0.5 * norms)

@@ -4,15 +4,32 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from plain_models import WINDOWS, D, N, assert_hidden, linear, random_model, weights
+from torch import Tensor, nn
 
 from models.architectures.gru4rec import GRU4Rec, GRU4RecConfig
+from models.recommender import Recommender
 
 
 def make(**settings: int) -> GRU4Rec:
     model = GRU4Rec(GRU4RecConfig(40, **settings))
     model.initialise(5)
     return model.eval()
+
+
+def gru4rec_reference(model: Recommender, ids: Tensor) -> list[Tensor]:
+    w = weights(model)
+    hidden = [w["items.weight"][ids]]
+    for layer in range(model.config.num_layers):
+        w_in, w_state = w[f"layers.{layer}.weight_ih_l0"], w[f"layers.{layer}.weight_hh_l0"]
+        state, states = torch.zeros(len(ids), model.config.gru_hidden_size, dtype=torch.float64), []
+        for n in range(N):
+            (r, z, c), (hr, hz, hc) = (hidden[-1][:, n] @ w_in.T).chunk(3, -1), (state @ w_state.T).chunk(3, -1)
+            reset, update = torch.sigmoid(r + hr), torch.sigmoid(z + hz)
+            state = (1 - update) * torch.tanh(c + reset * hc) + update * state
+            states.append(state)
+        hidden.append(torch.stack(states, dim=1))
+    return [*hidden[:-1], linear(hidden[-1], w, "output")]
 
 
 def test_the_first_layer_alone_has_the_published_initialisation():
@@ -59,3 +76,9 @@ def test_hidden_states_have_the_sizes_that_are_documented():
     trace = make(num_layers=3, hidden_size=6, gru_hidden_size=5, max_len=4).trace(torch.tensor([[1, 2]]))
     assert [tuple(hidden.shape) for hidden in trace.hidden] == [(1, 4, 6), (1, 4, 5), (1, 4, 5), (1, 4, 6)]
     assert trace.attention is None and trace.mask.tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("size", [D, 6])
+def test_gru4rec_runs_its_cells_from_the_first_position(size: int):
+    model = random_model("gru4rec", gru_hidden_size=size)
+    assert_hidden(model.trace(WINDOWS).hidden, gru4rec_reference(model, WINDOWS))

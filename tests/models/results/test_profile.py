@@ -8,20 +8,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import ROOT
 
 from models.datasets import names
 from models.errors import ConfigError
 from models.registry import configure
-from models.results.profile import (
-    VARIED_MODEL,
-    VARIED_SETTINGS,
-    read_profile,
-    varied_system,
-    varied_systems,
-)
+from models.results.profile import VARIED_MODEL, VARIED_SETTINGS, read_profile, varied_system, varied_systems
 from models.train import train
 
-ROOT = Path(__file__).parent.parent
 PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""Sensitivity curves and costs, against numbers worked out by numpy and scipy from the same results."""
+"""Sensitivity curves, against numbers worked out by numpy and scipy from the same results."""
 
 import logging
 from dataclasses import replace
@@ -6,35 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from scipy import stats
-from test_comparison import result
+from simulated_results import result
+from simulated_sensitivity import QUALITY, RUNS, SASREC, SEEDS, curve, store
 
 from models.errors import CheckpointError, ConfigError, DataError
-from models.registry import MODELS
-from models.results.cost import costs
-from models.results.profile import varied_system
 from models.results.runs import Result
-from models.results.sensitivity import Sensitivity, read_sensitivities, read_sensitivity, sensitivity
+from models.results.sensitivity import read_sensitivities, read_sensitivity, sensitivity
 from spectral import plot
-
-SEEDS = (1, 2, 3)
-QUALITY = {0.1: 20.0, 0.5: 8.0, 0.9: 12.0}
-RUNS = [result("bsarec", seed, quality, alpha=alpha) for alpha, quality in QUALITY.items() for seed in SEEDS]
-SASREC = [result("sasrec", seed, 30) for seed in SEEDS]
-
-
-def curve(seeds: tuple[int, ...] = SEEDS, models: tuple[str, ...] = ("sasrec",)) -> Sensitivity:
-    runs = [run for run in RUNS if run.seed in seeds]
-    return sensitivity(runs, "alpha", 0.9, [result(model, seed, 30) for model in models for seed in seeds])
-
-
-def store(folder: Path, runs: list[Result], best: float = 0.9, setting: str = "alpha") -> Path:
-    for run in runs:
-        value = run.config.get(setting)
-        system = run.model if value in (None, best) else varied_system(setting, value)
-        run.save(folder / f"{system}-seed{run.seed}.json")
-    return folder
 
 
 def test_means_spread_and_intervals_of_each_value_are_those_of_scipy():
@@ -153,69 +132,3 @@ def test_datasets_without_results_are_left_out_with_a_note(tmp_path: Path, caplo
     assert "left out beauty" in caplog.text and "make sensitivity PROFILE=paper DATASET=beauty" in caplog.text
     with pytest.raises(CheckpointError, match=r"(?s)beauty: .*DATASET=beauty.*toys: .*DATASET=toys"):
         read_sensitivities(tmp_path, {"beauty": "quick", "toys": "quick"}, "alpha")
-
-
-@pytest.mark.parametrize("band", plot.BANDS)
-def test_what_is_drawn_is_the_mean_and_the_band(band: str):
-    ax = plot.sensitivity(curve(), metric="HR@20", band=band)
-    rows = curve().values.query("metric == 'HR@20'")
-    line, star, across = ax.get_lines()
-    assert line.get_ydata().tolist() == rows["mean"].tolist() and line.get_xdata().tolist() == [0.1, 0.5, 0.9]
-    assert star.get_xdata().tolist() == [0.9] and star.get_ydata() == pytest.approx(rows["mean"].iloc[2])
-    assert across.get_ydata()[0] == pytest.approx(curve().baselines.query("metric == 'HR@20'")["mean"].iloc[0])
-    ends = ax.collections[0].get_paths()[0].vertices[:, 1]
-    low = rows["mean"] - rows["std"] if band == "std" else rows.low
-    high = rows["mean"] + rows["std"] if band == "std" else rows.high
-    assert ends.min() == pytest.approx(low.min()) and ends.max() == pytest.approx(high.max())
-
-
-def test_one_seed_one_value_and_no_baseline_are_drawn_without_a_band():
-    alone = sensitivity([run for run in RUNS if run.config["alpha"] == 0.9 and run.seed == 1], "alpha", 0.9)
-    ax = plot.sensitivity(alone)
-    assert len(ax.get_lines()) == 2 and not ax.patches
-    assert not any(len(path.vertices) for path in ax.collections[0].get_paths())
-    assert plot.sensitivity(curve(seeds=(1,))).get_lines()
-
-
-def test_eight_models_are_drawn_and_named():
-    ax = plot.sensitivity(curve(models=tuple(name for name in MODELS if name != "bsarec")))
-    assert len(ax.get_legend().get_texts()) == 1 + 1 + 7
-
-
-def test_datasets_are_drawn_side_by_side_with_one_legend():
-    figure = plot.sensitivity_panels({"a": curve(), "b": curve(seeds=(1,))})
-    assert isinstance(figure, Figure) and len(figure.axes) == 4 and len(figure.legends) == 1
-    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
-    assert all(ax.get_legend() is None for ax in figure.axes)
-    alone = plot.sensitivity_panels({"a": curve()})
-    assert [ax.get_title() for ax in alone.axes] == ["", ""] and len(alone.legends) == 1
-
-
-def test_wrong_requests_to_the_picture_are_refused():
-    with pytest.raises(ValueError, match="metric must be one of HR@5"):
-        plot.sensitivity(curve(), metric="HR@7")
-    with pytest.raises(ValueError, match="band must be one of std, interval"):
-        plot.sensitivity(curve(), band="sem")
-    with pytest.raises(ValueError, match="at least one dataset"):
-        plot.sensitivity_panels({})
-
-
-def test_costs_are_means_over_the_seeds_whose_time_is_known(tmp_path: Path):
-    times = [2.0, 4.0, None]
-    runs = [replace(run, seconds_per_epoch=time, epochs=60) for run, time in zip(SASREC, times, strict=True)]
-    cost = costs([*runs, *(replace(run, seconds_per_epoch=None) for run in RUNS[:3])])
-    row = cost.table().iloc[0]
-    assert [row.seconds_per_epoch, row.fastest, row.slowest, row.minutes, row.epochs] == [3, 2, 4, 3, 60]
-    assert row.system == "SASRec" and row.parameters == 100 and row.n == 3
-    assert np.isnan(cost.table().iloc[1].seconds_per_epoch) and np.isnan(cost.table().iloc[1].minutes)
-    cost.write(tmp_path / "cost")
-    assert "| SASRec | 100 | 3.0 | 2.0–4.0 | 60 | 3.0 | 3 |" in (tmp_path / "cost.md").read_text()
-    assert r"SASRec & 100 & 3.0 & 2.0--4.0 & 60 & 3.0 & 3 \\" in (tmp_path / "cost.tex").read_text()
-    assert len((tmp_path / "cost.csv").read_text().splitlines()) == 3
-
-
-def test_costs_of_different_data_are_refused():
-    with pytest.raises(DataError, match="same data"):
-        costs([SASREC[0], replace(SASREC[1], dataset=SASREC[1].dataset | {"fingerprint": "g"}), RUNS[0]])
-    with pytest.raises(DataError, match="no results"):
-        costs([])

@@ -19,23 +19,22 @@ from third_party_reference import (
     norms,
     real_file,
 )
+from third_party_states.bsarec_repository import (
+    BLOCK,
+    HEADS,
+    ITEMS,
+    TABLES,
+    D,
+    N,
+    attention_shapes,
+    feed_forward_shapes,
+    fmlprec_state,
+    sasrec_state,
+)
 from torch import Tensor
 
 import models
 from models.errors import CheckpointError, ConfigError
-
-ITEMS, N, D, HEADS = 40, 50, 16, 2
-TABLES = {"item_embeddings.weight": (ITEMS + 1, D), "position_embeddings.weight": (N, D)} | norms("LayerNorm", D)
-BLOCK = "item_encoder.blocks.{}"
-
-
-def attention_shapes(key: str) -> dict:
-    parts = [dense(f"{key}.{part}", D, D) for part in ("query", "key", "value", "dense")]
-    return parts[0] | parts[1] | parts[2] | parts[3] | norms(f"{key}.LayerNorm", D)
-
-
-def feed_forward_shapes(key: str) -> dict:
-    return dense(f"{key}.dense_1", 4 * D, D) | dense(f"{key}.dense_2", D, 4 * D) | norms(f"{key}.LayerNorm", D)
 
 
 def windowed(sequences: list[list[int]]) -> Tensor:
@@ -93,11 +92,6 @@ def bsarec_state(beta: str = "sqrt_beta") -> State:
             | feed_forward_shapes(f"{BLOCK}.feed_forward")
         )
     )
-
-
-def sasrec_state(rows: int = ITEMS + 1) -> State:
-    shapes = TABLES | layers(attention_shapes(f"{BLOCK}.layer") | feed_forward_shapes(f"{BLOCK}.feed_forward"))
-    return draw(shapes | {"item_embeddings.weight": (rows, D)})
 
 
 @pytest.mark.parametrize(("beta", "heads"), [("sqrt_beta", 1), ("beta", 4)])
@@ -177,11 +171,6 @@ def filter_mix(state: State, key: str):
         return norm(mixed + x, state, f"{name}.LayerNorm", 1e-12), None
 
     return mix
-
-
-def fmlprec_state(filters: str, inner: str) -> State:
-    weight = {f"{filters}.complex_weight": (1, N // 2 + 1, D, 2)}
-    return draw(TABLES | layers(weight | norms(f"{filters}.LayerNorm", D) | feed_forward_shapes(inner)))
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,12 @@
 
 import pytest
 import torch
-from third_party_reference import State, assert_same, attend, dense, draw, histories, layers, linear, norm, norms
+from third_party_reference import State, assert_same, attend, histories, linear, norm
+from third_party_states.gsasrec import BLOCK, EPS, HEADS, ITEMS, N, state_of
 
 import models
 
-ITEMS, N, D, HEADS, EPS = 40, 50, 16, 2, 1e-5
 PADDING = ITEMS + 1
-BLOCK = "transformer_blocks.{}"
-
-
-def state_of(own_output: bool = False) -> State:
-    shapes: dict = norms(f"{BLOCK}.first_norm", D) | norms(f"{BLOCK}.second_norm", D)
-    for part in ("query", "key", "val"):
-        shapes |= dense(f"{BLOCK}.multihead_attention.{part}_proj", D, D)
-    shapes |= dense(f"{BLOCK}.dense1", D, D) | dense(f"{BLOCK}.dense2", D, D)
-    tables = {"item_embedding.weight": (ITEMS + 2, D), "position_embedding.weight": (N, D)} | norms("seq_norm", D)
-    return draw(tables | layers(shapes) | ({"output_embedding.weight": (ITEMS + 2, D)} if own_output else {}))
 
 
 def reference(state: State, activation=torch.relu):

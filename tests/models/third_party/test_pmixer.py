@@ -2,32 +2,12 @@
 
 import pytest
 import torch
-from third_party_reference import State, assert_same, attend, dense, draw, histories, layers, linear, norm, norms
+from third_party_reference import State, assert_same, attend, histories, linear, norm
+from third_party_states.pmixer import EPS, HEADS, ITEMS, D, N, state_of
 from torch import Tensor
 
 import models
 from models.errors import ConfigError
-
-ITEMS, N, D, HEADS, EPS = 40, 50, 16, 2, 1e-8
-
-
-def state_of(rows: int = N) -> State:
-    shapes: dict = {
-        "attention_layers.{}.in_proj_weight": (3 * D, D),
-        "attention_layers.{}.in_proj_bias": (3 * D,),
-        "forward_layers.{}.conv1.weight": (D, D, 1),
-        "forward_layers.{}.conv1.bias": (D,),
-        "forward_layers.{}.conv2.weight": (D, D, 1),
-        "forward_layers.{}.conv2.bias": (D,),
-    }
-    shapes |= dense("attention_layers.{}.out_proj", D, D)
-    shapes |= norms("attention_layernorms.{}", D) | norms("forward_layernorms.{}", D)
-    state = draw(
-        {"item_emb.weight": (ITEMS + 1, D), "pos_emb.weight": (rows, D)} | layers(shapes) | norms("last_layernorm", D)
-    )
-    if rows == N + 1:
-        state["pos_emb.weight"][0] = 0
-    return state
 
 
 def reference(state: State, form: str, old_positions: bool, activation=torch.relu):

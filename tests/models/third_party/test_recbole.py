@@ -8,47 +8,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from third_party_reference import (
-    State,
-    assert_same,
-    attend,
-    dense,
-    draw,
-    gelu,
-    histories,
-    layers,
-    linear,
-    norm,
-    norms,
+from third_party_reference import State, assert_same, attend, dense, draw, gelu, histories, layers, linear, norm, norms
+from third_party_states.recbole import (
+    BLOCK,
+    EPS,
+    FORWARD,
+    HEADS,
+    INNER,
+    ITEMS,
+    TABLES,
+    D,
+    N,
+    bert4rec_state,
+    feed_forward_shapes,
+    sasrec_state,
 )
 from torch import Tensor
 
 import models
 from models.errors import CheckpointError, ConfigError
 from models.safe_load import StandIn, read_tensors
-
-ITEMS, N, D, HEADS, INNER, EPS = 40, 50, 16, 2, 24, 1e-12
-BLOCK = "trm_encoder.layer.{}"
-FORWARD = f"{BLOCK}.feed_forward"
-TABLES = {"item_embedding.weight": (ITEMS + 1, D), "position_embedding.weight": (N, D)} | norms("LayerNorm", D)
-
-
-def feed_forward_shapes(key: str) -> dict:
-    return dense(f"{key}.dense_1", INNER, D) | dense(f"{key}.dense_2", D, INNER) | norms(f"{key}.LayerNorm", D)
-
-
-def sasrec_state() -> State:
-    key = f"{BLOCK}.multi_head_attention"
-    shapes: dict = feed_forward_shapes(FORWARD) | norms(f"{key}.LayerNorm", D)
-    for part in ("query", "key", "value", "dense"):
-        shapes |= dense(f"{key}.{part}", D, D)
-    return draw(TABLES | layers(shapes))
-
-
-def bert4rec_state() -> State:
-    ends = dense("output_ffn", D, D) | norms("output_ln", D) | {"output_bias": (ITEMS + 1,)}
-    shapes = {key: tuple(value.shape) for key, value in sasrec_state().items()}
-    return draw(shapes | ends | {"item_embedding.weight": (ITEMS + 2, D)})
 
 
 def feed_forward(x: Tensor, state: State, key: str, eps: float, activation) -> Tensor:

@@ -7,42 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from attention_maps import attention, naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models
 import spectral
-from spectral import AttentionStatistics, AttentionStatisticsMetric, attention_statistics, plot
+from spectral import AttentionStatistics, AttentionStatisticsMetric, attention_statistics
 from spectral.attention_statistics import MEASURES
-from spectral.attention_statistics.eigenvalues import LARGE, hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def attention(*shape: int, causal: bool = False, seed: int = 0) -> torch.Tensor:
-    """Softmax of random scores, (..., N, N)."""
-    scores = 2 * torch.randn(*shape, shape[-1], generator=torch.Generator().manual_seed(seed % 2**31)).double()
-    return (scores.masked_fill(torch.ones(shape[-1], shape[-1]).triu(1) > 0, -torch.inf) if causal else scores).softmax(
-        -1
-    )
-
-
-def naive(a: np.ndarray, causal: bool, residual: float = 0.5) -> dict[str, float]:
-    """Each measure of one map from its definition."""
-    n = len(a)
-    rows = [-sum(p * math.log(p) for p in row if p > 0) for row in a]
-    most = [math.log(i + 1) if causal else math.log(n) for i in range(n)]
-    p = np.eye(n) - np.ones((n, n)) / n
-    mixed = residual * np.eye(n) + (1 - residual) * a
-    return {
-        "entropy": np.mean(rows),
-        "relative_entropy": np.mean([row / m for row, m in zip(rows, most, strict=True) if m > 0]),
-        "distance": np.mean([sum(a[i, j] * abs(i - j) for j in range(n)) for i in range(n)]),
-        "lambda2": np.sort(np.abs(np.linalg.eigvals(a)))[-2],
-        "hfc_factor": np.linalg.svd(p @ a @ p, compute_uv=False)[0],
-        "residual_hfc_factor": np.linalg.svd(p @ mixed @ p, compute_uv=False)[0],
-    }
 
 
 @settings(deadline=None, max_examples=30)
@@ -56,17 +31,6 @@ def test_every_measure_is_that_of_its_definition(n, causal, seed, residual):
             assert getattr(result, name)[0, head] == pytest.approx(singles[name].mean(), abs=1e-6), name
             assert result.standard_error[name][0, head] == pytest.approx(singles[name].sem(), abs=1e-6), name
     assert result.sequences == 3
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(2, 9), st.booleans(), SEEDS)
-def test_no_application_scales_what_is_not_dc_by_more_than_the_factor(n, causal, seed):
-    a = attention(n, causal=causal, seed=seed)
-    result = attention_statistics(a)
-    x = torch.randn(n, 50, generator=torch.Generator().manual_seed(seed % 2**31)).double()
-    for matrix, factor in ((a, result.hfc_factor), (0.5 * torch.eye(n) + 0.5 * a, result.residual_hfc_factor)):
-        before, after = ((y - y.mean(0)).norm(dim=0) for y in (x, matrix @ x))
-        assert bool((after <= factor.item() * before + 1e-9).all())
 
 
 @settings(deadline=None, max_examples=30)
@@ -106,23 +70,6 @@ def test_identity_mean_and_shift_are_known_in_closed_form(matrix, lambda2, facto
     assert result.entropy.item() == pytest.approx(entropy)
     assert result.distance.item() == pytest.approx(distance)
     assert result.residual_hfc_factor.item() <= 1 + 1e-12
-
-
-def test_the_perron_vector_stays_under_the_map_also_where_there_are_several():
-    maps = torch.stack([attention(6), attention(6, causal=True), torch.eye(6).double(), attention(6, seed=3)])
-    pi = left_perron_vectors(maps)
-    torch.testing.assert_close((pi[:, None] @ maps)[:, 0], pi, atol=1e-9, rtol=0)
-    torch.testing.assert_close(pi.sum(-1), torch.ones(4).double())
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_large_maps_have_the_eigenvalues_of_the_whole_decomposition(causal):
-    maps = attention(2, LARGE + 5, causal=causal)
-    maps[0] = 0.9 * torch.eye(LARGE + 5) + 0.1 * maps[0]
-    for a, second, factor in zip(maps, second_moduli(maps), hfc_factors(maps), strict=True):
-        expected = naive(a.numpy(), causal)
-        assert second.item() == pytest.approx(expected["lambda2"], abs=1e-8)
-        assert factor.item() == pytest.approx(expected["hfc_factor"], abs=1e-8)
 
 
 def test_the_rollout_is_the_product_over_layers_of_head_means_and_residuals():
@@ -197,17 +144,3 @@ def test_the_command_writes_what_a_loop_over_users_gives(checkpoint, command, tm
     printed = json.loads(done.stdout)
     assert [(row["layer"], row["head"]) for row in printed["maps"]] == list(table.index)
     assert sum(printed["rollout"]["last_row"]) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("heads, layers", [(1, 1), (3, 16)])
-def test_figures_draw_heads_and_their_mean(heads, layers):
-    results = {"sasrec": attention_statistics(attention(layers, 2, heads, 5, causal=True))}
-    ax = plot.attention_statistics(results, "distance")
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), results["sasrec"].distance.mean(1))
-    assert len(ax.lines) == (1 if heads == 1 else 1 + heads)
-    assert len(plot.attention_statistics_panels(results).axes) == 4
-    np.testing.assert_allclose(
-        plot.attention_statistics_rollout(results).lines[0].get_ydata(), results["sasrec"].rollout
-    )
-    with pytest.raises(ValueError, match="measure must be one of entropy"):
-        plot.attention_statistics(results, "focus")

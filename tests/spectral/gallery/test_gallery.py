@@ -8,14 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import drawn
-import numpy as np
 import pandas as pd
 import pytest
 
 import models
 from models.errors import DataError
 from spectral import plot
-from spectral.gallery import Gallery, collect, configuration_of, listing, write_pages
+from spectral.gallery import Gallery, collect, configuration_of, write_pages
 from spectral.tables import stacked
 
 
@@ -58,24 +57,6 @@ def test_results_by_model_are_one_table_and_more_tables_lie_beside_the_figure(fo
     pd.testing.assert_frame_equal(pd.read_csv(folder / "lastfm/fig3a_more.csv"), table.head(2))
     with pytest.raises(ValueError):
         stacked({})
-
-
-@pytest.mark.parametrize(
-    ("numbers", "options", "expected"),
-    [
-        ({"sasrec": [-15.71, -13.8]}, {"unit": " dB"}, "SASRec -15.7, -13.8 dB"),
-        ({"sasrec": [1.0, 2.0], "bsarec": [3.0]}, {}, "SASRec 1.0, 2.0; BSARec 3.0"),
-        ({"sasrec": 1.0, "random ViT": 2.0}, {"form": ".2f"}, "SASRec 1.00, random ViT 2.00"),
-        (
-            {"a": np.array([0.1, 0.25]), "b": [0, 1]},
-            {"form": ".2f", "between": " to "},
-            "a 0.10 to 0.25, b 0.00 to 1.00",
-        ),
-        ({}, {}, ""),
-    ],
-)
-def test_numbers_of_models_are_put_into_words(numbers, options, expected):
-    assert listing(numbers, **options) == expected
 
 
 def test_the_configuration_changes_with_any_setting_and_not_with_the_order(run, tmp_path):

@@ -7,8 +7,6 @@ test_plot. After a change that is meant, draw the pictures anew, and look at the
     pytest tests/test_plot_pictures.py -n0 --mpl-generate-path=tests/baseline
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from drawn import FIGURES, ON_AXES, Size
@@ -16,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.testing.compare import calculate_rms
 from matplotlib.text import Text
+from repository import ROOT
 
 from spectral import plot
 
 NO_PICTURE = {"check_formats", "grid", "panels", "save", "side_by_side", "style"}
-BASELINE = Path(__file__).parent / "baseline"
+BASELINE = ROOT / "tests/baseline"
 DPI, TOLERANCE = 60, 2
 
 

@@ -5,36 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from decaying import random_attention, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_output import json_of
 
 from spectral import Theorem1, decay, split, theorem1
 from spectral.capture import Capture
-from spectral.theorem1 import (
-    Attention,
-    analyse,
-    exceptional,
-    fit_slope,
-    layer_ratios,
-    left_perron_vector,
-    random_attentions,
-    row_stochastic,
-    trained_attentions,
-)
+from spectral.theorem1 import Attention, analyse, fit_slope, layer_ratios, random_attentions, trained_attentions
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.integers(2, 30)
-
-
-def random_attention(length: int, seed: int = 0, causal: bool = False, sharpness: float = 1.0) -> np.ndarray:
-    scores = sharpness * np.random.default_rng(seed).standard_normal((length, length))
-    weights = np.exp(scores)
-    weights = np.tril(weights) if causal else weights
-    return weights / weights.sum(1, keepdims=True)
-
-
-def start(length: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed + 1).standard_normal(length)
 
 
 def naive_log_ratio(matrix: np.ndarray, x: np.ndarray, steps: int, c: int) -> list[float]:
@@ -93,35 +74,12 @@ def test_fit_cancels_the_oscillation(angle):
     assert fit_slope(log_ratio, angle) == pytest.approx(-0.3, abs=2e-4)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.integers(3, 30), SEEDS)
-def test_causal_attention_has_its_diagonal_for_eigenvalues_and_collapses_onto_position_0(length, seed):
-    matrix = random_attention(length, seed, causal=True)
-    case = theorem1([Attention("causal", matrix)]).cases[0]
-    diagonal = np.sort(np.diag(matrix)[1:])
-    assert case.causal and case.lambda2 == pytest.approx(diagonal[-1])
-    assert (case.collapses_onto, case.collapse_weight) == (0, 1.0)
-    np.testing.assert_allclose(np.linalg.matrix_power(matrix, 2000), np.eye(length)[[0] * length], atol=1e-4)
-    if diagonal[-2] < 0.95 * diagonal[-1]:
-        assert case.fitted_slope == pytest.approx(case.predicted_slope, rel=1e-3)
-
-
 def test_equal_diagonal_entries_are_approached_slowly_but_from_above():
     matrix = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.5, 0], [0.2, 0.2, 0.1, 0.5]])
     case = theorem1([Attention("Jordan block", matrix)]).cases[0]
     assert case.predicted_slope == pytest.approx(math.log(0.5))
     # t^2 0.5^t has the slope log 0.5 + 2 / t, so it is followed until that is small.
     assert 0 < case.fitted_slope - case.predicted_slope < 1e-3
-
-
-@settings(deadline=None)
-@given(LENGTHS, SEEDS, st.booleans())
-def test_perron_vector_is_the_limit_of_the_powers(length, seed, causal):
-    matrix = random_attention(length, seed, causal)
-    pi = left_perron_vector(matrix)
-    np.testing.assert_allclose(pi @ matrix, pi, atol=1e-13)
-    assert pi.sum() == pytest.approx(1) and pi.min() > -1e-13
-    assert abs(pi @ exceptional(start(length, seed), pi)) < 1e-12
 
 
 @settings(deadline=None, max_examples=50)
@@ -244,27 +202,6 @@ def test_blocks_are_measured_on_their_hidden_states():
         layer_ratios([])
 
 
-def test_single_precision_rows_are_normalised_in_double():
-    matrix = row_stochastic(torch.from_numpy(random_attention(50)).float())
-    assert matrix.dtype == np.float64
-    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-15)
-
-
-@pytest.mark.parametrize(
-    "matrix, message",
-    [
-        (np.ones((2, 3)), r"\(N, N\) with N at least 2, got shape \(2, 3\)"),
-        (np.ones((1, 1)), "N at least 2"),
-        (np.ones((3, 3)), "row sums of 3 to 3"),
-        (np.array([[1.5, -0.5], [0.5, 0.5]]), "smallest entry of -0.5"),
-        (np.full((2, 2), np.nan), "finite"),
-    ],
-)
-def test_matrices_that_are_no_attention_are_refused(matrix, message):
-    with pytest.raises(ValueError, match=message):
-        theorem1([Attention("wrong", matrix)])
-
-
 def test_other_mistakes_are_named():
     matrix = random_attention(5)
     with pytest.raises(ValueError, match=r"x must be \(5,\)"):
@@ -297,3 +234,39 @@ def test_tables_hold_every_case_and_step():
     slopes = np.diff(first["predicted_log10_ratio"]) * math.log(10)
     np.testing.assert_allclose(slopes, checked.cases[0].predicted_slope)
     assert len(checked.decay_table()) == sum(len(case.log_ratio) for case in checked.cases)
+
+
+def test_theorem1_prints_its_documented_json(call, checkpoint, model, tmp_path):
+    code, out, err = call("theorem1", checkpoint, "--json", "--out", tmp_path)
+    assert code == 0 and "1 user with a full window" in err
+    result = json_of(out)
+    assert list(result) == ["cases"]
+    names = [case["name"] for case in result["cases"]]
+    heads = model.config.num_layers * model.config.num_heads
+    assert len(names) == len(set(names)) == 2 * (4 + 2 * heads)
+    for case in result["cases"]:
+        assert list(case) == [
+            "name",
+            "n",
+            "causal",
+            "lambda2",
+            "predicted_slope",
+            "fitted_slope",
+            "limit",
+        ]
+        assert case["causal"] == ("causal" in case["name"])
+        if "exceptional" in case["name"]:
+            assert case["predicted_slope"] == 0 and case["limit"] != 0
+        else:
+            assert case["limit"] == 0
+            assert case["predicted_slope"] == pytest.approx(math.log(case["lambda2"]))
+            assert case["fitted_slope"] == pytest.approx(case["predicted_slope"], rel=0.05)
+
+
+def test_theorem1_of_a_short_user_shows_what_padding_does(call, checkpoint, model, lengths, tmp_path):
+    n = int(lengths[(lengths < model.config.max_len) & (lengths > 2)].mode().values)
+    code, out, _ = call("theorem1", checkpoint, "--length", n, "--out", tmp_path)
+    assert code == 0
+    padding = model.config.max_len - n
+    rows = [line for line in out.splitlines() if f"causal, {padding} of padding" in line]
+    assert rows and all(line.split()[-2] == str(padding) for line in rows)  # the first real position

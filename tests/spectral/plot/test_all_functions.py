@@ -1,5 +1,7 @@
 """Drawing functions of one and of many models and layers: on any Axes, without traces, with nothing covered."""
 
+import sys
+from functools import partial
 from itertools import combinations
 
 import matplotlib as mpl
@@ -11,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from spectral import plot
 from spectral.plot.figure import MOST_INSIDE
 
 SIZES = {
@@ -21,6 +24,7 @@ SIZES = {
     "sixteen layers": Size(layers=16, heads=4),
     "many of both": Size(models=8, layers=16),
 }
+
 each_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 each_function = pytest.mark.parametrize("name", ON_AXES)
 each_picture = pytest.mark.parametrize("name", [*ON_AXES, *FIGURES])
@@ -28,6 +32,9 @@ each_picture = pytest.mark.parametrize("name", [*ON_AXES, *FIGURES])
 
 def figure_of(name: str, size: Size) -> Figure:
     return FIGURES[name](size) if name in FIGURES else ON_AXES[name](size).figure
+
+
+each_figure = pytest.mark.parametrize("draw", [partial(draw, Size()) for draw in ON_AXES.values()], ids=ON_AXES)
 
 
 @each_size
@@ -92,24 +99,30 @@ def test_panels_of_the_same_models_name_them_once(name: str, models: int):
     assert len(legend.get_texts()) == models + (name == "sensitivity_panels")  # whose star is named as well
 
 
-@pytest.mark.parametrize("layers", [1, 8, 16])
-def test_the_matrices_of_theorem_1_are_named_under_the_axis_and_its_label(layers: int):
-    ax = ON_AXES["theorem1"](Size(layers=layers))
-    ax.figure.canvas.draw()
-    assert ax.get_legend().get_window_extent().y1 <= ax.xaxis.label.get_window_extent().y0
-    assert ax.yaxis.label.get_window_extent().y1 <= ax.figure.bbox.y1
-
-
-@pytest.mark.parametrize("layers", [1, 4, 5, 16])
-def test_bands_of_learned_filters_are_drawn_while_they_can_be_told_apart(layers: int):
-    ax: Axes = ON_AXES["learned_filters"](Size(layers=layers))
-    assert len(ax.get_lines()) == layers
-    assert len(ax.collections) == (layers if layers <= MOST_INSIDE else 0)
-
-
 @pytest.mark.parametrize(
     "name", ["attention_statistics", "user_frequency", "learned_filters_sorted", "learned_filters"]
 )
 def test_axes_from_zero_have_room_above_what_hardly_varies(name: str):
     ax = ON_AXES[name](Size(models=1, layers=1, heads=1))
     assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] >= 1.03 * ax.dataLim.y1
+
+
+@each_figure
+def test_axes_that_are_given_are_drawn_on_and_returned(draw):
+    ax = Figure().add_subplot()
+    assert draw(ax=ax) is ax and ax.has_data()
+
+
+@each_figure
+def test_without_axes_a_new_figure_of_one_column_is_made_outside_of_pyplot(draw):
+    ax = draw()
+    assert isinstance(ax, Axes) and ax.get_title() == ""
+    assert ax.figure.get_figwidth() == 3.33
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+@each_figure
+def test_nothing_global_changes(draw, tmp_path):
+    before = dict(mpl.rcParams)
+    plot.save(draw().figure, tmp_path / "figure")
+    assert dict(mpl.rcParams) == before
