@@ -1,4 +1,4 @@
-"""The public names of the package, and that it is imported in no time."""
+"""The public names of the package, and that importing it loads nothing that takes long."""
 
 import importlib
 import subprocess

@@ -23,8 +23,6 @@ from models.training import Trainer
 
 MASK = ITEMS + 1
 CPU = torch.device("cpu")
-
-
 BATCH = Batch(WINDOWS, torch.tensor([1, 2, 3, 4]), torch.arange(4))
 
 

@@ -11,9 +11,6 @@ from models.datasets.sampling import EpochSampler, NegativeSampler, SameTargetSa
 from models.errors import DataError
 from models.train import train
 
-DATA = "synthetic:users=60,items=40"
-SMALL = {"hidden_size": 8, "max_len": 10, "num_layers": 1}
-
 
 @settings(max_examples=60)
 @given(targets=st.lists(st.integers(1, 6), min_size=1, max_size=40), seed=st.integers(0, 1000))
@@ -42,7 +39,7 @@ def test_same_targets_leave_the_other_draws_alone():
 
 
 def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own():
-    sequences = load(DATA)
+    sequences = load("synthetic:users=60,items=40")
     samples = sequences.prefixes(10)
     sampler = EpochSampler(sequences, 10, batch_size=64, negatives=False, seed=5)
     epochs = [list(sampler.epoch(number, torch.device("cpu"))) for number in (0, 1, 0)]
@@ -75,7 +72,7 @@ def test_a_user_who_has_everything_leaves_no_negative(tmp_path):
     path = tmp_path / "all.txt"
     path.write_text("1 1 2 3 3 1\n2 1 2 3\n")
     with pytest.raises(DataError, match="only 0 left"):
-        train("sasrec", path, out=tmp_path / "x.pt", epochs=1, **SMALL)
+        train("sasrec", path, out=tmp_path / "x.pt", epochs=1)
 
 
 @settings(max_examples=30)

@@ -2,9 +2,10 @@
 
 What is compared is the ink, not the fonts: without text, at fixed places, two builds of matplotlib and FreeType draw
 the same, while a curve that moves by a twentieth of its axis is beyond the tolerance. What the text says is tested in
-test_plot. After a change that is meant, draw the pictures anew, and look at them before they are committed:
+the other files of this folder. After a change that is meant, draw the pictures anew, and look at them before they are
+committed:
 
-    pytest tests/test_plot_pictures.py -n0 --mpl-generate-path=tests/baseline
+    pytest tests/spectral/plot/test_pictures.py -n0 --mpl-generate-path=tests/baseline
 """
 
 import numpy as np
