@@ -2,7 +2,7 @@
 
 from third_party_reference import State, dense, draw, layers, norms
 
-ITEMS, N, D, HEADS = 40, 50, 16, 2
+ITEMS, N, D = 40, 50, 16
 TABLES = {"item_embeddings.weight": (ITEMS + 1, D), "position_embeddings.weight": (N, D)} | norms("LayerNorm", D)
 BLOCK = "item_encoder.blocks.{}"
 

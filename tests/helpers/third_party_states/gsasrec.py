@@ -2,7 +2,7 @@
 
 from third_party_reference import State, dense, draw, layers, norms
 
-ITEMS, N, D, HEADS, EPS = 40, 50, 16, 2, 1e-5
+ITEMS, N, D = 40, 50, 16
 BLOCK = "transformer_blocks.{}"
 
 

@@ -2,7 +2,7 @@
 
 from third_party_reference import State, dense, draw, layers, norms
 
-ITEMS, N, D, HEADS, INNER, EPS = 40, 50, 16, 2, 24, 1e-12
+ITEMS, N, D, INNER = 40, 50, 16, 24
 BLOCK = "trm_encoder.layer.{}"
 FORWARD = f"{BLOCK}.feed_forward"
 TABLES = {"item_embedding.weight": (ITEMS + 1, D), "position_embedding.weight": (N, D)} | norms("LayerNorm", D)

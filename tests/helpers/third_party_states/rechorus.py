@@ -2,7 +2,7 @@
 
 from third_party_reference import State, dense, draw, layers, norms
 
-ITEMS, N, D, HEADS = 40, 50, 16, 2
+ITEMS, N, D = 40, 50, 16
 TABLES = {"i_embeddings.weight": (ITEMS + 1, D), "p_embeddings.weight": (N + 1, D)}
 BLOCK = "transformer_block.{}"
 

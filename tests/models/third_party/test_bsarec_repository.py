@@ -21,7 +21,6 @@ from third_party_reference import (
 )
 from third_party_states.bsarec_repository import (
     BLOCK,
-    HEADS,
     ITEMS,
     TABLES,
     D,
@@ -35,6 +34,8 @@ from torch import Tensor
 
 import models
 from models.errors import CheckpointError, ConfigError
+
+HEADS = 2
 
 
 def windowed(sequences: list[list[int]]) -> Tensor:

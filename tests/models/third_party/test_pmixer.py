@@ -3,11 +3,13 @@
 import pytest
 import torch
 from third_party_reference import State, assert_same, attend, histories, linear, norm
-from third_party_states.pmixer import EPS, HEADS, ITEMS, D, N, state_of
+from third_party_states.pmixer import ITEMS, D, N, state_of
 from torch import Tensor
 
 import models
 from models.errors import ConfigError
+
+HEADS, EPS = 2, 1e-8
 
 
 def reference(state: State, form: str, old_positions: bool, activation=torch.relu):

@@ -11,9 +11,7 @@ import torch
 from third_party_reference import State, assert_same, attend, dense, draw, gelu, histories, layers, linear, norm, norms
 from third_party_states.recbole import (
     BLOCK,
-    EPS,
     FORWARD,
-    HEADS,
     INNER,
     ITEMS,
     TABLES,
@@ -28,6 +26,8 @@ from torch import Tensor
 import models
 from models.errors import CheckpointError, ConfigError
 from models.safe_load import StandIn, read_tensors
+
+HEADS, EPS = 2, 1e-12
 
 
 def feed_forward(x: Tensor, state: State, key: str, eps: float, activation) -> Tensor:

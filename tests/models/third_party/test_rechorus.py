@@ -3,12 +3,14 @@
 import pytest
 import torch
 from third_party_reference import State, assert_same, attend, gelu, histories, linear, low_pass, norm, real_file
-from third_party_states.rechorus import BLOCK, HEADS, ITEMS, N, bsarec_state, sasrec_state
+from third_party_states.rechorus import BLOCK, ITEMS, N, bsarec_state, sasrec_state
 from torch import Tensor
 
 import models
 from models.errors import ConfigError
 from models.third_party.right_padding import RightPadded
+
+HEADS = 2
 
 
 def reference(state: State, block):
