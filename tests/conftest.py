@@ -2,9 +2,12 @@
 
 import os
 
+from repository import ROOT
+
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests run on one worker a core
 
 import fcntl
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -94,3 +95,31 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process, in an empty folder: (exit code, standard output, standard error)."""
+
+    def run(module: str, *arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(module, run_name="__main__", alter_sys=False)
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def their_file(tmp_path: Path) -> Path:
+    """A BSARec as its own repository saves it."""
+    import torch
+    from third_party_states.small import bsarec_state
+
+    torch.save(bsarec_state(), tmp_path / "theirs.pt")
+    return tmp_path / "theirs.pt"

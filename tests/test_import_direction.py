@@ -1,11 +1,11 @@
 """Imports of models/ run downwards, from the commands to the layers, and none goes to spectral."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
     ("errors", "files"),

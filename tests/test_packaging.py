@@ -1,12 +1,16 @@
 """What people install is what was tested: the lists of dependencies agree, and every version is pinned."""
 
+import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge calls a package otherwise
 CONDA_ONLY = {"python", "pip"}
 
@@ -65,3 +69,12 @@ def test_citation_names_the_version_of_the_project_and_the_paper():
 
 def test_ci_runs_the_tests_a_person_would_run():
     assert re.search(r"^make test$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", ["models", "spectral"])
+def test_folders_of_tests_do_not_stand_before_the_packages(package: str, tmp_path: Path):
+    expected = str(ROOT / package / "__init__.py")
+    assert importlib.import_module(package).__file__ == expected
+    ask = [sys.executable, "-c", f"import {package}; print({package}.__file__)"]
+    for elsewhere in (tmp_path, ROOT / "notebooks", ROOT / "tests" / "helpers"):
+        assert subprocess.check_output(ask, cwd=elsewhere, text=True).strip() == expected

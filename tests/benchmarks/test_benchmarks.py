@@ -1,0 +1,78 @@
+"""The benchmarks run and print what is documented; what they measure is not asserted here."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from repository import ROOT
+
+from benchmarks.published import PrefixDataset
+from benchmarks.train_speed import our_step, reference_step
+from models.datasets import load
+from models.registry import MODELS, build, configure
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> dict:
+    command = [sys.executable, BENCHMARKS / script, *arguments, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_train_speed_prints_the_documented_object():
+    data = ("--dataset", "synthetic:users=60", "--rounds", "1", "--steps", "1")
+    result = run("train_speed.py", "--models", "bsarec", *data)
+    assert list(result) == ["bsarec", "side_by_side"]
+    row = result["bsarec"]
+    assert list(row) == ["reference_ms", "ours_ms", "ratio"]
+    assert row["ratio"] == row["reference_ms"] / row["ours_ms"] > 0
+    assert list(result["side_by_side"]) == ["ratio"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_both_sides_start_from_the_same_loss_and_learn(model):
+    torch.manual_seed(0)
+    losses = {}
+    for make in (our_step, reference_step):
+        step = make(model, "synthetic:users=6,items=40", None)  # a single batch
+        losses[make] = [step() for _ in range(6)]
+        assert min(losses[make][3:]) < losses[make][0]
+    assert losses[our_step][0] == pytest.approx(losses[reference_step][0], rel=0.05)
+
+
+def test_the_published_loop_finds_another_input_with_the_same_target():
+    inputs = [[0, 1], [0, 2], [1, 2], [0, 2], [0, 9]]
+    dataset = PrefixDataset(inputs, [3, 3, 3, 4, 5], [0] * 5, [set()], 9, same_target=True)
+    drawn = {tuple(dataset[0]["same_target"].tolist()) for _ in range(100)}
+    assert drawn == {(0, 2), (1, 2)}
+    assert dataset[4]["same_target"].tolist() == inputs[4]  # there is no other
+
+
+def test_model_cost_is_of_an_epoch_of_every_model(tmp_path):
+    out = tmp_path / "cost.csv"
+    result = run("model_cost.py", "--dataset", "synthetic:users=60,items=40", "--steps", "1", "--out", str(out))
+    rows = {row["model"]: row for row in result["rows"]}
+    assert list(rows) == list(MODELS)
+    steps = -(-len(load("synthetic:users=60,items=40").prefixes(50)) // 256)
+    for name, row in rows.items():
+        assert row["steps"] == steps
+        assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * steps / 1000)
+        assert row["validation_seconds"] > 0
+        assert row["parameters"] == sum(p.numel() for p in build(configure(name, 40, 60)).parameters())
+    table = pd.read_csv(out)
+    assert table.to_dict("records") == [pytest.approx(row) for row in result["rows"]]
+
+
+def test_accumulator_memory_counts_every_user():
+    result = run("accumulator_memory.py", "--users", "700")
+    assert result["users"] == 700
+    assert result["above_imports_mb"] < 300
+
+
+def test_evaluation_memory_ranks_every_user():
+    result = run("evaluation_memory.py", "--dataset", "synthetic:users=700,items=50")
+    assert result["users"] == 700
+    assert result["above_imports_mb"] < 300

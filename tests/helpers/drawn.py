@@ -1,0 +1,236 @@
+"""What the drawing functions are given by the tests of them: small fixed results in closed form, and every function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models.architectures.diagram import diagram_of
+from models.registry import MODELS, build, configure
+from models.results.sensitivity import Sensitivity
+from spectral import CosineSimilarity, plot
+from spectral.attention_statistics import MEASURES as STATISTICS
+from spectral.attention_statistics import AttentionStatistics
+from spectral.block_response import BlockResponse
+from spectral.filter_response import FrequencyResponse
+from spectral.learned_filters import LearnedFilters
+from spectral.signals import UserSignal
+from spectral.singular_values import SingularValues
+from spectral.smoothing import MEASURES as SMOOTHNESS
+from spectral.smoothing import Smoothing
+from spectral.theorem1 import EXCEPTIONAL, Case
+
+N, D = 12, 6
+OMEGA = 2 * np.pi * np.arange(N // 2 + 1) / N
+
+
+def lowpass(layers: int, heads: int = 1) -> np.ndarray:
+    """(L, H, F), first-order low-pass filters: each layer damps less than the one before it, each head more."""
+    strength = 4 / (1 + np.arange(layers))[:, None] * (1 + 0.3 * np.arange(heads))
+    return 1 / np.sqrt(1 + (strength[..., None] * OMEGA) ** 2)
+
+
+def frequency_response(layers: int = 2, heads: int = 2, resamples: int = 5) -> FrequencyResponse:
+    gain = lowpass(layers, heads)
+    spread = 1 + 0.1 * np.linspace(-1, 1, resamples)[:, None, None, None] * np.sin(OMEGA / 2)
+    resampled = gain * spread if resamples else None
+    numbers = tuple(range(1, layers + 1))
+    return FrequencyResponse(gain=gain, positions=N, users=9, layers=numbers, self_gain=0.9 * gain, resampled=resampled)
+
+
+def block_response(layers: int = 2) -> BlockResponse:
+    gain = 0.8 + 0.2 * lowpass(layers)[:, 0]
+    numbers = tuple(range(1, layers + 1))
+    return BlockResponse(gain=gain, positions=N, users=9, layers=numbers, last_gain=gain**2, probes=8)
+
+
+def learned_filters(layers: int = 2) -> LearnedFilters:
+    slope = np.linspace(-0.2, 0.4, D) * (1 + np.arange(layers))[:, None]
+    gain = 1 + slope[:, None, :] * OMEGA[:, None]
+    return LearnedFilters(gain * np.exp(-1j * OMEGA[:, None] * np.linspace(0, 1, D)), N)
+
+
+def singular_values(place: int) -> SingularValues:
+    return SingularValues(8 * np.exp(-np.arange(D) * (place + 1) / 6), 30)
+
+
+def cosine_similarity(place: int, layers: int = 2) -> CosineSimilarity:
+    depth = np.arange(layers + 1)
+    users = 1 - np.exp(-(place + 1) * (depth + 1) / 20)
+    return CosineSimilarity(depth, users, np.sqrt(users), 30, 20)
+
+
+def smoothing(place: int, layers: int = 2, sequences: int = 9) -> Smoothing:
+    depth = np.arange(layers + 1)
+    values = {name: (number + 1) * np.exp(-(place + 1) * depth / 12) for number, name in enumerate(SMOOTHNESS)}
+    error = {name: values[name] * (0.05 if sequences > 1 else np.nan) for name in SMOOTHNESS}
+    return Smoothing(depth, **values, standard_error=error, sequences=sequences, long_sequences=sequences, c=3)
+
+
+def attention_statistics(place: int, layers: int = 2, heads: int = 2) -> AttentionStatistics:
+    numbers = tuple(range(1, layers + 1))
+    grown = np.exp(-(place + 1) * np.arange(layers) / 12)[:, None] * (1 - 0.1 * np.arange(heads))
+    values = {name: grown * (number + 1) for number, name in enumerate(STATISTICS)}
+    rollout = np.exp((place + 1) * np.arange(N) / 20)
+    return AttentionStatistics(
+        numbers,
+        **values,
+        standard_error={name: 0.1 * grown for name in STATISTICS},
+        perron=np.full((layers, heads, N), 1 / N),
+        rollout=rollout / rollout.sum(),
+        rollout_lambda2=0.5,
+        residual=0.5,
+        sequences=9,
+    )
+
+
+def user_signal(user: int = 7) -> UserSignal:
+    """A sum of waves, each with another share in every dimension; the users differ in the fast ones."""
+    position = np.arange(N)
+    waves = np.stack([np.cos(2 * np.pi * k * position / N - k) for k in range(N // 2 + 1)], axis=1)
+    height = np.array([1, 1, 0.6, 0.3, 0.3, user / 20, user / 20])
+    signal = waves * height @ np.cos(np.outer(np.arange(N // 2 + 1), np.arange(D)) / 6)
+    spectrum = np.fft.rfft(signal, axis=0)
+    modes = np.array([1, *[2] * (N // 2 - 1), 1])
+    energy = (np.abs(spectrum) ** 2).sum(1) * modes / N
+    spectrum[2:] = 0
+    return UserSignal(signal, np.fft.irfft(spectrum, N, axis=0), energy, 3, position + 1, user)
+
+
+class Attributes:
+    """Of every item its divisors up to five."""
+
+    names = ("every", "second", "third", "fourth", "fifth")
+
+    def of(self, item: int) -> np.ndarray:
+        return np.array([number for number in range(1, 6) if item % number == 0])
+
+
+def sensitivity(baselines: int = 1, seeds: int = 3, values: int = 3) -> Sensitivity:
+    def rows(name: str, means: list[float], **columns: Any) -> pd.DataFrame:
+        mean = np.array(means)
+        std = mean * (0.05 if seeds > 1 else np.nan)
+        ends = {"low": mean - 2 * std, "high": mean + 2 * std}
+        return pd.DataFrame({**columns, "metric": name, "mean": mean, "std": std, **ends, "n": seeds})
+
+    alpha = np.linspace(0.1, 0.9, values)
+    names = [name for name in MODELS if name != "bsarec"][:baselines]
+    heights = [0.05 + 0.01 * place for place in range(len(names))]
+    titles = {"system": [MODELS[name].title for name in names], "model": names}
+    scales = {"HR@20": 2.0, "NDCG@20": 1.0}
+    return Sensitivity(
+        "lastfm",
+        "bsarec",
+        "alpha",
+        float(alpha[-1]),
+        9,
+        pd.concat(
+            [rows(metric, list(s * (0.1 - (alpha - 0.6) ** 2 / 5)), value=alpha) for metric, s in scales.items()]
+        ),
+        pd.concat([rows(metric, [s * height for height in heights], **titles) for metric, s in scales.items()]),
+    )
+
+
+def decay(matrices: int = 3) -> list[Case]:
+    """Of every matrix the decay of a generic x, then of an exceptional one."""
+    cases = []
+    for place in range(matrices):
+        slope = -0.3 * (place + 1)
+        name, causal = f"matrix {place + 1}", place % 2 == 1
+        t = np.arange(101)
+        common = {"n": N, "causal": causal, "lambda2": complex(np.exp(slope)), "collapses_onto": 0}
+        common |= {"collapse_weight": 0.5, "fitted_slope": slope}
+        ratio = slope * t + np.cos(t) / (1 + t)
+        cases.append(Case(name=name, exceptional=False, predicted_slope=slope, limit=0, log_ratio=ratio, **common))
+        flat = 1 + 0.5 / (1 + t)
+        flat_case = {"name": name + EXCEPTIONAL, "exceptional": True, "predicted_slope": 0.0, "limit": float(np.e)}
+        cases.append(Case(**flat_case, log_ratio=flat, **common))
+    return cases
+
+
+def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
+    tables = []
+    for place, model in enumerate(models):
+        number = np.arange(1, groups + 1)
+        mean = 0.1 / number + 0.01 * place
+        ends = {"from": number / 10, "to": (number + 1) / 10, "low": 0.8 * mean, "high": 1.2 * mean}
+        tables.append(pd.DataFrame({"model": model, "group": number, "mean": mean, **ends}))
+    return pd.concat(tables)
+
+
+def diagram(layers: int = 2) -> Any:
+    return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a picture has to show."""
+
+    models: int = 2
+    layers: int = 2
+    heads: int = 2
+    resamples: int = 5  # 0: no bootstrap band
+    seeds: int = 3
+
+    @property
+    def names(self) -> list[str]:
+        return list(MODELS)[: self.models]
+
+    def of_each(self, measure: Callable[..., Any], *sizes: int) -> dict[str, Any]:
+        return {name: measure(place, *sizes) for place, name in enumerate(self.names)}
+
+
+# Every function that draws on one Axes, of a size.
+ON_AXES: dict[str, Callable[..., Axes]] = {
+    "diagram": lambda size, **ax: plot.diagram(diagram(size.layers), **ax),
+    "attention_statistics": lambda size, **ax: plot.attention_statistics(
+        size.of_each(attention_statistics, size.layers, size.heads), **ax
+    ),
+    "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
+    "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "learned_filters": lambda size, **ax: plot.learned_filters(learned_filters(size.layers), **ax),
+    "learned_filters_map": lambda size, **ax: plot.learned_filters_map(
+        learned_filters(size.layers), size.layers, "phase", **ax
+    ),
+    "frequency_response": lambda size, **ax: plot.frequency_response(
+        frequency_response(size.layers, size.heads, size.resamples), label="sasrec", **ax
+    ),
+    "user_signal_items": lambda size, **ax: plot.user_signal_items(user_signal().items, Attributes(), **ax),
+    "ring_graph": lambda size, **ax: plot.ring_graph(8, (0, 1, 4), **ax),
+    "attention_statistics_rollout": lambda size, **ax: plot.attention_statistics_rollout(
+        size.of_each(attention_statistics, size.layers, size.heads), **ax
+    ),
+    "sensitivity": lambda size, **ax: plot.sensitivity(sensitivity(size.models - 1, size.seeds), **ax),
+    "cosine_similarity_kinds": lambda size, **ax: plot.cosine_similarity_kinds(
+        "sasrec", cosine_similarity(0, size.layers), **ax
+    ),
+    "singular_values": lambda size, **ax: plot.singular_values(
+        size.of_each(singular_values), effective_rank=True, **ax
+    ),
+    "smoothing": lambda size, **ax: plot.smoothing(size.of_each(smoothing, size.layers, size.seeds), **ax),
+    "learned_filters_sorted": lambda size, **ax: plot.learned_filters_sorted(learned_filters(size.layers), **ax),
+    "theorem1": lambda size, **ax: plot.theorem1(decay(size.layers), **ax),
+    "user_frequency": lambda size, **ax: plot.user_frequency(user_frequency(size.names), **ax),
+    "user_signal": lambda size, **ax: plot.user_signal(user_signal(), **ax),
+    "user_signal_spectrum": lambda size, **ax: plot.user_signal_spectrum(user_signal(), **ax),
+}
+# And those that make a figure of several.
+FIGURES: dict[str, Callable[[Size], Figure]] = {
+    "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
+        size.of_each(attention_statistics, size.layers, size.heads)
+    ),
+    "sensitivity_panels": lambda size: plot.sensitivity_panels(
+        {"here": sensitivity(size.models - 1, size.seeds), "there": sensitivity(size.models - 1, size.seeds, 5)}
+    ),
+    "user_signal_panels": lambda size: plot.user_signal_panels([user_signal(7), user_signal(30)], Attributes()),
+    "smoothing_panels": lambda size: plot.smoothing_panels(size.of_each(smoothing, size.layers, size.seeds)),
+}
+
+
+def data_of(ax: Axes) -> dict[str, np.ndarray]:
+    """The heights of every line, by its label."""
+    return {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}

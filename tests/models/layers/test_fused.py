@@ -1,0 +1,80 @@
+"""Fused layers against plain code in float64 and numerical derivatives."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from models.layers import fused
+from models.layers.frequency import low_pass_basis
+from models.layers.packing import all_positions, attention_mask, real_positions
+
+
+def random(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+def end_of(x, total):
+    """Return an end with its dropout mask, and what it makes of dropout(y) + x."""
+    end = fused.End(random(x.shape[-1]), random(x.shape[-1]), 1e-12, torch.randint(0, 2, x.shape) * 2.0)
+    return end, functional.layer_norm(x + end.dropout_mask * total, x.shape[-1:], end.weight, end.bias, end.eps)
+
+
+def test_fused_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatch):
+    monkeypatch.setattr("models.layers.fused.CACHED_ROWS", 4)  # several blocks
+    torch.manual_seed(0)
+    x, weights = random(3, 5, 4), [random(16, 4), random(16), random(4, 16), random(4)]
+    inner = functional.gelu(functional.linear(x, *weights[:2]))
+    end, expected = end_of(x, functional.linear(inner, *weights[2:]))
+    torch.testing.assert_close(fused.feed_forward(x, *weights, end), expected)
+
+    def run(x, w1, b1, w2, b2, weight, bias):
+        return fused.feed_forward(x, w1, b1, w2, b2, fused.End(weight, bias, end.eps, end.dropout_mask))
+
+    assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
+
+
+@pytest.mark.parametrize("packing", [all_positions, real_positions])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_fused_attention_has_numerical_gradients(monkeypatch, packing, dropped):
+    monkeypatch.setattr("models.layers.packing.CACHED_ROWS", 8)  # several groups
+    torch.manual_seed(0)
+    made = packing(torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 9]]))
+    assert len(made.groups) > 1
+    x = random(*made.items.shape, 4)
+    weights = [random(8, 4), random(8), random(4)]
+    end, _ = end_of(x, x)
+    masks = [torch.randint(0, 2, (len(g.mask), 1, *g.mask.shape[2:])) * 2.0 for g in made.groups]
+
+    def run(x, w, b, b_out, weight, bias):
+        ending = fused.End(weight, bias, end.eps, end.dropout_mask if dropped else None)
+        return fused.single_head(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
+
+    assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
+
+
+def test_one_query_attends_as_it_does_among_all():
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
+    query = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
+    mask = attention_mask(torch.tensor([[0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]]))[:, :, -1]
+    drop = torch.randint(0, 2, (3, 2, 5)) * 2.0
+    expected = (torch.einsum("bhd,bnd->bhn", query, x) * 0.3 + mask).softmax(-1) * drop
+    mixed, weight = fused.attend_one(x, query, mask, drop, 0.3)
+    torch.testing.assert_close(mixed, expected @ x)
+    torch.testing.assert_close(weight, expected.sum(-1, keepdim=True))
+    assert torch.autograd.gradcheck(lambda x, q: fused.attend_one(x, q, mask, drop, 0.3), (x, query))
+
+
+@pytest.mark.parametrize("beta_size", [1, 4])
+@pytest.mark.parametrize("last_only", [False, True])
+def test_the_frequency_filter_is_low_plus_beta_high(beta_size, last_only):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    beta = torch.rand(beta_size, dtype=torch.float64, requires_grad=True)
+    basis = low_pass_basis(6, 3)
+    rows = slice(-1, None) if last_only else slice(None)
+    drop = torch.randint(0, 2, (2, 1 if last_only else 6, 4)) * 2.0
+    run = lambda x, beta: fused.frequency_filter(x, x[:, rows], basis, basis[rows], beta, drop)  # noqa: E731
+    low = basis @ (basis.T @ x)
+    torch.testing.assert_close(run(x, beta), (x + 0)[:, rows] + drop * (low + beta * (x - low))[:, rows])
+    assert torch.autograd.gradcheck(run, (x, beta))

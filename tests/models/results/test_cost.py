@@ -1,0 +1,32 @@
+"""What models cost, worked out from the same results."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_sensitivity import RUNS, SASREC
+
+from models.errors import DataError
+from models.results.cost import costs
+
+
+def test_costs_are_means_over_the_seeds_whose_time_is_known(tmp_path: Path):
+    times = [2.0, 4.0, None]
+    runs = [replace(run, seconds_per_epoch=time, epochs=60) for run, time in zip(SASREC, times, strict=True)]
+    cost = costs([*runs, *(replace(run, seconds_per_epoch=None) for run in RUNS[:3])])
+    row = cost.table().iloc[0]
+    assert [row.seconds_per_epoch, row.fastest, row.slowest, row.minutes, row.epochs] == [3, 2, 4, 3, 60]
+    assert row.system == "SASRec" and row.parameters == 100 and row.n == 3
+    assert np.isnan(cost.table().iloc[1].seconds_per_epoch) and np.isnan(cost.table().iloc[1].minutes)
+    cost.write(tmp_path / "cost")
+    assert "| SASRec | 100 | 3.0 | 2.0–4.0 | 60 | 3.0 | 3 |" in (tmp_path / "cost.md").read_text()
+    assert r"SASRec & 100 & 3.0 & 2.0--4.0 & 60 & 3.0 & 3 \\" in (tmp_path / "cost.tex").read_text()
+    assert len((tmp_path / "cost.csv").read_text().splitlines()) == 3
+
+
+def test_costs_of_different_data_are_refused():
+    with pytest.raises(DataError, match="same data"):
+        costs([SASREC[0], replace(SASREC[1], dataset=SASREC[1].dataset | {"fingerprint": "g"}), RUNS[0]])
+    with pytest.raises(DataError, match="no results"):
+        costs([])

@@ -1,0 +1,43 @@
+"""What holds for every model: the fast path is the trace, gradients reach all weights, histories become windows."""
+
+import pytest
+import torch
+from plain_models import WINDOWS, random_model
+
+from models.datasets.sampling import Batch
+from models.layers.losses import LOSSES
+from models.registry import MODELS, build, configure
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_fast_path_agrees_with_the_trace(name: str):
+    model = random_model(name)
+    short = WINDOWS[2:3, -4:]
+    for ids in (WINDOWS, short):
+        torch.testing.assert_close(model.encode(model.window(ids)), model.trace(ids).hidden[-1][:, -1])
+        torch.testing.assert_close(model(ids), model.encode(model.window(ids)) @ model.candidates.T)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_every_parameter(name: str):
+    model = random_model(name, dropout=0.0).train()
+    batch = Batch(
+        WINDOWS, torch.tensor([1, 2, 3, 4]), torch.tensor([0, 1, 2, 3]), torch.tensor([5, 6, 7, 8]), WINDOWS.flip(0)
+    )
+    model.objective(batch, LOSSES[model.published_loss]).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), parameter_name
+
+
+def test_shorter_and_longer_sequences_become_windows():
+    built = build(configure("sasrec", 50, max_len=4))
+    built.initialise(0)
+    built.eval()
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    assert torch.equal(built(ids), built(ids[:, -4:]))
+    assert torch.equal(built(ids[:, -2:]), built(torch.tensor([[0, 0, 5, 6]])))
+    assert torch.equal(built.trace(ids[:, -2:]).mask, torch.tensor([[False, False, True, True]]))
+    with pytest.raises(ValueError, match=r"0\.\.50 .* got 1\.\.51"):
+        built(torch.tensor([[1, 51]]))
+    with pytest.raises(ValueError, match="shape"):
+        built(torch.tensor([1, 2]))
