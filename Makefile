@@ -62,7 +62,7 @@ redraw: $(STAMP) ## figures, all drawn again: make redraw PROFILE=paper DATASET=
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days; MISSING=name trains nothing)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(if $(MISSING),missing=$(MISSING)) -- tables
 
-runs: $(STAMP) ## the run list of config/paper.yaml, block by block: weeks, resumable (CORES=1: one run at a time)
+runs: $(STAMP) ## the run list of config/paper.yaml, block by block: days, resumable (CORES=1: one run at a time)
 	@$(PY) -m models.remaining $(CONFIG)
 	@for block in $$($(PY) -m models.remaining --blocks $(CONFIG)); do \
 	  { $(SNAKEMAKE) --config profile=paper block=$$block $(CONFIG) -- runs; } || failed=1; \

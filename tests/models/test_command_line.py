@@ -113,7 +113,7 @@ def expected_json(value):
     return value
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(value=json_values)
 def test_json_reads_back_with_null_for_what_json_cannot_hold(value):
     printed = []

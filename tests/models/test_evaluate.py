@@ -59,4 +59,4 @@ def test_evaluation_takes_a_third_party_checkpoint(call: Call, their_file, tmp_p
     code, out, _ = call("models.evaluate", their_file, *options, "--json")
     assert code == 0 and 0 < json.loads(out)["MRR"] < 1
     code, _, err = call("models.evaluate", their_file, *options[:-2], "--result", tmp_path / "result.json")
-    assert code == 2 and "--result is for models that are trained here" in err
+    assert code == 2 and "--result needs a model that this toolkit trained" in err

@@ -58,7 +58,7 @@ def naive(layer, x: torch.Tensor, rows: slice = slice(None)) -> tuple[np.ndarray
     return np.sqrt(total / len(x)), np.sqrt(last / len(x))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(0, 2**31))
 def test_of_attention_alone_it_is_the_response_of_attention(length, seed):
     a = random_matrix(length, length, seed=seed).softmax(-1)

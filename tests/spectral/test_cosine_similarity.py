@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from json_output import json_of
 
@@ -36,7 +36,6 @@ def all_pairs(x: np.ndarray) -> np.ndarray:
     return cosines
 
 
-@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(1, 8), SEEDS)
 def test_both_conventions_equal_the_matrix_of_all_pairs(n, size, seed):
     x = random_rows(n, size, seed=seed)
@@ -46,7 +45,6 @@ def test_both_conventions_equal_the_matrix_of_all_pairs(n, size, seed):
     assert cosine_similarity(x, "published") == pytest.approx(all_pairs(x).mean(), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 20), SEEDS, st.floats(1e-200, 1e200))
 def test_length_of_a_row_does_not_matter_even_extreme_ones(n, seed, scale):
     x = random_rows(n, 3, seed=seed)
@@ -54,7 +52,6 @@ def test_length_of_a_row_does_not_matter_even_extreme_ones(n, seed, scale):
     assert cosine_similarity(scaled) == pytest.approx(cosine_similarity(x), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 20), st.integers(1, 5), SEEDS)
 def test_range_is_that_of_n_directions(n, size, seed):
     value = cosine_similarity(random_rows(n, size, seed=seed))
@@ -68,7 +65,6 @@ def test_closed_forms():
     assert cosine_similarity(np.ones((5, 3)), "published") == pytest.approx(4 / 5)
 
 
-@settings(deadline=None)
 @given(SEEDS, st.lists(st.integers(0, 6), min_size=1, max_size=6))
 def test_tokens_are_compared_within_their_sequence_at_real_positions(seed, lengths):
     hidden = random_rows(len(lengths), 6, 4, seed=seed)
@@ -90,7 +86,6 @@ def test_padding_does_not_count_whatever_it_holds():
     assert within_sequence_similarity(zero, mask) == within_sequence_similarity(hidden, mask)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), SEEDS, st.sampled_from(["pairs", "published"]))
 def test_accumulator_equals_the_function_however_the_rows_are_batched(sizes, seed, convention):
     x = torch.from_numpy(random_rows(sum(sizes) + 2, 4, seed=seed))
@@ -100,7 +95,6 @@ def test_accumulator_equals_the_function_however_the_rows_are_batched(sizes, see
     assert metric.compute() == pytest.approx(cosine_similarity(x, convention), abs=1e-13)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), SEEDS)
 def test_sequence_accumulator_equals_the_function_however_it_is_batched(sizes, seed):
     hidden = torch.from_numpy(random_rows(sum(sizes) + 1, 5, 3, seed=seed))

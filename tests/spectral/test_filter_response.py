@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from json_output import json_of
@@ -42,7 +42,6 @@ def captured(attention: torch.Tensor) -> Capture:
     return Capture(hidden=(None,), attention=tuple(attention), mask=torch.ones(attention.shape[1], attention.shape[-1]))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 17), SEEDS)
 def test_gain_is_the_norm_of_the_columns_of_the_transfer_matrix(length, seed):
     a = random_attention(1, 1, length, seed=seed)
@@ -52,7 +51,6 @@ def test_gain_is_the_norm_of_the_columns_of_the_transfer_matrix(length, seed):
     np.testing.assert_allclose(response.self_gain[0, 0], np.abs(h[k, k]), atol=1e-13)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), SEEDS, st.booleans(), st.sampled_from([torch.float64, torch.float32]))
 def test_row_stochastic_attention_passes_dc_at_0_db(length, seed, causal, dtype):
     a = random_attention(3, 2, length, seed=seed, causal=causal).to(dtype)
@@ -61,7 +59,6 @@ def test_row_stochastic_attention_passes_dc_at_0_db(length, seed, causal, dtype)
     np.testing.assert_allclose(response.head_mean.gain_db[..., 0], 0, atol=1e-12 if dtype == torch.float64 else 1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 24).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(-1, 1))))
 def test_circulant_attention_has_the_gain_of_its_kernel(kernel):
     length = len(kernel)
@@ -143,7 +140,6 @@ def test_half_precision_is_computed_in_single():
     np.testing.assert_allclose(frequency_response(a).gain, frequency_response(a.double()).gain, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), SEEDS)
 def test_accumulator_equals_the_function_however_the_users_are_batched(sizes, seed):
     sizes = [*sizes, 1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral import fourier
@@ -24,7 +24,6 @@ def naive_low_pass(length: int, c: int) -> np.ndarray:
     return (dft.conj().T @ (keep[:, None] * dft)).real
 
 
-@settings(deadline=None)
 @given(length_and_c())
 def test_projection_keeps_exactly_the_c_lowest_dft_modes(drawn):
     length, c = drawn
@@ -36,7 +35,6 @@ def test_projection_keeps_exactly_the_c_lowest_dft_modes(drawn):
     np.testing.assert_allclose(projection @ projection, projection, atol=1e-13)
 
 
-@settings(deadline=None)
 @given(length_and_c(), st.integers(0, 2**32 - 1))
 def test_low_and_high_are_orthogonal_and_sum_to_the_signal(drawn, seed):
     length, c = drawn
@@ -49,7 +47,6 @@ def test_low_and_high_are_orthogonal_and_sum_to_the_signal(drawn, seed):
     torch.testing.assert_close(energy, x.square().sum())
 
 
-@settings(deadline=None)
 @given(length_and_c(), st.integers(-50, 50))
 def test_the_split_moves_along_when_the_ring_is_turned(drawn, shift):
     length, c = drawn

@@ -27,7 +27,7 @@ def by_hand(hidden: torch.Tensor, lengths: list[int], pooling: str) -> np.ndarra
     return np.stack([{"last": x[-1], "mean": np.mean(x, axis=0), "first": x[0]}[pooling] for x in real])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=8), st.sampled_from(POOLINGS), st.integers(0, 1000))
 def test_only_real_positions_are_pooled(lengths, pooling, seed):
     captured = padded(lengths, 6, seed=seed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from json_output import json_of
 
@@ -24,7 +24,6 @@ def random_matrix(n: int, size: int, seed: int = 0) -> np.ndarray:
     )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12), SEEDS, st.booleans())
 def test_values_are_those_of_the_whole_matrix(n, size, seed, center):
     x = random_matrix(n, size, seed)
@@ -36,7 +35,6 @@ def test_values_are_those_of_the_whole_matrix(n, size, seed, center):
     assert (result.users, result.centered) == (n, center)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.floats(1e-6, 1e6))
 def test_ranks_count_equal_directions_whatever_the_scale(rank, scale):
     result = singular_values(scale * np.eye(10, 8)[:rank])
@@ -45,7 +43,6 @@ def test_ranks_count_equal_directions_whatever_the_scale(rank, scale):
     np.testing.assert_allclose(result.normalised, 1)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(1, 8), SEEDS)
 def test_ranks_lie_between_one_and_the_number_of_values(n, size, seed):
     result = singular_values(random_matrix(n, size, seed))
@@ -80,7 +77,6 @@ def test_zeros_have_values_but_no_rank():
     assert all(math.isnan(value) for value in (result.effective_rank, result.stable_rank, *result.normalised))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), SEEDS, st.booleans())
 def test_accumulator_equals_the_function_however_the_rows_are_batched(sizes, seed, center):
     x = torch.from_numpy(random_matrix(sum(sizes) + 1, 4, seed))

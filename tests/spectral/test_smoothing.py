@@ -57,7 +57,7 @@ def naive(x: np.ndarray, c: int) -> dict[str, float]:
     }
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 14), st.integers(2, 6), st.sampled_from([1, 3, 5]), SEEDS)
 def test_every_measure_is_that_of_its_definition(n, size, c, seed):
     x = signal(n, size, seed)
@@ -102,7 +102,7 @@ def test_equal_positions_are_wholly_smooth_and_alternating_ones_are_not():
     assert alternating.mad[0] == pytest.approx(1 + 3 / 15)  # of 15 pairs 9 point apart and 6 the same way
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(4, 12), st.integers(1, 5), SEEDS, st.floats(1e-3, 1e3))
 def test_relative_measures_do_not_know_the_scale_and_keep_their_bounds(n, size, seed, scale):
     x = signal(n, size, seed)
@@ -116,7 +116,7 @@ def test_relative_measures_do_not_know_the_scale_and_keep_their_bounds(n, size, 
         assert least - 1e-9 <= getattr(result, name)[0] <= most + 1e-9, name
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(3, 12), st.integers(1, 5), SEEDS, st.integers(0, 11))
 def test_measures_on_the_ring_do_not_know_where_it_starts(n, size, seed, shift):
     x = torch.from_numpy(signal(n, size, seed))
@@ -131,7 +131,7 @@ def test_a_ring_of_two_positions_has_two_edges():
     assert (dirichlet_energy(x, "path").item(), dirichlet_energy(x, "ring").item()) == (9, 18)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), SEEDS)
 def test_the_accumulator_equals_the_function_however_sequences_are_batched(sizes, seed):
     assume(sum(sizes) > 0)

@@ -48,7 +48,7 @@ def windows_of(lengths: list[int], positions: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(items)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.sampled_from([1, 3, 5]), SEEDS, st.integers(1, 9))
 def test_every_share_is_that_of_the_users_own_positions(lengths, c, seed, batch_size):
     windows = windows_of(lengths, 9, seed)
@@ -67,7 +67,7 @@ def test_every_share_is_that_of_the_users_own_positions(lengths, c, seed, batch_
             assert table[f"window_{name}"][row] == pytest.approx(whole[name], nan_ok=True), name
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(3, 12), SEEDS, st.floats(0.01, 100), st.integers(0, 11))
 def test_shares_know_neither_scale_nor_where_the_ring_starts_and_keep_their_bounds(n, seed, scale, shift):
     windows = windows_of([n], n, seed)

@@ -55,7 +55,7 @@ def test_filters_and_their_biases_are_drawn_as_pytorch_does():
 
 
 @given(length=st.integers(1, 14), size=st.integers(1, 6), at_once=st.integers(1, 16), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_horizontal_features_are_the_best_places_of_plain_convolutions(length: int, size: int, at_once: int, seed: int):
     model = make(max_len=length, hidden_size=size, horizontal=3)
     x = torch.randn(4, length, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

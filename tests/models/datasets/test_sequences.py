@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.datasets import Sequences
@@ -48,7 +48,6 @@ def assert_samples(samples, expected, max_len):
         assert (inputs, target, user) == row
 
 
-@settings(deadline=None)
 @given(histories=histories_strategy, max_len=max_lens)
 def test_prefixes_are_every_prefix_of_the_last_window_without_the_held_out_items(histories, max_len):
     expected = []
@@ -59,7 +58,6 @@ def test_prefixes_are_every_prefix_of_the_last_window_without_the_held_out_items
     assert_samples(sequences_of(histories).prefixes(max_len), expected, max_len)
 
 
-@settings(deadline=None)
 @given(histories=histories_strategy, max_len=max_lens, split=st.sampled_from(sorted(HELD_OUT)))
 def test_windows_are_the_last_items_before_the_target(histories, max_len, split):
     expected = []
@@ -69,7 +67,6 @@ def test_windows_are_the_last_items_before_the_target(histories, max_len, split)
     assert_samples(sequences_of(histories).windows(split, max_len), expected, max_len)
 
 
-@settings(deadline=None)
 @given(histories=histories_strategy, split=st.sampled_from(sorted(HELD_OUT)))
 def test_history_is_everything_before_the_target(histories, split):
     items, offsets = sequences_of(histories).history(split)
@@ -78,7 +75,6 @@ def test_history_is_everything_before_the_target(histories, split):
     assert seen == [history[: len(history) - HELD_OUT[split]] for history in histories]
 
 
-@settings(deadline=None)
 @given(histories=histories_strategy, max_len=max_lens)
 def test_the_train_window_ends_like_the_last_training_sample(histories, max_len):
     sequences = sequences_of(histories)

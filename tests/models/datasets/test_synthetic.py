@@ -52,7 +52,7 @@ def test_items_follow_the_taste_as_often_as_the_knob_says(persistence):
     assert equal.mean() == pytest.approx(expected, abs=2 * five_sigma(expected, len(equal)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     users=st.integers(1, 40),
     items=st.integers(2, 60),

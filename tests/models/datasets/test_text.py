@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.datasets import load
@@ -51,7 +51,6 @@ def test_line_ends_blanks_and_marks_do_not_matter(write, content):
     assert sequences.skipped == 0
 
 
-@settings(deadline=None)
 @given(
     histories=st.dictionaries(
         st.integers(1, 10**18 - 1),

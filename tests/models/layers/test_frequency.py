@@ -22,7 +22,7 @@ def layer_of(length: int, size: int, seed: int) -> LearnedFilter:
 
 
 @given(length=st.integers(1, 64), data=st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_low_pass_basis_keeps_the_first_bins_of_the_real_fft(length, data):
     c = data.draw(st.integers(0, (length - 1) // 2)) * 2 + 1
     x = np.random.default_rng(length).normal(size=(length, 3))
@@ -35,7 +35,7 @@ def test_the_low_pass_basis_keeps_the_first_bins_of_the_real_fft(length, data):
 
 
 @given(length=st.integers(1, 60), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_matrices_are_the_real_fourier_transform_and_its_inverse(length: int, seed: int):
     x = torch.randn(length, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     transform, inverse = real_fourier_matrices(length)
@@ -50,7 +50,7 @@ def test_the_matrices_are_the_real_fourier_transform_and_its_inverse(length: int
 
 
 @given(length=st.integers(1, 24), size=st.integers(2, 5), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_last_position_alone_is_the_last_of_all(length: int, size: int, seed: int):
     layer = layer_of(length, size, seed)
     x = torch.randn(3, length, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -9,7 +9,7 @@ from models.layers.packing import attention_mask, real_positions
 
 
 @given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30), cached=st.integers(1, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_packing_of_real_positions_holds_each_of_them_once(lengths, cached):
     length = 12
     ids = torch.arange(1, len(lengths) * length + 1).view(-1, length)

@@ -20,7 +20,7 @@ from spectral.capture import Capture
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 9), st.booleans(), SEEDS, st.floats(0, 1))
 def test_every_measure_is_that_of_its_definition(n, causal, seed, residual):
     maps = attention(3, 2, n, causal=causal, seed=seed)
@@ -33,7 +33,7 @@ def test_every_measure_is_that_of_its_definition(n, causal, seed, residual):
     assert result.sequences == 3
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 9), st.booleans(), SEEDS)
 def test_measures_keep_their_bounds(n, causal, seed):
     result = attention_statistics(attention(2, 3, 2, n, causal=causal, seed=seed))

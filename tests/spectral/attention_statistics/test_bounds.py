@@ -25,7 +25,7 @@ def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(2, 7), st.integers(1, 3), st.integers(1, 4), st.booleans(), st.floats(0, 2), st.integers(0, 2**31 - 9)
 )

@@ -12,7 +12,7 @@ from spectral.attention_statistics.eigenvalues import LARGE, hfc_factors, left_p
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 9), st.booleans(), SEEDS)
 def test_no_application_scales_what_is_not_dc_by_more_than_the_factor(n, causal, seed):
     a = attention(n, causal=causal, seed=seed)

@@ -14,7 +14,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.integers(2, 30)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(3, 30), SEEDS)
 def test_causal_attention_has_its_diagonal_for_eigenvalues_and_collapses_onto_position_0(length, seed):
     matrix = random_attention(length, seed, causal=True)
@@ -27,7 +27,6 @@ def test_causal_attention_has_its_diagonal_for_eigenvalues_and_collapses_onto_po
         assert case.fitted_slope == pytest.approx(case.predicted_slope, rel=1e-3)
 
 
-@settings(deadline=None)
 @given(LENGTHS, SEEDS, st.booleans())
 def test_perron_vector_is_the_limit_of_the_powers(length, seed, causal):
     matrix = random_attention(length, seed, causal)

@@ -28,7 +28,6 @@ def naive_log_ratio(matrix: np.ndarray, x: np.ndarray, steps: int, c: int) -> li
     return result
 
 
-@settings(deadline=None)
 @given(LENGTHS, SEEDS, st.booleans(), st.booleans())
 def test_first_steps_are_those_of_the_definition(length, seed, causal, one_mode):
     c = 1 if one_mode or length < 4 else 3
@@ -38,7 +37,7 @@ def test_first_steps_are_those_of_the_definition(length, seed, causal, one_mode)
     np.testing.assert_allclose(decay(matrix, x, 30, c)[known], expected[known], atol=1e-4)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(3, 30), SEEDS, st.booleans())
 def test_bidirectional_attention_decays_at_the_rate_of_the_second_eigenvalue(length, seed, sharp):
     matrix = random_attention(length, seed, sharpness=3.0 if sharp else 1.0)
@@ -82,7 +81,7 @@ def test_equal_diagonal_entries_are_approached_slowly_but_from_above():
     assert 0 < case.fitted_slope - case.predicted_slope < 1e-3
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(3, 25), SEEDS, st.booleans())
 def test_exceptional_start_does_not_become_dc_but_the_second_eigenvector(length, seed, causal):
     matrix = random_attention(length, seed, causal)
