@@ -15,7 +15,7 @@ def test_command_says_what_is_left(command: Callable[..., subprocess.CompletedPr
     (tmp_path / "config/smoke.yaml").write_text(text[: text.index("run_list:")] + block)
     done = command("models.remaining", "--profile", "smoke", f"figures={tmp_path}")
     assert done.returncode == 0, done.stderr
-    assert "block  1:   2 of   2 runs left" in done.stdout and "2 that nothing was measured for" in done.stdout
+    assert "block  1:   2 of   2 runs left" in done.stdout and "2 without an estimate" in done.stdout
     assert command("models.remaining", "--profile", "smoke", "--blocks").stdout == "1\n"
     printed = json.loads(command("models.remaining", "--profile", "smoke", "--json").stdout)
     assert printed["blocks"] == [{"number": 1, "total": 2, "left": 2, "hours": 0.0, "unknown": 2}]

@@ -161,7 +161,7 @@ def test_what_is_no_summary_is_named(tmp_path: Path):
     with np.load(path) as archive:
         content = dict(archive)
     np.savez(path, **{key: value for key, value in content.items() if key != "beta"})
-    with pytest.raises(CheckpointError, match="lacks, or should not have: beta"):
+    with pytest.raises(CheckpointError, match="missing, or should not be there: beta"):
         read_summary(path)
     np.savez(path, **content | {"summary": np.array('{"format": "spectral-recommender-summary", "format_version": 9}')})
     with pytest.raises(CheckpointError, match="summary format version 9, this toolkit reads 1"):
