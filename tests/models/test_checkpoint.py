@@ -165,7 +165,7 @@ def test_the_dataset_of_a_model_is_found_and_another_one_must_fit(checkpoint, ca
 
 def test_settings_of_our_own_checkpoints_cannot_be_changed(checkpoint):
     assert models.load(checkpoint, heads=2, alpha=0.7, c=5, fallback={"c": 9}).config.c == 5
-    with pytest.raises(ConfigError, match="has num_heads 2 and says so itself; --heads is for files of other"):
+    with pytest.raises(ConfigError, match="has num_heads 2 and says so itself; --heads is for third-party checkpoints"):
         models.load(checkpoint, heads=4)
     with pytest.raises(ConfigError, match="has model bsarec"):
         models.load(checkpoint, model="sasrec")

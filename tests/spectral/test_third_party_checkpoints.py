@@ -1,8 +1,10 @@
 """The commands of the measures on third-party checkpoints."""
 
-import ast
+import importlib
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 
 import pytest
 import torch
@@ -18,10 +20,15 @@ Call = Callable[..., tuple[int, str, str]]
 def test_every_command_that_takes_a_checkpoint_takes_the_settings_of_third_party_ones():
     taking = 0
     for path in (ROOT / "spectral").glob("*/__main__.py"):
-        functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
-        names = {argument.arg for function in functions if function.name == "main" for argument in function.args.args}
-        assert "checkpoint" not in names or "settings" in names, path
-        taking += "checkpoint" in names
+        main = importlib.import_module(f"spectral.{path.parent.name}.__main__").main
+        names = set()
+        for each in inspect.signature(main).parameters.values():  # an option, or a group of them
+            group = each.annotation
+            names |= {option.name for option in fields(group)} if is_dataclass(group) else {each.name}
+        if names & {"checkpoint", "checkpoints"}:
+            # The summary is of a finished run, with its seed and versions, which third-party files do not have.
+            assert ("settings" in names) == (path.parent.name != "summary"), path
+            taking += 1
     assert taking >= 4
 
 
