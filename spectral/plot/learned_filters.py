@@ -22,13 +22,16 @@ def learned_filters(filters: LearnedFilters, *, label: str | None = None, ax: Ax
         >>> learned_filters(filters).lines[0].get_ydata().round(3)  # the median of two dimensions
         array([1. , 1. , 0.6])
     """
+    import seaborn  # slow to import
+
     assert ax is not None
     layers = layer_styles(filters.layers)
-    for row, layer in enumerate(filters.layers):
-        low, median, high = np.quantile(filters.gain[row], [0.1, 0.5, 0.9], axis=-1)
-        if len(layers) <= MOST_INSIDE:
-            ax.fill_between(filters.angular_frequency, low, high, color=layers[layer]["color"], alpha=0.2, linewidth=0)
-        ax.plot(filters.angular_frequency, median, **layers[layer] | {"marker": ""}, linewidth=1.6)
+    table = filters.table()
+    band = ("pi", 80) if len(layers) <= MOST_INSIDE else None
+    for layer, style in layers.items():
+        of_layer = table[table["layer"] == layer]
+        look = style | {"marker": "", "linewidth": 1.6, "err_kws": {"alpha": 0.2, "linewidth": 0}}
+        seaborn.lineplot(of_layer, x="angular_frequency", y="gain", estimator="median", errorbar=band, ax=ax, **look)
     angular_axis(ax)
     from_zero(ax)
     ax.set_ylabel("gain")

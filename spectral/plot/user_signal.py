@@ -91,22 +91,21 @@ def user_signal_items(items: Any, attributes: ItemAttributes, *, ax: Axes | None
         >>> [label.get_text() for label in user_signal_items([1, 2, 1], genres).get_yticklabels()]
         ['drama', 'comedy']
     """
+    import pandas as pd
+    import seaborn  # slow to import
+
     assert ax is not None
     of_items = [set(attributes.of(int(item)).tolist()) for item in items]
     counts = Counter(attribute for found in of_items for attribute in sorted(found))
     common = sorted(counts, key=lambda attribute: (-counts[attribute], attribute))[:MOST_ATTRIBUTES]
-    cells = np.array([[attribute in found for found in of_items] for attribute in common], dtype=float)
-    if len(common):
-        edges = np.arange(len(of_items) + 1) - 0.5
-        ax.pcolormesh(
-            edges, np.arange(len(common) + 1), cells, cmap="Greys", vmin=0, vmax=1.4, edgecolors="white", linewidth=0.4
-        )
     names = [attributes.names[number - 1] if attributes.names else f"attribute {number}" for number in common]
-    ax.set_yticks(np.arange(len(common)) + 0.5, names)
-    ax.invert_yaxis()
-    ax.grid(False)
-    ax.tick_params(axis="y", length=0)
-    _position_axis(ax, len(of_items))
+    if common:
+        cells = [[float(attribute in found) for found in of_items] for attribute in common]
+        table = pd.DataFrame(cells, index=names)
+        look = {"cmap": "Greys", "vmin": 0, "vmax": 1.4, "linewidths": 0.4, "linecolor": "white", "cbar": False}
+        seaborn.heatmap(table, xticklabels=max(1, len(of_items) // 5), ax=ax, **look)
+        ax.tick_params(axis="both", length=0, rotation=0)
+    ax.set_xlabel("position")
     return ax
 
 
