@@ -3,11 +3,12 @@
 import math
 from pathlib import Path
 
+import plain_models
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_models import ITEMS, WINDOWS, D, N, assert_hidden, attention_reference, random_model
+from plain_models import ITEMS, D, assert_hidden, attention_reference, random_model
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +21,9 @@ from models.layers.dropout import MaskSource
 from models.layers.losses import LOSSES
 from models.train import train
 from models.training import Trainer
+
+N = 9
+WINDOWS = torch.tensor([[0] * N, [0] * (N - 1) + [7], [0] * (N - 4) + [3, 9, 3, 30], list(range(5, 5 + N))])
 
 MASK = ITEMS + 1
 CPU = torch.device("cpu")
@@ -237,17 +241,17 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, object], message: st
 @pytest.mark.parametrize("count", [1, 2])
 def test_bert4rec_attends_both_ways_to_a_window_that_ends_with_the_mask_token(count: int):
     model = random_model("bert4rec", num_heads=count)
-    shifted = torch.cat([WINDOWS[:, 1:], torch.full((len(WINDOWS), 1), ITEMS + 1)], dim=1)
-    trace = model.trace(WINDOWS)
+    shifted = torch.cat([plain_models.WINDOWS[:, 1:], torch.full((len(plain_models.WINDOWS), 1), ITEMS + 1)], dim=1)
+    trace = model.trace(plain_models.WINDOWS)
     assert_hidden(trace.hidden, attention_reference(model, shifted, causal=False))
     assert trace.attention[0][3, 0, 0, -1] > 0  # the first position looks at the last
-    assert model(WINDOWS).shape == (len(WINDOWS), ITEMS + 1)  # the mask token is no candidate
+    assert model(plain_models.WINDOWS).shape == (len(plain_models.WINDOWS), ITEMS + 1)  # the mask token is no candidate
     assert bool(trace.mask[:, -1].all())
 
 
 def test_bert4rec_is_asked_for_the_last_item_and_for_a_share_of_the_others():
     model = random_model("bert4rec", mask_ratio=0.3).float().train()
-    sequences = torch.randint(1, ITEMS + 1, (2000, N))
+    sequences = torch.randint(1, ITEMS + 1, (2000, plain_models.N))
     sequences[::2, :5] = 0
     masked = model.mask_items(sequences)
     token = masked == ITEMS + 1
@@ -260,10 +264,10 @@ def test_bert4rec_is_asked_for_the_last_item_and_for_a_share_of_the_others():
 def test_bert4rec_loss_is_the_mean_over_masked_positions(monkeypatch: pytest.MonkeyPatch):
     model = random_model("bert4rec", dropout=0.0)
     targets = torch.tensor([1, 2, 3, 4])
-    sequences = torch.cat([WINDOWS[:, 1:], targets[:, None]], dim=1)
+    sequences = torch.cat([plain_models.WINDOWS[:, 1:], targets[:, None]], dim=1)
     masked = sequences.clone()
     masked[:, -1] = masked[2, -3] = masked[3, 2] = masked[3, 5] = ITEMS + 1
     monkeypatch.setattr(model, "mask_items", lambda given: masked if torch.equal(given, sequences) else None)
     output = attention_reference(model, masked, causal=False)[-1][masked == ITEMS + 1]
     expected = functional.cross_entropy(output @ model.items.weight[:-1].T, sequences[masked == ITEMS + 1])
-    torch.testing.assert_close(model.objective(Batch(WINDOWS, targets, targets), LOSSES["ce"]), expected)
+    torch.testing.assert_close(model.objective(Batch(plain_models.WINDOWS, targets, targets), LOSSES["ce"]), expected)

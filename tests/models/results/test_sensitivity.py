@@ -97,7 +97,7 @@ def test_runs_that_differ_in_something_else_are_refused():
         ([], "alpha", DataError, "no results"),
         (SASREC, "alpha", ConfigError, "sasrec has no setting 'alpha'"),
         (RUNS[:3], "alpha", DataError, "none of the runs has the best alpha, 0.9"),
-        ([*RUNS, RUNS[0]], "alpha", DataError, "there twice"),
+        ([*RUNS, RUNS[0]], "alpha", DataError, "occurs twice"),
     ],
 )
 def test_unusable_runs_are_named(runs: list[Result], setting: str, error: type[Exception], message: str):
