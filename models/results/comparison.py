@@ -14,13 +14,21 @@ from scipy import stats
 from models.errors import ConfigError, DataError
 from models.evaluation import ndcg
 from models.registry import MODELS
+from models.results.description import HEAD, cells, described, is_as_published, losses, named
+from models.results.published import published
 from models.results.runs import Result, run_name
-from models.results.tables import MARK, footnotes, latex_table, markdown_table, write_table
+from models.results.significance import POWER, TESTS, Difference, difference, holm, means_of_samples
+from models.results.tables import latex_table, markdown_table, notes, write_table
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
+PRINTED = ("HR@10", "NDCG@10", "HR@20", "NDCG@20")
+AMONG_DRAWN = "NDCG@10"  # the metric that is also shown among drawn items, as papers with 99 negatives do
 TESTED_CUTOFF = 20
 TESTED = f"NDCG@{TESTED_CUTOFF}"  # the metric of the tests, and of the order of systems
 CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+_INTERVAL = ("difference", "difference_low", "difference_high")
+TEST_COLUMNS = ("p_value", "p_holm", *_INTERVAL, "knows_seeds", "detectable")
 
 
 @dataclass(frozen=True)
@@ -30,58 +38,114 @@ class Comparison:
     Attributes:
         dataset: Name of the dataset.
         reference: The system that the others are compared with.
-        systems: One row per system: system, model, seeds, n (number of seeds), parameters, seconds_per_epoch, p_value
-            and p_holm of the test against the reference (NaN for the reference), first_epoch (seeds of the runs whose
-            best epoch was the first), and sources, the files of its results.
+        users: Number of test users.
+        systems: One row per system: system, the columns of `models.results.description.described`, seconds_per_epoch;
+            among_drawn and its place, the mean NDCG@10 among 99 drawn items of the seeds that have it; published,
+            published_metric, published_source, what others report for the system (models.results.published); p_value
+            and p_holm of the test against the reference, difference (of the system's NDCG@20 to that of the reference),
+            its 95% interval difference_low and difference_high, knows_seeds (whether that is over users and seeds, or
+            over the users of single runs), detectable (the smallest difference that would be detected), all NaN for
+            the reference.
         metrics: One row per system and metric: mean, std (n - 1 in the denominator), low and high ends of the 95%
             confidence interval of the mean over seeds, improvement (of the reference over the system, in percent),
             place (1 is best).
         missing: By system, the seeds of missing runs; a system without any run has no row.
+        test: The test over users, of `models.results.significance.TESTS`.
     """
 
     dataset: str
     reference: str
+    users: int
     systems: pd.DataFrame
     metrics: pd.DataFrame
+    test: str
     missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table: one row per system and metric, with all columns of `metrics` and `systems`."""
         return self.metrics.merge(self.systems, on="system", sort=False)
 
-    def to_markdown(self, metrics: Sequence[str] = METRICS) -> str:
+    def to_markdown(self, metrics: Sequence[str] = PRINTED) -> str:
         """Return a Markdown table of mean ± std, with the best in bold and the second best in italics."""
-        head = ["", *metrics, "p (Holm)", "gain", "seeds"]
-        first_epoch = self.systems.set_index("system")["first_epoch"].to_dict()
-        table = markdown_table(head, self._rows(metrics, "±", ("**{}**", "*{}*"), "%"))
-        return table + footnotes(first_epoch, self.missing)
+        return markdown_table(*self._cells(metrics, "±", ("**{}**", "*{}*")), self._notes())
 
-    def to_latex(self, metrics: Sequence[str] = METRICS) -> str:
+    def to_latex(self, metrics: Sequence[str] = PRINTED) -> str:
         """Return a LaTeX table for booktabs, with the best in bold and the second best underlined."""
-        rows = self._rows(metrics, r"{\tiny$\pm$}", (r"\textbf{{{}}}", r"\underline{{{}}}"), r"\%")
-        return latex_table(["", *metrics, "$p$", "gain", "$n$"], rows)
+        marks = (r"\textbf{{{}}}", r"\underline{{{}}}")
+        return latex_table(*self._cells(metrics, r"{\tiny$\pm$}", marks), self._notes())
 
-    def _rows(self, metrics: Sequence[str], sign: str, marks: tuple[str, str], percent: str) -> list[list[str]]:
+    def sentence(self) -> str:
+        """Return what the tests say: who can be told from the reference, and which difference would have been."""
+        tested = self.systems[self.systems.system != self.reference]
+        if self.systems.p_holm.isna().all():
+            return ""
+        apart = [
+            f"{row.system} (p {row.p_holm:.2g}{'' if row.knows_seeds else ', single runs'})"
+            for row in tested.itertuples()
+            if row.p_holm < SIGNIFICANT
+        ]
+        return (
+            f"Over users {', '.join(apart) or 'none of the others'} can be told from {self.reference}"
+            f" (p < {SIGNIFICANT}); {self.users:,} users and these seeds would detect a difference in {TESTED} of "
+            f"{tested.detectable.min():.4f} to {tested.detectable.max():.4f} (power {POWER:.0%})."
+        )
+
+    def losses(self) -> str:
+        """Return which systems are trained with which loss."""
+        return losses({str(loss): list(rows.system) for loss, rows in self.systems.groupby("loss", sort=False)})
+
+    def _notes(self) -> list[str]:
+        marked = self.systems.set_index("system")
+        return notes(marked["first_epoch"].to_dict(), marked["capped"].to_dict(), self.missing, self._sources())
+
+    def _sources(self) -> list[str]:
+        return list(dict.fromkeys(self.systems.published_source[self.systems.published_source != ""]))
+
+    def _cells(self, metrics: Sequence[str], sign: str, marks: tuple[str, str]) -> tuple[list[str], list[list[str]]]:
+        """Return the head and the rows of a printed table. Columns that would be empty are left out."""
+        sources = self._sources()
+        tested = bool(self.systems.p_holm.notna().any())
+        drawn = bool(self.systems.among_drawn.notna().any())
+        head = ["", *HEAD, *metrics]
+        head += [f"{AMONG_DRAWN} of 99"] if drawn else []
+        head += [f"{TESTED} published"] if sources else []
+        head += [f"{TESTED} to {self.reference}", "p (Holm)"] if tested else []
         rows = []
         for system in self.systems.itertuples():
             own = self.metrics[self.metrics.system == system.system].set_index("metric")
-            cells = []
+            row = [named(system), *cells(system)]
             for metric in metrics:
                 value = own.loc[metric]
-                cell = f"{value['mean']:.4f}"
-                if 1 <= value["place"] <= len(marks):
-                    cell = marks[int(value["place"]) - 1].format(cell)
-                cells.append(cell if np.isnan(value["std"]) else f"{cell} {sign} {value['std']:.4f}")
-            is_reference = system.system == self.reference
-            p_value = "" if np.isnan(system.p_holm) else f"{system.p_holm:.3g}"
-            improvement = own.loc[TESTED, "improvement"]  # NaN where the system's NDCG is 0
-            gain = "" if is_reference or np.isnan(improvement) else f"{improvement:+.1f}{percent}"
-            name = f"{system.system} {MARK}" if system.first_epoch else str(system.system)
-            rows.append([name, *cells, p_value, gain, str(system.n)])
-        return rows
+                cell = _ranked(value["mean"], value["place"], marks)
+                row.append(cell if np.isnan(value["std"]) else f"{cell} {sign} {value['std']:.4f}")
+            row += [_ranked(system.among_drawn, system.among_drawn_place, marks)] if drawn else []
+            row += [_published(system, sources)] if sources else []
+            row += [_interval(system), "" if np.isnan(system.p_holm) else f"{system.p_holm:.2g}"] if tested else []
+            rows.append(row)
+        return head, rows
 
 
-def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = METRICS) -> None:
+def _ranked(mean: float, place: float, marks: tuple[str, str]) -> str:
+    if np.isnan(mean):
+        return ""
+    return marks[int(place) - 1].format(f"{mean:.4f}") if place <= len(marks) else f"{mean:.4f}"
+
+
+def _published(system: Any, sources: list[str]) -> str:
+    if np.isnan(system.published):
+        return ""
+    metric = "" if system.published_metric == TESTED else f"{system.published_metric} "
+    return f"{metric}{system.published:.4f} [{sources.index(system.published_source) + 1}]"
+
+
+def _interval(system: Any) -> str:
+    if np.isnan(system.difference):
+        return ""
+    users_only = "" if system.knows_seeds else " users only"
+    return f"{system.difference:+.4f} [{system.difference_low:+.4f}, {system.difference_high:+.4f}]{users_only}"
+
+
+def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = PRINTED) -> None:
     """Write the tidy table as stem.csv, and the printed tables as stem.md and stem.tex."""
     write_table(stem, comparison.table(), comparison.to_markdown(metrics), comparison.to_latex(metrics))
 
@@ -91,6 +155,7 @@ def compare(
     reference: str | None = None,
     missing: Mapping[str, Sequence[int]] | None = None,
     sampled: bool = False,
+    test: str = "permutation",
 ) -> Comparison:
     """Compare systems, in the order of their first results; a system is a model with its settings, over its seeds.
 
@@ -102,63 +167,43 @@ def compare(
     sampled: take the metrics among 99 drawn items instead of all, of the runs that have them. No test is made then,
     because the stored ranks of users are those among all items.
 
-    The test is Wilcoxon's two-sided signed-rank test over users. It compares each user's NDCG@20, averaged over the
-    seeds that both systems have. If they share no seed, the first seeds of each are taken, equally many of both: a mean
-    over more seeds has another distribution over users, so that equal systems would seem to differ. Users with equal
-    values take part in the ranking and are then dropped (Pratt). The p-values are corrected for the number of systems
-    with `holm`.
+    test: permutation or wilcoxon, of each user's NDCG@20, averaged over the seeds that both systems have. If they share
+    no seed, the first seeds of each are taken, equally many of both: a mean over more seeds has another distribution
+    over users, so that equal systems would seem to differ. The p-values are corrected for the number of systems with
+    `holm`. The difference and its interval, over users and seeds, are of all seeds. See `models.results.significance`.
 
     Raises:
         DataError: If the results are not of the same data, or a run occurs twice.
-        ConfigError: If the reference is unknown, or fits several systems.
+        ConfigError: If the reference is unknown, or fits several systems, or if the test is unknown.
     """
+    if test not in TESTS:
+        raise ConfigError(f"unknown test {test!r}; choose one of {', '.join(TESTS)}")
     runs, missing = list(results), dict(missing or {})
     if sampled:
         without = [run for run in runs if run.sampled is None]
         missing |= {run_name(run): [*missing.get(run_name(run), []), run.seed] for run in without}
         runs = [replace(run, test=run.sampled) for run in runs if run.sampled is not None]
     systems = systems_of(runs)
+    dataset = dataset_of(systems)
     if reference is None:
         reference = max(systems, key=lambda name: float(np.mean([run.test[TESTED] for run in systems[name]])))
     else:
         reference = _named(reference, systems)
-    others = [name for name in systems if name != reference]
-    p_values = [np.nan if sampled else _p_value(systems[reference], systems[name]) for name in others]
-    corrected = dict(zip(others, holm(p_values), strict=True))
+    tested = pd.DataFrame({"system": list(systems)}) if sampled else _tested(systems, reference, test)
     rows = [
         {
             "system": name,
-            "model": runs[0].model,
-            "seeds": " ".join(str(run.seed) for run in runs),
-            "n": len(runs),
-            "parameters": runs[0].parameters,
+            **described(runs),
             "seconds_per_epoch": np.mean([run.seconds_per_epoch or np.nan for run in runs]),
-            "p_value": dict(zip(others, p_values, strict=True)).get(name, np.nan),
-            "p_holm": corrected.get(name, np.nan),
-            "first_epoch": " ".join(str(run.seed) for run in runs if run.best_epoch == 0),
-            "sources": " ".join(run.source for run in runs),
+            "among_drawn": np.nan if sampled else _mean_among_drawn(runs),
+            **_published_of(runs),
         }
         for name, runs in systems.items()
     ]
-    return Comparison(dataset_of(systems), reference, pd.DataFrame(rows), _metrics(systems, reference), missing)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number, by Holm's step-down method.
-
-    The smallest of n p-values is multiplied by n, the next by n - 1, and so on. A corrected value is at least as large
-    as the one before it, and at most 1.
-
-    Source: Holm, Scandinavian Journal of Statistics 1979.
-
-    >>> holm([0.03, 0.01, 0.02])  # 0.01 * 3; then 0.02 * 2; then 0.03 * 1, raised to the one before it
-    [0.04, 0.03, 0.04]
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1)
-    return [float(value) for value in corrected]
+    table = pd.DataFrame(rows).merge(tested.reindex(columns=["system", *TEST_COLUMNS]), on="system")
+    table.insert(table.columns.get_loc("among_drawn") + 1, "among_drawn_place", table.among_drawn.rank(ascending=False))
+    users = int(runs[0].dataset["num_users"])
+    return Comparison(dataset, reference, users, table, _metrics(systems, reference), test, missing)
 
 
 def systems_of(results: list[Result]) -> dict[str, list[Result]]:
@@ -254,14 +299,53 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
     return std, float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * std / np.sqrt(len(values)))
 
 
-def _p_value(first: list[Result], second: list[Result]) -> float:
-    """Return the p-value of the test over users that compares two systems; see `compare`."""
+def _mean_among_drawn(runs: list[Result]) -> float:
+    known = [run.sampled[AMONG_DRAWN] for run in runs if run.sampled is not None]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _published_of(runs: list[Result]) -> dict[str, Any]:
+    """Return what others report for a system: for the model's own run, not for a variant of it."""
+    first = runs[0]
+    own = run_name(first) == first.model and is_as_published(first)
+    found = published(str(first.dataset["name"]), MODELS[first.model].title) if own else None
+    source = "" if found is None else f"{found.source}, {found.seeds} seed{'s' if found.seeds > 1 else ''}"
+    return {
+        "published": np.nan if found is None else found.value,
+        "published_metric": "" if found is None else found.metric,
+        "published_source": source,
+    }
+
+
+def gains(run: Result) -> NDArray[np.float64]:
+    """Return the NDCG@20 of each test user of a run, (users,)."""
+    return ndcg(torch.tensor(run.test_ranks), TESTED_CUTOFF).numpy()
+
+
+def _tested(systems: dict[str, list[Result]], reference: str, test: str) -> pd.DataFrame:
+    """Return the columns of the tests against the reference, one row for each system."""
+    others = [name for name in systems if name != reference]
+    p_values = [TESTS[test](_paired_gains(systems[reference], systems[name])) for name in others]
+    sampled = means_of_samples(np.stack([gains(run) for runs in systems.values() for run in runs]))
+    ends = np.cumsum([len(runs) for runs in systems.values()])
+    drawn = dict(zip(systems, np.split(sampled, ends[:-1], axis=1), strict=True))
+    measured = {name: (np.array([run.test[TESTED] for run in runs]), drawn[name]) for name, runs in systems.items()}
+    rows = []
+    for name, p_value, p_holm in zip(others, p_values, holm(p_values), strict=True):
+        found: Difference = difference(measured[name], measured[reference])
+        low, high = found.interval()
+        row = (name, p_value, p_holm, found.estimate, low, high, found.knows_seeds, found.detectable)
+        rows.append(dict(zip(("system", *TEST_COLUMNS), row, strict=True)))
+    return pd.DataFrame([{"system": reference}, *rows])
+
+
+def _paired_gains(first: list[Result], second: list[Result]) -> NDArray[np.float64]:
+    """Return users' differences in NDCG@20, (users,), of the runs that `compare` tests."""
     shared = {run.seed for run in first} & {run.seed for run in second}
     count = len(shared) or min(len(first), len(second))
-    gains = []
+    means = []
     for runs in (first, second):
         chosen = [run for run in runs if run.seed in shared or not shared][:count]
-        gains.append(np.mean([ndcg(torch.tensor(run.test_ranks), TESTED_CUTOFF).numpy() for run in chosen], axis=0))
-    if np.array_equal(*gains):
-        return 1.0
-    return float(stats.wilcoxon(*gains, zero_method="pratt").pvalue)
+        means.append(np.mean([gains(run) for run in chosen], axis=0))
+    paired: NDArray[np.float64] = means[0] - means[1]
+    return paired

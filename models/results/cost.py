@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from models.results.comparison import dataset_of, systems_of
+from models.results.description import HEAD, cells, described, named
 from models.results.runs import Result
-from models.results.tables import MARK, footnotes, latex_table, markdown_table, write_table
+from models.results.tables import latex_table, markdown_table, notes, write_table
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,9 @@ class Costs:
 
     Attributes:
         dataset: Name of the dataset.
-        systems: One row per system: system, model, parameters; seconds_per_epoch, the mean over the seeds with a known
-            time, and fastest and slowest of these seeds (NaN if no time is known); epochs, the mean number of epochs
-            until training stopped; minutes, the mean training time; first_epoch, the seeds of the runs whose best epoch
-            was the first; n, seeds, sources.
+        systems: One row per system: system, the columns of `models.results.description.described`; seconds_per_epoch,
+            the mean over the seeds with a known time, and fastest and slowest of these seeds (NaN if no time is
+            known); minutes, the mean training time; processors, the names of those that the runs were made on.
         missing: By system, the seeds of missing runs; a system without any run has no row.
     """
 
@@ -35,19 +35,26 @@ class Costs:
 
     def to_markdown(self) -> str:
         """Return a Markdown table."""
-        first_epoch = self.systems.set_index("system")["first_epoch"].to_dict()
-        return markdown_table(*self._cells("–")) + footnotes(first_epoch, self.missing)
+        return markdown_table(*self._cells("–"), self._notes())
 
     def to_latex(self) -> str:
         """Return a LaTeX table for booktabs."""
-        return latex_table(*self._cells("--"))
+        return latex_table(*self._cells("--"), self._notes())
 
     def write(self, stem: str | Path) -> None:
         """Write the table as stem.csv, stem.md and stem.tex."""
         write_table(stem, self.systems, self.to_markdown(), self.to_latex())
 
+    def processors(self) -> str:
+        """Return the names of all processors that the runs were timed on; "" if no result has one."""
+        return "; ".join(sorted({name for names in self.systems.processors for name in names.split("; ") if name}))
+
+    def _notes(self) -> list[str]:
+        marked = self.systems.set_index("system")
+        return notes(marked["first_epoch"].to_dict(), marked["capped"].to_dict(), self.missing)
+
     def _cells(self, dash: str) -> tuple[list[str], list[list[str]]]:
-        head = ["", "parameters", "seconds per epoch", "fastest to slowest", "epochs", "minutes", "seeds"]
+        head = ["", *HEAD, "parameters", "seconds per epoch", "fastest to slowest", "minutes"]
         rows = []
         for row in self.systems.itertuples():
             timed = not np.isnan(row.seconds_per_epoch)
@@ -55,8 +62,7 @@ class Costs:
                 [f"{row.seconds_per_epoch:.1f}", f"{row.fastest:.1f}{dash}{row.slowest:.1f}"] if timed else ["", ""]
             )
             minutes = f"{row.minutes:.1f}" if timed else ""
-            name = f"{row.system} {MARK}" if row.first_epoch else row.system
-            rows.append([name, f"{row.parameters:,}", *seconds, f"{row.epochs:.0f}", minutes, str(row.n)])
+            rows.append([named(row), *cells(row), f"{row.parameters:,}", *seconds, minutes])
         return head, rows
 
 
@@ -76,17 +82,12 @@ def costs(results: Iterable[Result], missing: Mapping[str, Sequence[int]] | None
         rows.append(
             {
                 "system": name,
-                "model": runs[0].model,
-                "parameters": runs[0].parameters,
+                **described(runs),
                 "seconds_per_epoch": seconds[known].mean() if known.any() else np.nan,
                 "fastest": seconds[known].min() if known.any() else np.nan,
                 "slowest": seconds[known].max() if known.any() else np.nan,
-                "epochs": epochs.mean(),
                 "minutes": (seconds * epochs)[known].mean() / 60 if known.any() else np.nan,
-                "n": len(runs),
-                "seeds": " ".join(str(run.seed) for run in runs),
-                "first_epoch": " ".join(str(run.seed) for run in runs if run.best_epoch == 0),
-                "sources": " ".join(run.source for run in runs),
+                "processors": "; ".join(sorted({run.origin.processor or "" for run in runs if run.origin})),
             }
         )
     return Costs(dataset_of(systems), pd.DataFrame(rows), missing or {})

@@ -130,6 +130,11 @@ class Result:
         """The seed of the run."""
         return int(self.training["seed"])
 
+    @property
+    def was_capped(self) -> bool:
+        """Whether the limit of epochs ended the run before early stopping could: it might have gone on improving."""
+        return bool(self.epochs - 1 - self.best_epoch < self.training["patience"])
+
     def save(self, path: str | Path) -> None:
         """Write the result as JSON; the file is complete or not written at all."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}

@@ -13,14 +13,13 @@ import pandas as pd
 
 from models.errors import CheckpointError, ConfigError, DataError
 from models.registry import MODELS
-from models.results.comparison import TESTED, compare, settings_of, systems_of
+from models.results.comparison import SIGNIFICANT, TESTED, compare, settings_of, systems_of
 from models.results.profile import VARIED_MODEL, varied_systems
 from models.results.runs import Result, of_systems, runs_folder
 
 logger = logging.getLogger("models")
 
 PUBLISHED = ("beauty", "sports", "toys", "yelp", "lastfm", "ml-1m")  # the paper tunes settings on these
-SIGNIFICANT = 0.05
 
 _COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "p_value", "p_holm", "sources")
 

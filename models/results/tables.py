@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-MARK = "†"  # marks systems with a run whose best epoch was the first: it has learned next to nothing
+FIRST_EPOCH = "†"  # marks systems with a run whose best epoch was the first: it has learned next to nothing
+CAPPED = "‡"  # marks systems with a run that the limit of epochs ended
+_IN_LATEX = {FIRST_EPOCH: r"$\dagger$", CAPPED: r"$\ddagger$", "–": "--"}
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is aligned left, the others right.
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """Return a Markdown table; the first column is aligned left, the others right. Notes are paragraphs below it.
 
     >>> print(markdown_table(["system", "HR@5"], [["SASRec", "0.0500"], ["BSARec", "0.0600"]]), end="")
     | system | HR@5 |
@@ -24,11 +26,12 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     | BSARec | 0.0600 |
     """
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in [head, rule, *rows])
+    table = "".join("| " + " | ".join(row) + " |\n" for row in [head, rule, *rows])
+    return table + "".join(f"\n{note}\n" for note in notes)
 
 
-def latex_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a LaTeX table for booktabs, aligned as in `markdown_table`.
+def latex_table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    r"""Return a LaTeX table for booktabs, aligned as in `markdown_table`. Notes are lines across it, at its end.
 
     In the first cell of each row the characters that LaTeX treats specially are escaped; other cells are LaTeX code.
 
@@ -41,29 +44,49 @@ def latex_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     \bottomrule
     \end{tabular}
     """
-    named = [[re.sub(r"([_%&#$])", r"\\\1", name).replace(MARK, r"$\dagger$"), *cells] for name, *cells in rows]
+    named = [[_escaped(name), *cells] for name, *cells in rows]
     first, *others = [" & ".join(row) + r" \\" for row in [head, *named]]
     columns = "l" + "r" * (len(head) - 1)
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", first, r"\midrule", *others, r"\bottomrule"]
+    lines += [rf"\multicolumn{{{len(head)}}}{{l}}{{\footnotesize {_escaped(note)}}} \\" for note in notes]
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
-def footnotes(first_epoch: Mapping[str, str], missing: Mapping[str, Sequence[int]]) -> str:
-    """Return the notes below a Markdown table: runs whose best epoch was the first, and missing runs.
+def _escaped(name: str) -> str:
+    escaped = re.sub(r"([_%&#$])", r"\\\1", name)
+    for mark, code in _IN_LATEX.items():
+        escaped = escaped.replace(mark, code)
+    return escaped
 
-    first_epoch: by system, the seeds of such runs, as text. missing: by system, the seeds; none if all are missing.
 
-    >>> print(footnotes({"Caser": "42 44"}, {"fearec": [43]}), end="")
-    <BLANKLINE>
+def notes(
+    first_epoch: Mapping[str, str],
+    capped: Mapping[str, str],
+    missing: Mapping[str, Sequence[int]],
+    sources: Sequence[str] = (),
+) -> list[str]:
+    """Return the notes below a table: marked runs, sources of published numbers, and missing runs.
+
+    first_epoch, capped: by system, the seeds of such runs, as text. missing: by system, the seeds; none if all are
+    missing. sources: numbered from 1.
+
+    >>> for note in notes({"Caser": "42 44"}, {"SASRec": ""}, {"fearec": [43]}, ["a paper"]):
+    ...     print(note)
     † The first epoch is the best of: Caser, seed 42, 44.
-    <BLANKLINE>
+    [1] a paper.
     Missing: fearec, seed 43.
     """
-    marked = "; ".join(f"{system}, seed {seeds.replace(' ', ', ')}" for system, seeds in first_epoch.items() if seeds)
+    marked = {
+        f"{FIRST_EPOCH} The first epoch is the best of": first_epoch,
+        f"{CAPPED} Ended by the limit of epochs": capped,
+    }
+    found = []
+    for what, seeds_of in marked.items():
+        if listed := "; ".join(f"{name}, seed {text.replace(' ', ', ')}" for name, text in seeds_of.items() if text):
+            found.append(f"{what}: {listed}.")
+    found += [f"[{number}] {source}." for number, source in enumerate(sources, start=1)]
     lacking = "; ".join(f"{system}{_seeds(seeds)}" for system, seeds in missing.items())
-    notes = [f"{MARK} The first epoch is the best of: {marked}."] if marked else []
-    notes += [f"Missing: {lacking}."] if lacking else []
-    return "".join(f"\n{note}\n" for note in notes)
+    return found + ([f"Missing: {lacking}."] if lacking else [])
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -20,8 +20,9 @@ def test_costs_are_means_over_the_seeds_whose_time_is_known(tmp_path: Path):
     assert row.system == "SASRec" and row.parameters == 100 and row.n == 3
     assert np.isnan(cost.table().iloc[1].seconds_per_epoch) and np.isnan(cost.table().iloc[1].minutes)
     cost.write(tmp_path / "cost")
-    assert "| SASRec | 100 | 3.0 | 2.0–4.0 | 60 | 3.0 | 3 |" in (tmp_path / "cost.md").read_text()
-    assert r"SASRec & 100 & 3.0 & 2.0--4.0 & 60 & 3.0 & 3 \\" in (tmp_path / "cost.tex").read_text()
+    assert "| SASRec | ce | 1 | 3 | 60 (4) | 100 | 3.0 | 2.0–4.0 | 3.0 |" in (tmp_path / "cost.md").read_text()
+    assert r"SASRec & ce & 1 & 3 & 60 (4) & 100 & 3.0 & 2.0--4.0 & 3.0 \\" in (tmp_path / "cost.tex").read_text()
+    assert cost.processors() == "a processor"
     assert len((tmp_path / "cost.csv").read_text().splitlines()) == 3
 
 
