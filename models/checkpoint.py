@@ -19,9 +19,10 @@ from models.datasets import Sequences
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.files import write_atomically
-from models.recommender import Recommender
+from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure
 from models.safe_load import read_tensors
+from models.sharded import read_model_file
 from models.third_party.opening import open_third_party
 from models.third_party.settings import canonical, option
 
@@ -149,12 +150,12 @@ def load(
 ) -> Recommender:
     """Return the model of a checkpoint, in evaluation mode.
 
-    The model's attribute `checkpoint` holds everything else in the file (dataset, training, metrics, seed, versions),
-    and `probe` the probe sequences. For third-party checkpoints (models.third_party) the probe is empty, and
-    `checkpoint` says little.
+    The model's attribute `checkpoint` holds everything else in the file (dataset, training, metrics, seed, versions)
+    and, under `not_finite`, which weights are NaN or infinite. `probe` holds the probe sequences. For third-party
+    checkpoints (models.third_party) the probe is empty, and `checkpoint` says little.
 
     Args:
-        path: The file.
+        path: The file; or a folder or an index of shards, see models.sharded.
         device: The model's device, as for torch.
         fallback: Settings for a third-party checkpoint, used if neither the file nor a configuration beside it has
             them.
@@ -180,11 +181,11 @@ def load(
     >>> scores.shape  # one score per item, and column 0 for padding
     torch.Size([1, 31])
     """
-    content = read_tensors(path)
+    content, file = read_model_file(path)
     if not _is_own(content):
-        model = open_third_party(content, path, settings, fallback or {})
+        model = open_third_party(content, file, settings, fallback or {})
         model.probe = no_probe(model.config.max_len)
-        return model.to(device).eval()
+        return _said_if_not_finite(model, path).to(device).eval()
     content = _checked(content, path)
     try:
         config = configure(content["model"], **content["config"], among=KNOWN)
@@ -194,8 +195,16 @@ def load(
     model = build(config)
     _load_weights(model, content["state_dict"], path)
     model.checkpoint = {key: value for key, value in content.items() if key not in ("state_dict", "probe")}
+    model.checkpoint["not_finite"] = not_finite(content["state_dict"])
     model.probe = _read_probe(content["probe"], config.num_items, config.max_len, path)
-    return model.to(device).eval()
+    return _said_if_not_finite(model, path).to(device).eval()
+
+
+def _said_if_not_finite(model: Recommender, path: str | Path) -> Recommender:
+    assert model.checkpoint is not None
+    if found := model.checkpoint["not_finite"]:
+        logger.warning("note: %s: weights are not finite (%s); its scores mean nothing", path, found)
+    return model
 
 
 def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path: str | Path) -> None:

@@ -1,7 +1,7 @@
 """The interface of every model: an item table, an encoder of windows, dot-product scores, a trace for analysis."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -16,6 +16,20 @@ from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
+
+
+def not_finite(state: Mapping[str, Tensor]) -> str:
+    """Return in words which tensors of a state dict have a NaN or an infinite number, "" if none has.
+
+    >>> not_finite({"a": torch.ones(2), "b": torch.tensor([1.0, torch.nan]), "c": torch.tensor([torch.inf])})
+    'NaN in b and 1 more'
+    """
+    found = [(key, value) for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if not found:
+        return ""
+    key, value = found[0]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{'NaN' if value.isnan().any() else 'infinity'} in {key}{more}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from models.recommender import Recommender, RecommenderConfig
 from models.third_party.bsarec_repository import BidirectionalSASRec, OneBandFEARec
 from models.third_party.gsasrec import GSASRec
 from models.third_party.pmixer import PmixerSASRec
-from models.third_party.recbole import RecBoleBERT4Rec, RecBoleFMLPRec, RecBoleGRU4Rec, RecBoleSASRec
+from models.third_party.recbole import (
+    RecBoleBERT4Rec,
+    RecBoleFMLPRec,
+    RecBoleGRU4Rec,
+    RecBoleOldBERT4Rec,
+    RecBoleSASRec,
+)
 from models.third_party.rechorus import ReChorusBSARec, ReChorusSASRec
 
 MODELS: dict[str, type[Recommender]] = {
@@ -29,7 +35,7 @@ THIRD_PARTY: dict[str, type[Recommender]] = {
     for model in (
         *(BidirectionalSASRec, OneBandFEARec),
         *(ReChorusSASRec, ReChorusBSARec),
-        *(RecBoleSASRec, RecBoleBERT4Rec, RecBoleGRU4Rec, RecBoleFMLPRec),
+        *(RecBoleSASRec, RecBoleBERT4Rec, RecBoleOldBERT4Rec, RecBoleGRU4Rec, RecBoleFMLPRec),
         *(PmixerSASRec, GSASRec),
     )
 }

@@ -42,6 +42,9 @@ _OF_TENSORS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
     "torch.device": torch.device,
     "torch.Size": torch.Size,
+    "_codecs.encode": lambda text, encoding: text.encode(
+        "latin1"
+    ),  # how protocol 2 writes the bytes of numpy's scalars
     "builtins.set": set,
     "__builtin__.set": set,
 }

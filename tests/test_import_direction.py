@@ -10,7 +10,7 @@ MODELS = ROOT / "models"
 RANKS = (
     ("errors", "files"),
     ("safe_load", "layers", "datasets"),
-    ("recommender",),
+    ("recommender", "sharded"),
     ("architectures",),
     ("third_party",),
     ("registry",),  # of third-party models too

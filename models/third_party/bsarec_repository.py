@@ -19,6 +19,7 @@ from models.architectures.fearec import FEARec, FEARecConfig
 from models.architectures.fmlprec import FMLPRec, FMLPRecConfig
 from models.architectures.gru4rec import GRU4Rec, GRU4RecConfig
 from models.architectures.sasrec import SASRec, SASRecConfig
+from models.datasets.padding import MODES
 from models.errors import ConfigError
 from models.recommender import Recommender
 from models.third_party.file_format import Format, Origin, Weights, both, linear, stacked
@@ -26,6 +27,7 @@ from models.third_party.settings import one_of, real
 
 ACTIVATION = "gelu"
 SHARED_KEYS = ("sasrec", "duorec", "fearec", "bert4rec")  # models whose files have the same keys
+PADDINGS = {mode: mode for mode in MODES} | {"mirror": "symmetric"}  # the reproduction's word (Janhutter/BSARec)
 FACTS = "BSARec's repository and FMLP-Rec train with it unless told otherwise"
 
 
@@ -97,7 +99,9 @@ def _feed_forward(key: str) -> dict[str, Origin]:
 
 
 def _sizes(weights: Weights, special_items: int = 0) -> dict[str, Any]:
+    given = weights.settings.default("padding", one_of(*PADDINGS), "zero", "as published")
     return {
+        "padding": PADDINGS[given],
         "num_items": weights.rows("item_embeddings.weight") - 1 - special_items,
         "max_len": weights.rows("position_embeddings.weight"),
         "hidden_size": weights.columns("item_embeddings.weight"),

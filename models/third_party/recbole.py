@@ -4,7 +4,9 @@ Conventions: sequences are padded on the right, always to N. Positions count fro
 LayerNorm. Masks add -10000. Blocks are post-norm with an output projection. The output is that of the last item.
 
 BERT4Rec drops the first item of every history, however short, and appends the mask token. A dense layer, GELU and a
-LayerNorm follow its last block, and every item has a bias.
+LayerNorm follow its last block, and every item has a bias. Before RecBole 1.1.1 it had neither of these, its table of
+positions had a row for the mask token, and no item was dropped; then its keys are those of SASRec, so the configuration
+or the user has to say which of the two a file is.
 
 The configuration is pickled beside the weights; it is read without running it (models.safe_load).
 """
@@ -31,6 +33,7 @@ from models.third_party.model import ThirdPartyConfig, ThirdPartyEncoder, ThirdP
 from models.third_party.settings import one_of, real, whole
 
 MASK_TOKENS = 1
+SHARED_KEYS = ("sasrec", "duorec", "cl4srec", "bert4rec")  # the first three have the same forward
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,33 @@ class RecBoleFMLPRec(_RecBole):
         super().__init__(config, [FilterBlock(config.max_len, network, config.norm_eps) for network in networks])
 
 
-class RecBoleBERT4Rec(_RecBole):
-    """RecBole's BERT4Rec; the biases of the items are an additional dimension, which is 1 in every output."""
+class RecBoleOldBERT4Rec(_RecBole):
+    """BERT4Rec of RecBole before 1.1.1: one position more than items, for the mask token, and no output layer."""
 
-    name, title = "recbole-bert4rec", "BERT4Rec (RecBole)"
+    name, title = "recbole-old-bert4rec", "BERT4Rec (RecBole before 1.1.1)"
     config_type = RecBoleBERT4RecConfig
     special_items = MASK_TOKENS
 
     def __init__(self, config: RecBoleBERT4RecConfig) -> None:
         super().__init__(config, attention_blocks(config, PostNormBlock))
+
+    def prepare(self, windows: Tensor) -> Tensor:
+        """Append the mask token to windows (B, N); of N items the first makes room for it."""
+        token = windows.new_full((len(windows), 1), self.config.num_items + 1)
+        return torch.cat([windows[:, 1:], token], dim=1)
+
+    def mask(self, items: Tensor, causal: bool) -> Tensor:
+        """See ThirdPartyEncoder; attention is bidirectional."""
+        return super().mask(items, causal=False)
+
+
+class RecBoleBERT4Rec(RecBoleOldBERT4Rec):
+    """RecBole's BERT4Rec; the biases of the items are an additional dimension, which is 1 in every output."""
+
+    name, title = "recbole-bert4rec", "BERT4Rec (RecBole)"
+
+    def __init__(self, config: RecBoleBERT4RecConfig) -> None:
+        super().__init__(config)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.num_items + 1))
@@ -135,12 +156,7 @@ class RecBoleBERT4Rec(_RecBole):
     def prepare(self, windows: Tensor) -> Tensor:
         """Drop the first item of each window (B, N), and append the mask token."""
         first = (windows > 0).long().cummax(dim=1).values.diff(dim=1, prepend=windows.new_zeros(len(windows), 1)) > 0
-        token = windows.new_full((len(windows), 1), self.config.num_items + 1)
-        return torch.cat([windows.masked_fill(first, 0)[:, 1:], token], dim=1)
-
-    def mask(self, items: Tensor, causal: bool) -> Tensor:
-        """See ThirdPartyEncoder; attention is bidirectional."""
-        return super().mask(items, causal=False)
+        return super().prepare(windows.masked_fill(first, 0))
 
     def finish(self, x: Tensor, items: Tensor) -> Tensor:
         """See ThirdPartyEncoder."""
@@ -201,10 +217,22 @@ def _common(weights: Weights, special_items: int = 0) -> dict[str, Any]:
     }
 
 
-def _read_sasrec(weights: Weights) -> Recommender:
-    heads, common = weights.heads(weights.columns("item_embedding.weight")), _common(weights)
+def _read_shared(weights: Weights) -> Recommender:
+    """Read SASRec, a model with its forward, or an old BERT4Rec; their keys are the same."""
+    name = weights.settings.need(
+        "model",
+        one_of(*SHARED_KEYS),
+        f"one of {', '.join(SHARED_KEYS)}, whose keys are the same; the last is of RecBole before 1.1.1",
+    )
+    old = name == "bert4rec"
+    heads = weights.heads(weights.columns("item_embedding.weight"))
+    common = _common(weights, MASK_TOKENS if old else 0)
     weights.settings.check()
-    model = RecBoleSASRec(RecBoleSASRecConfig(num_heads=heads, **common))
+    model = (
+        RecBoleOldBERT4Rec(RecBoleBERT4RecConfig(num_heads=heads, **common))
+        if old
+        else RecBoleSASRec(RecBoleSASRecConfig(num_heads=heads, **common))
+    )
     return weights.into(model, _EMBEDDED | _ATTENTION | _FEED_FORWARD)
 
 
@@ -248,7 +276,7 @@ _ATTENTION_KEYS = both(
 )
 
 FORMATS = (
-    Format("SASRec of RecBole", _TABLES + _ATTENTION_KEYS + _FEED_FORWARD_KEYS, _read_sasrec),
+    Format(f"{' or '.join(SHARED_KEYS)} of RecBole", _TABLES + _ATTENTION_KEYS + _FEED_FORWARD_KEYS, _read_shared),
     Format(
         "BERT4Rec of RecBole",
         (*_TABLES, *_ATTENTION_KEYS, *_FEED_FORWARD_KEYS, *both("output_ffn", "output_ln"), "output_bias"),

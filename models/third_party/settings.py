@@ -12,7 +12,7 @@ logger = logging.getLogger("models")
 # Our name of each setting, followed by its names in third-party configurations.
 NAMES: dict[str, tuple[str, ...]] = {
     "model": ("model_type", "model_name"),
-    "num_heads": ("heads", "n_heads", "num_attention_heads"),
+    "num_heads": ("heads", "n_heads", "num_attention_heads", "head", "nhead"),
     "alpha": (),
     "c": (),
     "activation": ("hidden_act",),
@@ -24,6 +24,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "bands": (),
     "global_ratio": (),
     "spatial_ratio": (),
+    "padding": (),
+    "weights": (),  # which of several state dicts in a file
 }
 OPTIONS = {"model": "--model", "num_heads": "--heads", "alpha": "--alpha", "c": "--c"}
 DATASET_NAMES = ("data_name", "dataset")
@@ -53,15 +55,21 @@ def canonical(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """A configuration, and where it was found (in words, for messages)."""
+    """A configuration, and where it was found (in words, for messages).
+
+    Attributes:
+        where: "config.json", "the file's own args" and the like.
+        values: By our names.
+        conflicts: In words, the values of settings that the configuration has more than one of, by our names.
+    """
 
     where: str
     values: Mapping[str, Any]
+    conflicts: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """Return the value of a setting under any of its names, or None."""
-        found = (self.values.get(key) for key in (name, *NAMES[name]))
-        return next((value for value in found if isinstance(value, str | int | float)), None)
+        """Return the value of a setting, or None."""
+        return self.values.get(name)
 
 
 @dataclass
@@ -98,14 +106,14 @@ class Settings:
         """Return a setting without a default; if it is missing, return None, and `check` reports what is allowed."""
         value = self._find(name, kind)
         if value is None:
-            self._missing[name] = allowed
+            self._missing.setdefault(name, allowed)
         return value
 
     def default(self, name: str, kind: Callable[[Any], Any], value: Any, why: str) -> Any:
         """Return a setting, or its default, which is reported together with the reason `why`."""
         found = self._find(name, kind)
-        if found is not None:
-            return found
+        if found is not None or name in self._missing:
+            return value if found is None else found
         self._said.append(f"{name} {value} by default ({why})")
         return value
 
@@ -121,7 +129,7 @@ class Settings:
                 f"{self.path}: is {self.title}, but neither the file nor a configuration beside it has all settings "
                 f"that are needed; give {wanted}"
             )
-        if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model"}]:
+        if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model", "weights"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
         logger.warning("note: %s: %s", self.path, "; ".join([self.title, *self._said]))
 
@@ -129,11 +137,16 @@ class Settings:
         self.used.add(name)
         if name in self.given:
             return self._read(name, self.given[name], kind, option(name).rstrip("="))
-        for source in self.sources:
-            if (value := source.get(name)) is not None:
-                read = self._read(name, value, kind, f"{name} in {source.where}")
-                self._said.append(f"{name} {read} from {source.where}")
-                return read
+        told = [source for source in self.sources if source.get(name) is not None or name in source.conflicts]
+        if told and name in told[0].conflicts:
+            self._missing[name] = f"{told[0].where} says {told[0].conflicts[name]}, and one of them has to be chosen"
+            return None
+        if told:
+            read = self._read(name, told[0].get(name), kind, f"{name} in {told[0].where}")
+            others = [source for source in told[1:] if not same(source.get(name), told[0].get(name))]
+            but = "".join(f", although {s.where} says {s.conflicts.get(name, s.get(name))}" for s in others)
+            self._said.append(f"{name} {read} from {told[0].where}{but}")
+            return read
         if self.fallback.get(name) is not None:
             return self._read(name, self.fallback[name], kind, option(name).rstrip("="))
         return None
@@ -179,6 +192,18 @@ def real(value: Any) -> float:
         return float(value)
     except ValueError:
         raise ValueError(f"must be a number, got {value!r}") from None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values of a setting mean the same, as numbers or as words.
+
+    >>> same("0.50", 0.5), same("GELU", "gelu"), same(1, 2), same(None, 1)
+    (True, True, False, False)
+    """
+    try:
+        return real(one) == real(other)
+    except (TypeError, ValueError):
+        return plain(str(one)) == plain(str(other))
 
 
 def plain(word: str) -> str:

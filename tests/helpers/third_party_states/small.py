@@ -49,7 +49,7 @@ CONVERTED = {
     "one-band-fearec": (sasrec_state, {"model": "fearec", "heads": 2, "bands": "first"}),
     "rechorus-sasrec": (rechorus_sasrec_state, {"heads": 2}),
     "rechorus-bsarec": (rechorus_bsarec_state, {"heads": 2, "alpha": 0.3, "c": 9}),
-    "recbole-sasrec": (recbole_sasrec_state, {"heads": 2}),
+    "recbole-sasrec": (recbole_sasrec_state, {"model": "sasrec", "heads": 2}),
     "recbole-bert4rec": (bert4rec_state, {"heads": 2}),
     "recbole-gru4rec": (gru_state, {}),
     "pmixer": (pmixer_state, {"heads": 2, "norm": "pre"}),

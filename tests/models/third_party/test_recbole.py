@@ -71,14 +71,14 @@ def reference(state: State, mix, forward_key: str = FORWARD, eps: float = EPS, a
 def test_sasrec_has_the_numbers_of_its_equations(tmp_path):
     state = sasrec_state()
     torch.save(state, tmp_path / "file.pth")
-    model = models.load(tmp_path / "file.pth", heads=HEADS)
+    model = models.load(tmp_path / "file.pth", model="sasrec", heads=HEADS)
     assert (model.config.num_items, model.config.inner_size) == (ITEMS, INNER)
     assert_same(model, reference(state, attention_mix(state)), ITEMS)
 
 
 def test_its_activation_and_epsilon_come_from_its_configuration(tmp_path):
     state = sasrec_state()
-    config = {"n_heads": HEADS, "hidden_act": "swish", "layer_norm_eps": 0.01, "dataset": "ml-100k"}
+    config = {"model": "SASRec", "n_heads": HEADS, "hidden_act": "swish", "layer_norm_eps": 0.01, "dataset": "ml-100k"}
     torch.save({"config": config, "state_dict": state}, tmp_path / "file.pth")
     run = reference(state, attention_mix(state, 0.01), eps=0.01, activation=torch.nn.functional.silu)
     assert_same(models.load(tmp_path / "file.pth"), run, ITEMS)
@@ -107,6 +107,61 @@ def test_bert4rec_has_the_numbers_of_its_equations(tmp_path):
             scores = model(torch.tensor([sequence]))[0]
         expected = state["item_embedding.weight"][: ITEMS + 1] @ run([sequence])[0][0][-1][-1] + state["output_bias"]
         torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def old_bert4rec_state() -> State:
+    shapes = {key: tuple(value.shape) for key, value in sasrec_state().items()}
+    return draw(shapes | {"item_embedding.weight": (ITEMS + 2, D)})
+
+
+@pytest.mark.parametrize("where", ["config", "option"])
+def test_an_old_bert4rec_has_the_numbers_of_its_equations(tmp_path, where):
+    """RecBole before 1.1.1: N - 1 items and the mask token at N positions, both ways, and no output layer."""
+    state = old_bert4rec_state()
+    config = {"n_heads": HEADS} | ({"model": "BERT4Rec"} if where == "config" else {})
+    torch.save({"config": config, "state_dict": state}, tmp_path / "file.pth")
+    model = models.load(tmp_path / "file.pth", model="bert4rec" if where == "option" else None)
+    run = reference(state, attention_mix(state), causal=False)
+    for sequence in histories(ITEMS):
+        with torch.inference_mode():
+            scores = model(torch.tensor([sequence]))[0]
+        hidden = run([[*sequence[1 - N :], ITEMS + 1]])[0][0]
+        expected = state["item_embedding.weight"][: ITEMS + 1] @ hidden[-1][-1]
+        torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_configuration_sasrec_and_an_old_bert4rec_are_asked_about(tmp_path):
+    torch.save(old_bert4rec_state(), tmp_path / "file.pth")
+    with pytest.raises(ConfigError, match=r"give --model .one of sasrec, duorec, cl4srec, bert4rec, whose keys are"):
+        models.load(tmp_path / "file.pth", heads=HEADS)
+
+
+@pytest.mark.parametrize("name", ["DuoRec", "CL4SRec"])
+def test_models_with_the_forward_of_sasrec_open_as_before(tmp_path, name):
+    state = sasrec_state()
+    torch.save({"config": {"model": name, "n_heads": HEADS}, "state_dict": state}, tmp_path / "file.pth")
+    assert_same(models.load(tmp_path / "file.pth"), reference(state, attention_mix(state)), ITEMS)
+
+
+@pytest.mark.parametrize("name", ["FEARec", "LightSANs", "NARM"])
+def test_a_model_that_is_not_opened_is_refused_by_its_name_with_its_own_keys(tmp_path, name):
+    state = sasrec_state()
+    if name == "FEARec":
+        state = {
+            key.replace("trm_encoder", "item_encoder").replace("multi_head_attention", "hybrid_attention"): value
+            for key, value in state.items()
+        }
+    elif name == "LightSANs":
+        state[f"{BLOCK.format(0)}.multi_head_attention.attpooling_key.theta"] = torch.zeros(D, 4)
+    torch.save({"config": {"model": name, "n_heads": HEADS}, "state_dict": state}, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=name) as error:
+        models.load(tmp_path / "file.pth")
+    if name == "NARM":  # another model of RecBole with SASRec's keys is nothing that is known
+        assert "model in the file's own config: must be one of sasrec" in str(error.value)
+        return
+    assert f"is {name} of RecBole, which is not among those that are opened" in str(error.value)
+    shown = str(error.value).partition("keys such as ")[2].partition(")")[0]
+    assert all(key in state for key in shown.partition(" and ")[0].split(", "))
 
 
 def test_gru4rec_has_the_numbers_of_its_equations(tmp_path):
@@ -204,7 +259,7 @@ def test_a_pickled_configuration_is_read_without_its_classes(tmp_path, recbole, 
 
 def test_an_option_comes_before_the_configuration(tmp_path, recbole):
     config = recbole()
-    config.final_config_dict = {"n_heads": 4}
+    config.final_config_dict = {"model": "SASRec", "n_heads": 4}
     save_as_recbole(tmp_path / "file.pth", config, sasrec_state())
     assert models.load(tmp_path / "file.pth").config.num_heads == 4
     assert models.load(tmp_path / "file.pth", heads=HEADS).config.num_heads == HEADS
