@@ -38,7 +38,7 @@ def main(
     inform(
         f"{comparison.dataset}: mean ± standard deviation over seeds (none for one seed). {comparison.losses()} p: "
         f"{WHAT_IS_TESTED[test]}, against {comparison.reference}, with Holm's correction. In brackets: the 95% "
-        f"interval over users and seeds. {comparison.sentence()}"
+        f"interval over users and, where both have several, seeds. {comparison.sentence()}"
     )
     print(comparison.to_markdown(columns), end="")
 

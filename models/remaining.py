@@ -7,7 +7,7 @@ import typer
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
 from models.results.profile import read_profile
-from models.results.remaining import remaining, unfinished_blocks
+from models.results.remaining import remaining, timed_on, unfinished_blocks
 
 
 def main(
@@ -19,7 +19,7 @@ def main(
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
-    """Print how many runs of each block of the run list are left, and how many hours they may take on one core."""
+    """Print how many runs of each block of the run list are left, and how many hours they may take."""
     settings = dict(text.partition("=")[::2] for text in given or [])
     if malformed := [text for text in given or [] if "=" not in text]:
         raise ConfigError(f"expected KEY=VALUE, got {malformed[0]!r}")
@@ -36,7 +36,8 @@ def main(
         print(
             f"block {block.number:2}: {block.left:3} of {block.total:3} runs left, about {block.hours:5.1f} h{unknown}"
         )
-    inform(f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h of one core")
+    total = f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h"
+    inform(f"{total} one after the other, at the speed of the finished runs (processor: {', '.join(timed_on(chosen))})")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # Objects that training programs pickle beside the weights; they are read as stand-ins that only hold values.
 _HARMLESS = re.compile(r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.[\w.]+|numpy\.[\w.]+)")
 _DICTIONARIES = re.compile(r"(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.AttributeDict")  # of settings
+
+
+def _bytes_of(text: str, encoding: str) -> bytes:
+    """Return the bytes of a scalar of numpy, which protocol 2 writes as text with one character for each byte."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes are written as latin1 text, not as {encoding}")
+    return text.encode("latin1")
+
+
 # What tensors are rebuilt with; torch's own restricted reader allows the same.
 _OF_TENSORS: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
@@ -42,9 +51,7 @@ _OF_TENSORS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
     "torch.device": torch.device,
     "torch.Size": torch.Size,
-    "_codecs.encode": lambda text, encoding: text.encode(
-        "latin1"
-    ),  # how protocol 2 writes the bytes of numpy's scalars
+    "_codecs.encode": _bytes_of,
     "builtins.set": set,
     "__builtin__.set": set,
 }

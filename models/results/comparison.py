@@ -17,7 +17,7 @@ from models.registry import MODELS
 from models.results.description import HEAD, cells, described, is_as_published, losses, named
 from models.results.published import published
 from models.results.runs import Result, run_name
-from models.results.significance import POWER, TESTS, Difference, difference, holm, means_of_samples
+from models.results.significance import CONFIDENCE, POWER, TESTS, Difference, difference, holm, means_of_samples
 from models.results.tables import latex_table, markdown_table, notes, write_table
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
@@ -25,7 +25,6 @@ PRINTED = ("HR@10", "NDCG@10", "HR@20", "NDCG@20")
 AMONG_DRAWN = "NDCG@10"  # the metric that is also shown among drawn items, as papers with 99 negatives do
 TESTED_CUTOFF = 20
 TESTED = f"NDCG@{TESTED_CUTOFF}"  # the metric of the tests, and of the order of systems
-CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 _INTERVAL = ("difference", "difference_low", "difference_high")
 TEST_COLUMNS = ("p_value", "p_holm", *_INTERVAL, "knows_seeds", "detectable")
@@ -43,8 +42,8 @@ class Comparison:
             among_drawn and its place, the mean NDCG@10 among 99 drawn items of the seeds that have it; published,
             published_metric, published_source, what others report for the system (models.results.published); p_value
             and p_holm of the test against the reference, difference (of the system's NDCG@20 to that of the reference),
-            its 95% interval difference_low and difference_high, knows_seeds (whether that is over users and seeds, or
-            over the users of single runs), detectable (the smallest difference that would be detected), all NaN for
+            its 95% interval difference_low and difference_high, knows_seeds (whether both have several seeds; a single
+            one adds nothing to the interval), detectable (the smallest difference that would be detected), all NaN for
             the reference.
         metrics: One row per system and metric: mean, std (n - 1 in the denominator), low and high ends of the 95%
             confidence interval of the mean over seeds, improvement (of the reference over the system, in percent),
@@ -80,7 +79,7 @@ class Comparison:
         if self.systems.p_holm.isna().all():
             return ""
         apart = [
-            f"{row.system} (p {row.p_holm:.2g}{'' if row.knows_seeds else ', single runs'})"
+            f"{row.system} (p {row.p_holm:.2g}{'' if row.knows_seeds else ', one seed'})"
             for row in tested.itertuples()
             if row.p_holm < SIGNIFICANT
         ]
@@ -141,8 +140,8 @@ def _published(system: Any, sources: list[str]) -> str:
 def _interval(system: Any) -> str:
     if np.isnan(system.difference):
         return ""
-    users_only = "" if system.knows_seeds else " users only"
-    return f"{system.difference:+.4f} [{system.difference_low:+.4f}, {system.difference_high:+.4f}]{users_only}"
+    one_seed = "" if system.knows_seeds else " one seed"
+    return f"{system.difference:+.4f} [{system.difference_low:+.4f}, {system.difference_high:+.4f}]{one_seed}"
 
 
 def write_tables(comparison: Comparison, stem: str | Path, metrics: Sequence[str] = PRINTED) -> None:

@@ -12,6 +12,8 @@ from models.results.description import HEAD, cells, described, named
 from models.results.runs import Result
 from models.results.tables import latex_table, markdown_table, notes, write_table
 
+UNKNOWN = "unknown"  # the processor of a result that does not say where it was made
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -21,7 +23,8 @@ class Costs:
         dataset: Name of the dataset.
         systems: One row per system: system, the columns of `models.results.description.described`; seconds_per_epoch,
             the mean over the seeds with a known time, and fastest and slowest of these seeds (NaN if no time is
-            known); minutes, the mean training time; processors, the names of those that the runs were made on.
+            known); minutes, the mean training time; processors, the names of those that the runs were made on,
+            `unknown` for results that do not say.
         missing: By system, the seeds of missing runs; a system without any run has no row.
     """
 
@@ -45,16 +48,26 @@ class Costs:
         """Write the table as stem.csv, stem.md and stem.tex."""
         write_table(stem, self.systems, self.to_markdown(), self.to_latex())
 
-    def processors(self) -> str:
-        """Return the names of all processors that the runs were timed on; "" if no result has one."""
-        return "; ".join(sorted({name for names in self.systems.processors for name in names.split("; ") if name}))
+    def sentence(self) -> str:
+        """Return which system has the fastest and the slowest epochs; times of several processors are not compared."""
+        timed = self.systems.dropna(subset="seconds_per_epoch").sort_values("seconds_per_epoch")
+        if timed.empty:
+            return "No run has its time."
+        if timed.processors.nunique() > 1 or "; " in timed.processors.iloc[0]:
+            return "The systems were trained on different processors, so their seconds cannot be compared."
+        fastest, slowest = timed.iloc[0], timed.iloc[-1]
+        where = "" if fastest.processors == UNKNOWN else f" on {fastest.processors}"
+        return (
+            f"An epoch of {fastest.system} takes {fastest.seconds_per_epoch:.1f} s{where}, one of {slowest.system} "
+            f"{slowest.seconds_per_epoch:.1f} s."
+        )
 
     def _notes(self) -> list[str]:
         marked = self.systems.set_index("system")
         return notes(marked["first_epoch"].to_dict(), marked["capped"].to_dict(), self.missing)
 
     def _cells(self, dash: str) -> tuple[list[str], list[list[str]]]:
-        head = ["", *HEAD, "parameters", "seconds per epoch", "fastest to slowest", "minutes"]
+        head = ["", *HEAD, "parameters", "seconds per epoch", "fastest to slowest", "minutes", "processor"]
         rows = []
         for row in self.systems.itertuples():
             timed = not np.isnan(row.seconds_per_epoch)
@@ -62,7 +75,7 @@ class Costs:
                 [f"{row.seconds_per_epoch:.1f}", f"{row.fastest:.1f}{dash}{row.slowest:.1f}"] if timed else ["", ""]
             )
             minutes = f"{row.minutes:.1f}" if timed else ""
-            rows.append([named(row), *cells(row), f"{row.parameters:,}", *seconds, minutes])
+            rows.append([named(row), *cells(row), f"{row.parameters:,}", *seconds, minutes, row.processors])
         return head, rows
 
 
@@ -87,7 +100,7 @@ def costs(results: Iterable[Result], missing: Mapping[str, Sequence[int]] | None
                 "fastest": seconds[known].min() if known.any() else np.nan,
                 "slowest": seconds[known].max() if known.any() else np.nan,
                 "minutes": (seconds * epochs)[known].mean() / 60 if known.any() else np.nan,
-                "processors": "; ".join(sorted({run.origin.processor or "" for run in runs if run.origin})),
+                "processors": "; ".join(sorted({(run.origin and run.origin.processor) or UNKNOWN for run in runs})),
             }
         )
     return Costs(dataset_of(systems), pd.DataFrame(rows), missing or {})

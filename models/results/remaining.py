@@ -23,7 +23,7 @@ class Block:
         number: Its place in the list, from 1.
         total: Number of runs.
         left: Number of runs whose result or summary is missing.
-        hours: Estimated time of these runs, in hours of one process with one thread, without the `unknown` ones.
+        hours: Estimated time of these runs, one after the other, without the `unknown` ones; see `timed_on`.
         unknown: Number of these runs without an estimate, because no run of their model is finished.
     """
 
@@ -50,6 +50,13 @@ def remaining(profile: Profile) -> Iterator[Block]:
         seconds = [estimate(profile, dataset, system, finished) for dataset, system, _ in left]
         known = [value for value in seconds if value is not None]
         yield Block(number, len(runs), len(left), sum(known) / 3600, len(seconds) - len(known))
+
+
+def timed_on(profile: Profile) -> list[str]:
+    """Return the names of the processors that the finished runs were timed on: the estimates are of their speed."""
+    return sorted(
+        {(run.origin and run.origin.processor) or "older results that do not name it" for run in _finished(profile)}
+    )
 
 
 def estimate(profile: Profile, dataset: str, system: str, finished: Iterable[Result]) -> float | None:

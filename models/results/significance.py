@@ -100,7 +100,7 @@ class Difference:
 
     Attributes:
         estimate: The statistic.
-        error: Its standard error over users and seeds; over users if a system has one seed.
+        error: Its standard error over users and seeds; a system with a single seed adds its users alone.
         seeds: The smallest number of seeds of a system in it.
         seed_share: The share of seeds in the variance; the rest is of users.
     """
@@ -112,7 +112,7 @@ class Difference:
 
     @property
     def knows_seeds(self) -> bool:
-        """Whether the error is over users and seeds; otherwise it is over the users of single runs."""
+        """Whether every system has several seeds; a single run says nothing about other seeds."""
         return self.seeds > 1
 
     @property

@@ -54,13 +54,8 @@ _DATASET = dict.fromkeys(DATASET_NAMES, "dataset")
 _TRANSPARENT = {*INSIDE, "init_args", "final_config_dict", "value"}  # sections that only wrap what is in them
 _MODELS_OWN = re.compile(r"model|net$|network|^arch|encoder|backbone|recommender|" + "|".join(MODEL_NAMES))
 _OF_OTHERS = re.compile(r"loss|optim|sched|criterion|augment|regulari|sampler|callback|logger")
-_COMMON_WORDS = (
-    "alpha",
-    "c",
-    "padding",
-    "norm",
-    "attention",
-)  # a section that is not the model's may mean another thing
+# By these a section that is not the model's may mean another thing.
+_COMMON_WORDS = ("alpha", "c", "padding", "norm", "attention")
 DEEPEST = 12  # sections within sections, and containers within the content of a file
 
 Found = tuple[tuple[str, ...], str, Any]  # sections, setting, value

@@ -127,9 +127,9 @@ def compare(systems: Mapping[str, Sequence[SpectralSummary]], name: str, referen
         reference: The system that the others are compared with, by default the first.
 
     Columns: system, reference, layer, value (mean over seeds), reference_value, difference, low, high (its 95%
-    interval), knows_seeds (whether that is over users and seeds, or over the users of single runs), seeds (the smaller
-    number), users, p_value and p_holm (NaN for single runs; corrected for the number of rows), detectable (the smallest
-    difference that would be detected). Layers that only one of the two has are left out.
+    interval), knows_seeds (whether both have several seeds; a single one adds nothing to the interval), seeds (the
+    smaller number), users, p_value and p_holm (NaN for single runs; corrected for the number of rows), detectable (the
+    smallest difference that would be detected). Layers that only one of the two has are left out.
 
     Raises:
         ConfigError: For an unknown measure or reference, one system, or models without the measure.

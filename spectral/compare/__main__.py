@@ -39,7 +39,8 @@ def main(
     if json:
         print_json({"measure": measure, "what": MEASURES[measure].what, "rows": rows})
         return
-    inform(f"{MEASURES[measure].what}; difference to {table.reference[0]} with its 95% interval over users and seeds")
+    over = "users and seeds" if table.knows_seeds.all() else "users, and over seeds where knows_seeds is yes"
+    inform(f"{MEASURES[measure].what}; difference to {table.reference[0]} with its 95% interval over {over}")
     print_table(rows, DECIMALS)
 
 

@@ -104,8 +104,11 @@ def test_the_command_takes_files_of_several_systems(call, tmp_path):
             run.save(files[-1])
     status, out, err = call("compare", *files, "--measure", "between_users", "--out", "table.csv")
     assert status == 0, err
-    assert "difference to sasrec" in err and out.splitlines()[-1].startswith("bsarec  sasrec")
+    assert "difference to sasrec with its 95% interval over users and seeds\n" in err
+    assert out.splitlines()[-1].startswith("bsarec  sasrec")
     assert len(pd.read_csv(tmp_path / "table.csv")) == 3
+    status, _, err = call("compare", files[0], *files[-2:], "--measure", "between_users")
+    assert status == 0 and "interval over users, and over seeds where knows_seeds is yes" in err
     status, out, err = call("compare", *files, "--reference", "bsarec", "--json")
     assert status == 0, err
     printed = json.loads(out)
