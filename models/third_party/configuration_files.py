@@ -11,9 +11,13 @@ import yaml
 
 from models.errors import ConfigError
 from models.safe_load import StandIn
+from models.safe_load.limits import check_extent, read_text
 from models.third_party.settings import DATASET_NAMES, NAMES, Source
 
 _KEYS = {*NAMES, *(alias for aliases in NAMES.values() for alias in aliases), *DATASET_NAMES, "norm_first"}
+# name=value, with a number, a text in quotes or a name as the value; it takes no longer for longer lines of anything.
+_ARGUMENT = re.compile(r"(?<!\w)(\w{1,100})=('[^'\\]{0,1000}'|\"[^\"\\]{0,1000}\"|[-+.\w]{1,100})(?=[,)])")
+MAX_YAML = 2**16  # bytes of a configuration in YAML, which takes long to read
 INSIDE = ("config", "args", "hparams", "hyper_parameters", "params", "opt")
 
 
@@ -49,14 +53,15 @@ def beside(path: Path) -> list[Source]:
 
 def _read(file: Path, strict: bool) -> dict[str, Any]:
     try:
-        text = file.read_text()
         if file.suffix == ".json":
-            values = json.loads(text)
+            values = json.loads(read_text(file))
         elif file.suffix in (".yaml", ".yml"):
-            values = yaml.safe_load(text)
+            values = yaml.safe_load(read_text(file, MAX_YAML))
         else:
+            text = read_text(file, cut=True)
             return _flat(_namespace(text) or _lines(text))
-    except (ValueError, yaml.YAMLError) as error:
+        check_extent(values)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         if strict and file.suffix in (".json", ".yaml", ".yml"):
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{file}: is beside the checkpoint but cannot be read ({reason})") from error
@@ -66,17 +71,13 @@ def _read(file: Path, strict: bool) -> dict[str, Any]:
 
 def _namespace(text: str) -> dict[str, Any]:
     """Return the values of the first `Namespace(...)` in a log, as argparse prints it."""
-    match = re.search(r"Namespace\(.*\)", text)
-    if match is None:
-        return {}
-    try:
-        call = ast.parse(match[0], mode="eval").body
-    except SyntaxError:
-        return {}
+    line = text[text.find("Namespace(") :].partition("\n")[0] if "Namespace(" in text else ""
     values = {}
-    for keyword in call.keywords if isinstance(call, ast.Call) else ():
-        if keyword.arg is not None and isinstance(keyword.value, ast.Constant):
-            values[keyword.arg] = keyword.value.value
+    for name, value in _ARGUMENT.findall(line[: line.rfind(")") + 1]):
+        try:
+            values[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):  # no constant
+            continue
     return values
 
 

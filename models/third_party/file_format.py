@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.errors import CheckpointError
 from models.recommender import Recommender
+from models.safe_load.limits import not_finite
 from models.third_party.settings import Settings, real, whole
 
 LAYER = "{}"  # stands for the number of a layer in templates of keys
@@ -53,9 +54,10 @@ class Format:
         return key
 
     def count(self, keys: Iterable[str]) -> int:
-        """Return the number of layers in the keys."""
-        numbers = [int(match[1]) for key in keys for pattern in self._layered if (match := pattern.fullmatch(key))]
-        return 1 + max(numbers, default=-1)
+        """Return the number of layers in the keys; a number beyond the number of keys is that of no layer."""
+        keys = list(keys)
+        matches = (match[1] for key in keys for pattern in self._layered if (match := pattern.fullmatch(key)))
+        return 1 + max((int(number) for number in matches if int(number) < len(keys)), default=-1)
 
     def compare(self, keys: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
         """Return the expected keys that are there, the expected keys that are missing, and the unexpected keys."""
@@ -117,7 +119,7 @@ class Weights:
 
         Raises CheckpointError if shapes do not fit; the message has the keys of the file.
         """
-        problems, values = [], {}
+        problems, values, by_key = [], {}, {}
         wanted = _every_layer(origins, self.layers)
         for name, parameter in model.state_dict().items():
             keys, value = self._value(wanted[name])
@@ -127,6 +129,9 @@ class Weights:
                 )
             else:
                 values[name] = value.reshape(parameter.shape).to(torch.float32)
+                by_key[keys[0]] = values[name]
+        if not problems and (found := not_finite(by_key)):
+            raise CheckpointError(f"{self.settings.path}: its weights are not finite ({found}); it cannot be measured")
         if problems:
             more = f"; and {len(problems) - NAMED_KEYS} more" if len(problems) > NAMED_KEYS else ""
             raise CheckpointError(

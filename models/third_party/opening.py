@@ -11,6 +11,7 @@ from torch import Tensor
 from models.datasets.registry import DATASETS
 from models.errors import CheckpointError, ConfigError
 from models.recommender import Recommender
+from models.safe_load.limits import no_more_than
 from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus
 from models.third_party.file_format import NAMED_KEYS, Format, Weights
 from models.third_party.settings import DATASET_NAMES, Settings, Source, canonical, plain
@@ -50,7 +51,8 @@ def open_third_party(
     inside = configuration_files.inside(content) if isinstance(content, dict) else []
     sources = [*inside, *configuration_files.beside(Path(path))]
     settings = Settings(str(path), recognised.title, canonical(options), sources, canonical(fallback))
-    model = recognised.read(Weights(state, recognised.count(state), settings))
+    with no_more_than(state, path):
+        model = recognised.read(Weights(state, recognised.count(state), settings))
     _check_model(settings, model)
     model.checkpoint = {
         "model": model.name,

@@ -177,8 +177,8 @@ def real(value: Any) -> float:
         raise ValueError(f"must be a number, got {value!r}")
     try:
         return float(value)
-    except ValueError:
-        raise ValueError(f"must be a number, got {value!r}") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"must be a number, got {str(value)[:40]!r}") from None
 
 
 def plain(word: str) -> str:
