@@ -41,13 +41,15 @@ def main(
     protocol = Protocol(mask_seen, negatives, negatives_seed)
     if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
-    if result is not None and (data is not None or split != "test" or protocol != Protocol()):
+    if result is not None and (split != "test" or protocol != Protocol()):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
     model = load(checkpoint, check_device(device), **settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
         raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")
     sequences = sequences_of(model, data, data_dir)
+    if result is not None and sequences.fingerprint != model.checkpoint["dataset"]["fingerprint"]:
+        raise ConfigError(f"--result needs the training data, and {sequences.name} is not; drop the rest")
     ranks = rank_targets(model, sequences, split, protocol)
     metrics = summarise(ranks)
     if per_user_file is not None:

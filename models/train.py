@@ -8,8 +8,11 @@ import typer
 
 from models.command_line import check_device, inform, parse_assignments, run
 from models.datasets import Sequences, load
+from models.errors import DataError
 from models.registry import MODELS, SIZES, configure, model_type
 from models.training import Run, Trainer, TrainingConfig
+
+FREE_IDS, IDS_PER_INTERACTION = 1_000_000, 100  # ids go up to one of these, or so many times the interactions
 
 
 def train(
@@ -74,6 +77,7 @@ def train(
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
+    _check_ids(sequences)
     config = configure(model, sequences.num_items, sequences.num_users, **settings)
     folder = sequences.name.replace(":", "-")
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
@@ -83,6 +87,15 @@ def train(
     if resume:
         trainer.resume()
     return trainer.fit(show_progress)
+
+
+def _check_ids(sequences: Sequences) -> None:
+    """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
+    if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
+        raise DataError(
+            f"{sequences.name}: the item id {sequences.num_items} is too large for {sequences.num_interactions} "
+            "interactions; number the items from 1, as python -m models.datasets import does"
+        )
 
 
 def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
