@@ -1,6 +1,6 @@
 """What all models made of blocks share: item and position embeddings, and a stack of blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, cast
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.layers.add_norm import NORM_EPS
+from models.layers.add_norm import NORM_EPS, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.feed_forward import FeedForward
@@ -127,6 +127,16 @@ class Encoder(Recommender):
         """See Recommender; the layers are the blocks, with the mask of these sequences."""
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
+
+    def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
+        """See Recommender."""
+        packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        x = self.embed(packing)
+        for block in cast(list[Block], self.blocks):
+            mixing = block.mixer.steps(x, packing)
+            feed_forward = block.feed_forward.step(torch.stack([step.output for step in mixing]).sum(0))
+            yield [*mixing, feed_forward]
+            x = feed_forward.output
 
     def value_output(self) -> list[Tensor]:
         """See Recommender."""

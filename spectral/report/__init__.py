@@ -6,10 +6,12 @@ without a network, and can be printed. If a model does not have a measure, the p
 Contents: `sections`, the parts of the page, which a notebook can show one by one, and `page`, all of them as HTML.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor
 
 from models.architectures.diagram import diagram_of
 from models.errors import UserError
@@ -21,6 +23,8 @@ from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
 from spectral.learned_filters import learned_filters
+from spectral.mixing_ratio import MixingRatio
+from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
 from spectral.singular_values import LayerSpectra
@@ -93,6 +97,8 @@ def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
         _singular_values(subjects),
         _similarity(subjects),
         _smoothing(subjects, c),
+        _rank_one(subjects),
+        _mixing_ratio(subjects),
     ]
 
 
@@ -236,8 +242,7 @@ def _layer_response(subjects: Subjects, c: int) -> Section:
     from spectral import plot
 
     def measure(subject: Subject) -> Any:
-        windows = subject.full_windows()[:JACOBIAN_USERS]
-        return block_response(subject.model, in_batches(windows, subject.batch_size, subject.model.name), c)
+        return block_response(subject.model, _batches(subject, subject.full_windows()[:JACOBIAN_USERS]), c)
 
     found, missing = _each(subjects, measure)
     text = (
@@ -354,3 +359,38 @@ def _smoothing(subjects: Subjects, c: int) -> Section:
     )
     figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
     return Section("How smooth sequences become", text, figures, _summaries(found), missing)
+
+
+def _rank_one(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    def of_parts(subject: Subject) -> RankOneDistance:
+        return RankOneDistance.of_parts(subject.model, _batches(subject, subject.users()))
+
+    found, _ = _each(subjects, lambda s: RankOneDistance.from_captures(s.captures(s.users(), attention=False)))
+    parts, missing = _each(subjects, of_parts)
+    text = (
+        "||X - 1 x^T|| / ||X|| of the real positions of each user, x their mean: 0 if all positions are equal. The "
+        "dotted line is white noise of the same lengths. Through the parts of a block, a hollow marker is what a "
+        "sub-layer adds, the next point the sum with the residual, and the third the LayerNorm of the sum."
+    )
+    figures: dict[str, Any] = {"Distance to rank one over layers": plot.rank_one(found).figure} if found else {}
+    figures |= _panels("Distance to rank one through the parts of blocks", parts, plot.rank_one_parts, height=2.8)
+    return Section("Distance to rank one", text, figures, _summaries(found | parts), missing)
+
+
+def _mixing_ratio(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: MixingRatio.of_model(s.model, _batches(s, s.full_windows())))
+    text = (
+        "How much of a block's output is not its residual, by frequency, over users with a full window: at 0 the "
+        "output is what entered the block, at 1 nothing of it is left. The table has the shares of all parts of the "
+        "output."
+    )
+    figures = _panels("Mixing ratio of blocks", found, plot.mixing_ratio)
+    return Section("What blocks keep of their input", text, figures, _summaries(found), missing)
+
+
+def _batches(subject: Subject, windows: Tensor) -> Iterator[Tensor]:
+    return in_batches(windows, subject.batch_size, subject.model.name)
