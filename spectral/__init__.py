@@ -7,7 +7,7 @@ Heads count from 1, positions from 0.
 What is where:
 
     capture, sources    what a model computes on its users, batch by batch, for models of any origin
-    filter_response, block_response, learned_filters
+    filter_response, transfer_map, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing
                         how far users, and the positions of one user, are smoothed into one point
@@ -60,8 +60,9 @@ from spectral.mixing_ratio import MixingRatio, mixing_ratio
 from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
-from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, hfc_lfc, smoothing
+from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
 from spectral.theorem1 import Theorem1, decay, theorem1
+from spectral.transfer_map import TransferMap, transfer_map
 from spectral.user_frequency import by_group, user_frequency
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         RankOneDistanceMetric,
         SingularValuesMetric,
         SmoothingMetric,
+        TransferMapMetric,
         WithinSequenceSimilarityMetric,
     )
 
@@ -98,6 +100,8 @@ __all__ = [
     "Smoothing",
     "SmoothingMetric",
     "Theorem1",
+    "TransferMap",
+    "TransferMapMetric",
     "UserSignal",
     "WithinSequenceSimilarityMetric",
     "attention_statistics",
@@ -112,7 +116,7 @@ __all__ = [
     "fourier_basis",
     "frequency_response",
     "full_windows",
-    "hfc_lfc",
+    "high_low_ratio",
     "layer_bounds",
     "learned_filters",
     "low_frequency",
@@ -126,6 +130,7 @@ __all__ = [
     "smoothing",
     "split",
     "theorem1",
+    "transfer_map",
     "user_frequency",
     "user_signal",
     "within_sequence_similarity",

@@ -40,6 +40,7 @@ METRICS: dict[str, tuple[tuple, Callable[[int], tuple[Tensor, ...]]]] = {
     "RankOneDistanceMetric": ((L,), lambda users: hidden(users, L)),
     "SingularValuesMetric": ((D, True), rows),
     "SmoothingMetric": ((L,), lambda users: hidden(users, L)),
+    "TransferMapMetric": ((L, H, N), attention),
     "WithinSequenceSimilarityMetric": ((), hidden),
 }
 
