@@ -11,7 +11,7 @@ from torch import Tensor
 from models.datasets.registry import DATASETS
 from models.errors import CheckpointError, ConfigError
 from models.recommender import Recommender
-from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus
+from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus, successors
 from models.third_party.file_format import NAMED_KEYS, Format, Weights
 from models.third_party.settings import DATASET_NAMES, Settings, Source, canonical, plain
 
@@ -19,6 +19,7 @@ logger = logging.getLogger("models")
 
 FORMATS: tuple[Format, ...] = (
     *bsarec_repository.FORMATS,
+    *successors.FORMATS,
     *rechorus.FORMATS,
     *recbole.FORMATS,
     *pmixer.FORMATS,

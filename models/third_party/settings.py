@@ -12,7 +12,7 @@ logger = logging.getLogger("models")
 # Our name of each setting, followed by its names in third-party configurations.
 NAMES: dict[str, tuple[str, ...]] = {
     "model": ("model_type", "model_name"),
-    "num_heads": ("heads", "n_heads", "num_attention_heads"),
+    "num_heads": ("heads", "proj_n_heads", "n_heads", "num_attention_heads"),
     "alpha": (),
     "c": (),
     "activation": ("hidden_act",),
@@ -24,6 +24,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "bands": (),
     "global_ratio": (),
     "spatial_ratio": (),
+    "projections": ("dim_proj",),
+    "dynamic_ratio": (),
+    "slide_mode": (),
 }
 OPTIONS = {"model": "--model", "num_heads": "--heads", "alpha": "--alpha", "c": "--c"}
 DATASET_NAMES = ("data_name", "dataset")
@@ -107,6 +110,13 @@ class Settings:
         if found is not None:
             return found
         self._said.append(f"{name} {value} by default ({why})")
+        return value
+
+    def shown(self, name: str, kind: Callable[[Any], Any], value: Any) -> Any:
+        """Return a value that the shapes show; raises ConfigError if an option says another one."""
+        self.used.add(name)
+        if name in self.given and (given := self._read(name, self.given[name], kind, option(name))) != value:
+            raise ConfigError(f"{self.path}: {option(name).rstrip('=')} is {given}, but the file's shapes say {value}")
         return value
 
     def note(self, text: str) -> None:
