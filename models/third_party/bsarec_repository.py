@@ -142,9 +142,10 @@ def _read_shared(weights: Weights) -> Recommender:
 
 def _read_fmlprec(block: str, filters: str, feed_forward: str) -> Callable[[Weights], Recommender]:
     def read(weights: Weights) -> Recommender:
+        sizes = skeleton.sizes(weights)
         skeleton.check_activation(weights)
         weights.settings.check()
-        model = FMLPRec(FMLPRecConfig(**skeleton.sizes(weights), num_layers=weights.layers))
+        model = FMLPRec(FMLPRecConfig(**sizes, num_layers=weights.layers))
         return weights.into(
             model, EMBEDDED | _filter(f"{block}.{filters}") | skeleton.feed_forward(f"{block}.{feed_forward}")
         )
@@ -181,9 +182,10 @@ def _read_first_sasrec(weights: Weights, mask_items: int = 0) -> Recommender:
 
 
 def _read_gru4rec(weights: Weights) -> Recommender:
+    sizes = skeleton.sizes(weights)
     weights.settings.check()
     size = weights.columns("gru_layers.weight_hh_l0")
-    config = GRU4RecConfig(**skeleton.sizes(weights), num_layers=weights.layers, gru_hidden_size=size)
+    config = GRU4RecConfig(**sizes, num_layers=weights.layers, gru_hidden_size=size)
     gru: dict[str, Origin] = {
         f"layers.{{}}.weight_{part}_l0": f"gru_layers.weight_{part}_l{{}}" for part in ("ih", "hh")
     }
@@ -191,10 +193,11 @@ def _read_gru4rec(weights: Weights) -> Recommender:
 
 
 def _read_caser(weights: Weights) -> Recommender:
+    sizes = skeleton.sizes(weights)
     weights.settings.note("the mean user is used if users are not given")
     weights.settings.check()
     config = CaserConfig(
-        **skeleton.sizes(weights),
+        **sizes,
         num_users=weights.rows("user_embeddings.weight"),
         vertical=weights.rows("conv_v.weight"),
         horizontal=weights.rows("conv_h.0.weight"),

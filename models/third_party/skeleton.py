@@ -40,13 +40,16 @@ def feed_forward(key: str) -> dict[str, Origin]:
     )
 
 
-def sizes(weights: Weights, special_items: int = 0) -> dict[str, Any]:
-    """Return what the tables show (items, positions and D), and the padding that a configuration or an option names."""
+def sizes(weights: Weights, special_items: int = 0, length: int | None = None) -> dict[str, Any]:
+    """Return what the tables show (items, positions and D), and the padding that a configuration or an option names.
+
+    length: the number of positions of a file that needs no table of them.
+    """
     given = weights.settings.default("padding", one_of(*PADDINGS), "zero", "as published")
     return {
         "padding": PADDINGS[given],
         "num_items": weights.rows("item_embeddings.weight") - 1 - special_items,
-        "max_len": weights.rows("position_embeddings.weight"),
+        "max_len": weights.rows("position_embeddings.weight") if length is None else length,
         "hidden_size": weights.columns("item_embeddings.weight"),
     }
 

@@ -31,8 +31,6 @@ _CROSS_ATTENTION = {"query": "FC_Q", "key": "FC_K", "value": "FC_V", "output": "
 
 
 def _read_tvrec(weights: Weights) -> Recommender:
-    skeleton.check_activation(weights)
-    weights.settings.check()
     first = _LAYER.format(0)
     order = weights.columns(f"{first}.basis") - 1
     length = weights.rows(f"{first}.c_t") - order + 1
@@ -41,14 +39,11 @@ def _read_tvrec(weights: Weights) -> Recommender:
             f"{weights.settings.path}: looks like TV-Rec, but its shapes do not fit together: {_POSITIONS} has "
             f"{weights.rows(_POSITIONS)} rows, and {first}.c_t and {first}.basis are those of {length} positions"
         )
-    config = TVRecConfig(
-        num_items=weights.rows("item_embeddings.weight") - 1,
-        max_len=length,
-        hidden_size=weights.columns("item_embeddings.weight"),
-        num_layers=weights.layers,
-        filters=weights.rows(f"{first}.basis"),
-        order=order,
-    )
+    sizes = skeleton.sizes(weights, length=length)
+    skeleton.check_activation(weights)
+    weights.settings.check()
+    filters = weights.rows(f"{first}.basis")
+    config = TVRecConfig(**sizes, num_layers=weights.layers, filters=filters, order=order)
     return weights.into(
         TVRec(config),
         {key: origin for key, origin in EMBEDDED.items() if key != "positions.weight"}
@@ -59,12 +54,13 @@ def _read_tvrec(weights: Weights) -> Recommender:
 
 
 def _read_wearec(weights: Weights) -> Recommender:
+    sizes = skeleton.sizes(weights)
     heads = weights.columns(f"{_LAYER.format(0)}.complex_weight")
     weights.settings.shown("num_heads", whole, heads)
     alpha = weights.alpha()
     skeleton.check_activation(weights)
     weights.settings.check()
-    config = WEARecConfig(**skeleton.sizes(weights), num_layers=weights.layers, num_heads=heads, alpha=alpha)
+    config = WEARecConfig(**sizes, num_layers=weights.layers, num_heads=heads, alpha=alpha)
     names = {"factor": "base_filter", "shift": "base_bias", "detail": "complex_weight", "gate": "gate_param"}
     return weights.into(
         WEARec(config),
@@ -78,12 +74,12 @@ def _read_wearec(weights: Weights) -> Recommender:
 
 
 def _read_slime4rec(weights: Weights) -> Recommender:
-    why = "as in the code published with WEARec"
+    sizes, why = skeleton.sizes(weights), "as in the code published with WEARec"
     ratio = weights.settings.default("dynamic_ratio", real, 0.8, why)
     mode: Any = weights.settings.default("slide_mode", one_of(*FALLS), "four", why)
     skeleton.check_activation(weights)
     weights.settings.check()
-    config = SLIME4RecConfig(**skeleton.sizes(weights), num_layers=weights.layers, dynamic_ratio=ratio, slide_mode=mode)
+    config = SLIME4RecConfig(**sizes, num_layers=weights.layers, dynamic_ratio=ratio, slide_mode=mode)
     names = {"filter": "complex_weight_G", "static_filter": "complex_weight_L"}
     return weights.into(
         SLIME4Rec(config),

@@ -73,9 +73,10 @@ def test_published_files_have_the_metrics_of_their_logs(name):
 @pytest.mark.parametrize(
     ("make", "settings", "name", "config"),
     [
-        (tvrec_state, {}, "tvrec", {"max_len": 30, "order": 12, "filters": 5}),
+        (tvrec_state, {"padding": "cyclic"}, "tvrec", {"max_len": 30, "order": 12, "filters": 5, "padding": "cyclic"}),
         (wearec_state, {"alpha": 0.2}, "wearec", {"max_len": N, "num_heads": 2, "alpha": 0.2}),
         (slime4rec_state, {"slide_mode": "two"}, "slime4rec", {"slide_mode": "two", "dynamic_ratio": 0.8}),
+        (slime4rec_state, {"padding": "mirror"}, "slime4rec", {"slide_mode": "four", "padding": "symmetric"}),
         (lowarec_state, {"heads": 2, "alpha": 0.2, "c": 9}, "lowarec", {"projections": 6, "c": 9, "num_heads": 2}),
     ],
 )
