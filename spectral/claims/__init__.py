@@ -1,11 +1,13 @@
 """The claims ledger: which claims of the paper hold on the runs that are there, with evidence and a computed verdict.
 
-Every claim is a signed statistic: above 0 speaks for the claim, below 0 against it. It has a standard error over users
-and seeds, and a two-sided p-value, corrected over the whole ledger. The verdict follows from these alone:
+Every claim is a signed statistic: above 0 speaks for the claim, below 0 against it. Where there is a null model, its
+value is subtracted. The statistic has a standard error over users and seeds, and a two-sided p-value, corrected over
+the whole ledger. The verdict follows from these alone:
 
     reproduced     p < .05 after Holm, and the statistic is above 0;
     contradicted   p < .05 after Holm, and it is below 0;
-    undecided      otherwise, or if runs are missing, or if a system has one seed, so that their spread is unknown.
+    undecided      otherwise, or if runs are missing, or if a system has one seed, so that other seeds are unknown. The
+                   reason then says what the users alone would say of these runs.
 
 Contents: `Claim`, `Evidence`, `verdict`, `ledger` and its `Ledger`. The claims are in `paper`, what they are judged by
 in `evidence`, and where runs come from in `runs`.
@@ -14,15 +16,16 @@ Source: Shin et al., AAAI 2024. Where the paper gives no threshold, the claim's 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.errors import ConfigError
 from models.files import write_atomically
 from models.results.significance import Difference, holm
-from models.results.tables import markdown_table
+from models.results.tables import CAPPED, FIRST_EPOCH, markdown_table
 from spectral.claims.runs import Missing, Runs
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class Claim:
         contradicted: What contradicts it.
         evidence: Returns the evidence; raises Missing if runs are not there.
         datasets: The datasets that it is judged on; none for a claim that is not about data.
+        elsewhere: Returns what others found on a dataset, "" for nothing.
     """
 
     name: str
@@ -70,10 +74,11 @@ class Claim:
     contradicted: str
     evidence: Callable[[Runs], Evidence]
     datasets: Sequence[str] = ("lastfm",)
+    elsewhere: Callable[[str], str] = field(default=lambda dataset: "")
 
 
-def verdict(found: Difference, p_holm: float) -> tuple[str, str]:
-    """Return the verdict on a statistic, and the reason if it is undecided, else "".
+def verdict(found: Difference, p_holm: float, users: int = 0) -> tuple[str, str]:
+    """Return the verdict on a statistic of so many users, and the reason if it is undecided, else "".
 
     >>> verdict(Difference(2.0, error=0.1, seeds=3, seed_share=0.5), p_holm=0.001)
     ('reproduced', '')
@@ -81,14 +86,20 @@ def verdict(found: Difference, p_holm: float) -> tuple[str, str]:
     ('contradicted', '')
     >>> verdict(Difference(0.1, error=0.1, seeds=3, seed_share=0.5), p_holm=0.9)
     ('undecided', 'either sign is possible')
-    >>> verdict(Difference(2.0, error=0.1, seeds=1, seed_share=0.0), p_holm=float("nan"))
-    ('undecided', 'a system has one seed')
+    >>> verdict(Difference(2.0, error=0.1, seeds=1, seed_share=0.0), p_holm=float("nan"), users=100)
+    ('undecided', 'one seed; by its users alone: reproduced')
     """
-    if not found.knows_seeds:
-        return VERDICTS[2], "a system has one seed"
-    if not p_holm < SIGNIFICANT:
-        return VERDICTS[2], "either sign is possible"
-    return VERDICTS[0] if found.estimate > 0 else VERDICTS[1], ""
+    if found.knows_seeds:
+        decided = _sign(found) if p_holm < SIGNIFICANT else VERDICTS[2]
+        return decided, "either sign is possible" if decided == VERDICTS[2] else ""
+    if not users:
+        return VERDICTS[2], "one seed"
+    low, high = found.interval()
+    return VERDICTS[2], f"one seed; by its users alone: {_sign(found) if low * high > 0 else VERDICTS[2]}"
+
+
+def _sign(found: Difference) -> str:
+    return VERDICTS[0] if found.estimate > 0 else VERDICTS[1]
 
 
 @dataclass(frozen=True)
@@ -97,78 +108,114 @@ class Ledger:
 
     Attributes:
         rows: One per claim and dataset: claim, dataset ("" if it is not about data), text, measure, reproduced_if,
-            contradicted_if, estimate, low, high (95% interval), users, seeds, knows_seeds, null, p_value, p_holm,
-            verdict, reason (of an undecided one).
+            contradicted_if, estimate, low, high (95% interval, uncorrected), users, seeds, knows_seeds, null, p_value,
+            p_holm, verdict, reason (of an undecided one), elsewhere (what others found).
         profile: The profile of the runs.
-        without: Datasets of claims that have no runs at all; they have no rows.
     """
 
     rows: "DataFrame"
     profile: str
-    without: Sequence[str]
 
     def table(self) -> "DataFrame":
         """Return the rows."""
         return self.rows
 
     def sentence(self) -> str:
-        """Return how many claims have which verdict.
+        """Return how many claims have which verdict, each counted once for every dataset that it is about.
 
         >>> import pandas as pd
-        >>> Ledger(pd.DataFrame({"verdict": ["undecided", "reproduced", "undecided"]}), "paper", []).sentence()
-        '3 claims: 1 reproduced, 0 contradicted, 2 undecided.'
+        >>> rows = {"verdict": ["undecided", "reproduced", "undecided"], "claim": ["a", "b", "a"]}
+        >>> Ledger(pd.DataFrame(rows | {"estimate": [0.1, 0.3, np.nan]}), "paper").sentence()
+        '2 claims in 3 rows: 1 reproduced, 0 contradicted, 2 undecided (1 of them without runs).'
         """
         counts = [f"{int((self.rows.verdict == verdict).sum())} {verdict}" for verdict in VERDICTS]
-        return f"{len(self.rows)} claims: {', '.join(counts)}."
+        lacking = int(self.rows.estimate.isna().sum())
+        without = f" ({lacking} of them without runs)" if lacking else ""
+        return f"{self.rows.claim.nunique()} claims in {len(self.rows)} rows: {', '.join(counts)}{without}."
+
+    def listing(self) -> str:
+        """Return sentences that list the decided claims, with their datasets.
+
+        >>> import pandas as pd
+        >>> rows = {"claim": ["a", "b", "c"], "verdict": ["reproduced", "undecided", "reproduced"]}
+        >>> Ledger(pd.DataFrame(rows | {"dataset": ["lastfm", "lastfm", ""]}), "paper").listing()
+        'Reproduced: a (lastfm), c.'
+        """
+        by_verdict = {verdict: self.rows[self.rows.verdict == verdict] for verdict in VERDICTS[:2]}
+        return " ".join(
+            f"{verdict.capitalize()}: {', '.join(map(_on, rows.itertuples()))}."
+            for verdict, rows in by_verdict.items()
+            if len(rows)
+        )
 
     def to_markdown(self) -> str:
-        """Return the ledger as Markdown: a table to read, and below it what each claim is judged by."""
-        head = ["claim", "dataset", "estimate [95%]", "null", "users", "p (Holm)", "verdict"]
-        rows = [
-            [
-                f"{row.text} ({row.claim})",
-                row.dataset,
-                _interval(row),
-                row.null,
-                f"{row.users:,}" if row.users else "",
-                _p_value(row.p_holm),
-                f"**{row.verdict}**" if not row.reason else f"{row.verdict}: {row.reason}",
-            ]
-            for row in self.rows.itertuples()
-        ]
-        conditions = [
-            f"- **{row.claim}**: {row.measure}. Reproduced: {row.reproduced_if}. Contradicted: {row.contradicted_if}."
-            for row in self.rows.drop_duplicates("claim").itertuples()
-        ]
-        seeds = [
-            f"- {row.claim}{f', {row.dataset}' * bool(row.dataset)}: {row.seeds}" for row in self.rows.itertuples()
-        ]
-        without = [f"No runs at all: {', '.join(self.without)}."] if self.without else []
+        """Return the ledger as Markdown: claims with evidence, those without, conditions, and the runs behind."""
+        known = self.rows[self.rows.estimate.notna()]
+        first = self.rows.drop_duplicates("claim")
+        seeds = [f"- {_on(row)}: {row.seeds}" for row in known.itertuples() if row.seeds]
         return "\n".join(
             [
                 "# Claims of the paper, judged on the runs in this folder",
                 "",
-                f"{self.sentence()} Profile `{self.profile}`. An estimate above 0 speaks for the claim. Its interval "
-                "is over users and seeds; p has Holm's correction over this ledger. Made by `make claims`.",
+                f"{self.sentence()} Profile `{self.profile}`. An estimate above 0 speaks for the claim; a null model "
+                "is already subtracted. Its 95% interval is over users and seeds; p has Holm's correction over this "
+                "ledger. With one seed the interval is about its users only, and decides nothing about other seeds. "
+                "Made by `make claims`.",
                 "",
-                markdown_table(head, rows),
-                *without,
+                markdown_table(
+                    ["claim", "dataset", "estimate [95%]", "null", "users", "p (Holm)", "verdict", "others found"],
+                    [_cells(row) for row in known.itertuples()],
+                ),
+                "## Claims without the runs to judge them",
                 "",
+                markdown_table(["claim", "dataset", "verdict", "others found"], self._lacking()),
                 "## What each is judged by",
                 "",
-                *conditions,
+                *[
+                    f"- **{row.claim}**: {row.measure}. Reproduced: {row.reproduced_if}. "
+                    f"Contradicted: {row.contradicted_if}."
+                    for row in first.itertuples()
+                ],
                 "",
                 "## Runs",
                 "",
-                *[line for line in seeds if not line.endswith(": ")],
+                f"Systems with their seeds. {FIRST_EPOCH} its first epoch was the best, so it has learned next to "
+                f"nothing. {CAPPED} ended by the limit of epochs.",
+                "",
+                *seeds,
                 "",
             ]
         )
+
+    def _lacking(self) -> list[list[str]]:
+        """Return the cells of claims without evidence; datasets of a claim that lack the same are in one row."""
+        lacking = self.rows[self.rows.estimate.isna()]
+        return [
+            [f"{group.text.iloc[0]} ({claim})", ", ".join(group.dataset), f"undecided: {reason}", elsewhere]
+            for (claim, reason, elsewhere), group in lacking.groupby(["claim", "reason", "elsewhere"], sort=False)
+        ]
 
     def write(self, stem: str | Path) -> None:
         """Write the ledger as stem.csv and stem.md. Raises OSError if the folder cannot be written."""
         for ending, text in {"csv": self.rows.to_csv(index=False), "md": self.to_markdown()}.items():
             write_atomically(Path(f"{stem}.{ending}"), text.encode())
+
+
+def _on(row: Any) -> str:
+    return f"{row.claim} ({row.dataset})" if row.dataset else str(row.claim)
+
+
+def _cells(row: Any) -> list[str]:
+    return [
+        f"{row.text} ({row.claim})",
+        row.dataset,
+        _interval(row),
+        row.null,
+        f"{row.users:,}" if row.users else "",
+        _p_value(row.p_holm),
+        f"{row.verdict}: {row.reason}" if row.reason else f"**{row.verdict}**",
+        row.elsewhere,
+    ]
 
 
 def _p_value(p_value: float) -> str:
@@ -180,7 +227,9 @@ def _p_value(p_value: float) -> str:
 def _interval(row: Any) -> str:
     if np.isnan(row.estimate):
         return ""
-    users_only = "" if row.knows_seeds else " users only"
+    if not (row.users or row.knows_seeds):
+        return f"{row.estimate:+.3g}, one seed"
+    users_only = "" if row.knows_seeds else ", one seed: users only"
     return f"{row.estimate:+.3g} [{row.low:+.3g}, {row.high:+.3g}]{users_only}"
 
 
@@ -193,30 +242,33 @@ def ledger(
 ) -> Ledger:
     """Return the claims, judged on the results and summaries in <figures>/<dataset>/runs/<profile>.
 
-    datasets: only these; None for all that the claims name. Datasets without any run have no rows.
+    datasets: only these; None for all that the claims name.
 
-    data_dir: folder that may hold the datasets' files, for claims about the users' histories.
+    data_dir: folder that may hold the datasets' files, for claims about users' histories, or about initial weights.
 
-    Raises CheckpointError for a file that is not a result or summary.
+    Raises ConfigError for a dataset that no claim names, and CheckpointError for a file that is not a result or
+    summary.
 
     >>> from tempfile import TemporaryDirectory
     >>> from spectral.claims.paper import CLAIMS
     >>> with TemporaryDirectory() as folder:
-    ...     found = ledger(folder, [claim for claim in CLAIMS if claim.name == "theorem-1-rate"])
-    >>> found.table()[["claim", "verdict"]].values.tolist()
-    [['theorem-1-rate', 'reproduced']]
+    ...     found = ledger(folder, [claim for claim in CLAIMS if claim.name in ("theorem-1-rate", "low-pass-leaves")])
+    >>> found.table()[["claim", "verdict", "reason"]].values.tolist()
+    [['low-pass-leaves', 'undecided', 'no runs on lastfm'], ['theorem-1-rate', 'reproduced', '']]
     """
     import pandas as pd
 
     claims = list(claims)
     named = list(dict.fromkeys(dataset for claim in claims for dataset in claim.datasets))
-    chosen = [dataset for dataset in named if datasets is None or dataset in set(datasets)]
+    chosen = named if datasets is None else list(datasets)
+    if unknown := set(chosen) - set(named):
+        raise ConfigError(f"no claim is about {', '.join(sorted(unknown))}; expected one of {', '.join(named)}")
     runs = {dataset: Runs(figures, dataset, profile, data_dir) for dataset in chosen}
-    judged = []
-    for claim in claims:
-        of_data = [name for name in claim.datasets if name in runs and runs[name].exist]
-        for dataset in of_data if claim.datasets else [""]:
-            judged.append((claim, dataset, _evidence(claim, runs.get(dataset) or Runs(figures, "", profile))))
+    judged = [
+        (claim, dataset, _evidence(claim, runs[dataset] if dataset else Runs(figures, "", profile)))
+        for claim in claims
+        for dataset in ([name for name in claim.datasets if name in runs] if claim.datasets else [""])
+    ]
     p_values = [entry.found.p_value if isinstance(entry, Evidence) else np.nan for _, _, entry in judged]
     known = [index for index, p_value in enumerate(p_values) if not np.isnan(p_value)]
     corrected = dict(zip(known, holm([p_values[index] for index in known]), strict=True))
@@ -224,11 +276,13 @@ def ledger(
         _row(claim, dataset, entry, p_values[index], corrected.get(index, np.nan))
         for index, (claim, dataset, entry) in enumerate(judged)
     ]
-    return Ledger(pd.DataFrame(rows), profile, [name for name in chosen if not runs[name].exist])
+    return Ledger(pd.DataFrame(rows), profile)
 
 
 def _evidence(claim: Claim, runs: Runs) -> Evidence | Missing:
     try:
+        if claim.datasets and not runs.exist:
+            raise Missing(f"no runs on {runs.dataset}")
         return claim.evidence(runs)
     except Missing as missing:
         return missing
@@ -246,9 +300,18 @@ def _row(claim: Claim, dataset: str, entry: Evidence | Missing, p_value: float, 
     if isinstance(entry, Missing):
         nothing = dict.fromkeys(("estimate", "low", "high"), np.nan)
         lacking = {"users": 0, "seeds": "", "knows_seeds": False, "null": "none", "p_value": np.nan, "p_holm": np.nan}
-        return described | nothing | lacking | {"verdict": VERDICTS[2], "reason": str(entry)}
+        return (
+            described
+            | nothing
+            | lacking
+            | {
+                "verdict": VERDICTS[2],
+                "reason": str(entry),
+                "elsewhere": claim.elsewhere(dataset),
+            }
+        )
     low, high = entry.found.interval()
-    judged, reason = verdict(entry.found, p_holm)
+    judged, reason = verdict(entry.found, p_holm, entry.users)
     return described | {
         "estimate": entry.found.estimate,
         "low": low,
@@ -261,4 +324,5 @@ def _row(claim: Claim, dataset: str, entry: Evidence | Missing, p_value: float, 
         "p_holm": p_holm,
         "verdict": judged,
         "reason": reason,
+        "elsewhere": claim.elsewhere(dataset),
     }

@@ -4,14 +4,20 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models.datasets import Sequences, find_attributes, load
 from models.datasets.attributes import Attributes
 from models.errors import DataError, UserError
+from models.registry import build, configure
 from models.results.comparison import gains
 from models.results.runs import Result, read, runs_folder
 from models.results.significance import Array, means_of_samples
+from spectral.capture import capture
+from spectral.cosine_similarity import CosineSimilarity
 from spectral.summary import SpectralSummary, read_summary
+
+UNTRAINED = 5  # draws of initial weights
 
 
 class Missing(UserError):
@@ -79,13 +85,40 @@ class Runs:
             raise Missing(f"no results of {model} with other values of {setting}")
         return found
 
+    def untrained_similarity(self, system: str) -> Array:
+        """Return the mean cosine between users' outputs after each layer with initial weights, (UNTRAINED, layers).
+
+        The users and the architecture are those of the system's runs. Raises Missing without runs or the data's file.
+        """
+        run = self.results(system)[0]
+        self.check_data(run)
+        windows = torch.from_numpy(self.sequences.windows("test", run.config["max_len"]).inputs)
+        model = build(configure(run.model, **run.config))
+        found = []
+        for seed in range(UNTRAINED):
+            model.initialise(seed)
+            captures = capture(model, windows, attention=False)
+            found.append(CosineSimilarity.from_captures(captures).between_users)
+        return np.stack(found)
+
+    def check_data(self, run: Result) -> None:
+        """Raise Missing if the dataset's file is not here, or not the one of a run."""
+        if run.dataset["fingerprint"] != self.sequences.fingerprint:
+            raise Missing(f"the file of {self.dataset} is not the one of the runs")
+
     @cached_property
-    def sequences(self) -> Sequences:
-        """The users' histories. Raises Missing if the dataset's file is not here."""
+    def _loaded(self) -> Sequences | DataError:
         try:
             return load(self.dataset, self._data_dir)
-        except DataError as error:
-            raise Missing(f"the file of {self.dataset} was not found") from error
+        except DataError as error:  # kept, so that a download that failed is not tried again for every claim
+            return error
+
+    @property
+    def sequences(self) -> Sequences:
+        """The users' histories. Raises Missing if the dataset's file is not here."""
+        if isinstance(self._loaded, DataError):
+            raise Missing(f"the file of {self.dataset} was not found") from self._loaded
+        return self._loaded
 
     @cached_property
     def attributes(self) -> Attributes:
