@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from models.errors import ConfigError
 
@@ -13,18 +14,22 @@ INJECTED = "# Parameters"  # the first line of the cell that papermill inserts, 
 
 
 def prepare(cells: Sequence[str] | None = None) -> None:
-    """Start a notebook: refuse unknown parameters, and change to the repository's folder.
+    """Start a notebook: refuse unknown parameters and text for other values, and change to the repository's folder.
 
     Papermill only warns of an unknown parameter, so a misspelt one would silently keep its default. Relative paths in
     notebooks are relative to the repository, even if the notebook runs in its own folder.
 
     cells: the code that was executed so far; by default the code of the running IPython session.
 
-    Raises ConfigError for parameters that the cell before papermill's cell does not set.
+    Raises ConfigError for parameters that the cell before papermill's cell does not set, and for text where that cell
+    has a dictionary, a list or a number, because papermill's `-p` hands everything but numbers over as text.
     """
-    unknown, known = unknown_parameters(_executed() if cells is None else cells)
+    executed = _executed() if cells is None else cells
+    unknown, known = unknown_parameters(executed)
     if unknown:
         raise ConfigError(f"unknown parameter {', '.join(unknown)}; this notebook has {', '.join(known)}")
+    for name, text in texts_for_values(executed).items():
+        raise ConfigError(f"{name} is text; give its value with -y '{{{name}: {text}}}' instead of -p")
     if Path.cwd().name == "notebooks":
         os.chdir("..")
 
@@ -49,13 +54,43 @@ def unknown_parameters(cells: Sequence[str]) -> tuple[list[str], list[str]]:
     for defaults, injected in pairwise(cells):
         if injected.startswith(INJECTED):
             known = _assigned(defaults)
-            return [name for name in _assigned(injected) if name not in known], known
+            return [name for name in _assigned(injected) if name not in known], list(known)
     return [], []
 
 
-def _assigned(source: str) -> list[str]:
+def texts_for_values(cells: Sequence[str]) -> dict[str, str]:
+    r"""Return the texts that papermill's cell gives to parameters whose default is no text, by name.
+
+    >>> texts_for_values(["settings = {}; name = 'x'", "# Parameters\nsettings = '{heads: 1}'\nname = 'y'"])
+    {'settings': '{heads: 1}'}
+    """
+    for defaults, injected in pairwise(cells):
+        if injected.startswith(INJECTED):
+            values = _assigned(defaults)
+            return {
+                name: text
+                for name, given in _assigned(injected).items()
+                if isinstance(text := _literal(given), str) and not isinstance(_literal(values.get(name)), str | None)
+            }
+    return {}
+
+
+def _literal(node: ast.expr | None) -> Any:
+    """Return the value of a literal, and None for any other expression."""
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _assigned(source: str) -> dict[str, ast.expr]:
     statements = [statement for statement in ast.parse(source).body if isinstance(statement, ast.Assign)]
-    return [target.id for statement in statements for target in statement.targets if isinstance(target, ast.Name)]
+    return {
+        target.id: statement.value
+        for statement in statements
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def _executed() -> Sequence[str]:

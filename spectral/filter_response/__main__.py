@@ -61,7 +61,8 @@ def measure(subject: Subject, length: int | None, padding: bool, c: int) -> dict
     if padding:
         windows = subject.users()
         subject.describe(len(windows), "users with their whole windows, padding included")
-        responses["padded"] = FrequencyResponse.from_captures(subject.captures(windows, hidden=False), c)
+        captures = subject.captures(windows, hidden=False)
+        responses["padded"] = FrequencyResponse.from_captures(captures, c, padded=True)
     return responses
 
 

@@ -2,7 +2,9 @@
 
 A steep spectrum means that users were smoothed into few directions. The values are the square roots of the eigenvalues
 of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
-the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`.
+the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`. The Gram matrix
+of what is left is summed about the mean of the batches so far (Chan et al. 1983), so it keeps these digits also where
+all users are nearly one point; what is below the rounding of the rows themselves is 0.
 
 Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
 a model; and `Gram`, the sums that both are computed from.
@@ -11,8 +13,8 @@ Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUS
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+ROUNDING = 2.0**-52  # of a number in float64, relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +140,8 @@ class Gram(Sums):
     """The sums of a matrix X (n, D) from which its singular values are computed.
 
     Attributes:
-        products: (D, D) float64, X^T X.
+        scatter: (D, D) float64, the sum of (x - m)(x - m)^T over rows x with mean m.
+        mean_products: (D, D) float64, n m m^T.
         total: (D,) float64, the sum of the rows.
         users: n.
 
@@ -149,19 +154,41 @@ class Gram(Sums):
 
     addends = "rows of equally many columns"
 
-    products: Tensor
+    scatter: Tensor
+    mean_products: Tensor
     total: Tensor
     users: int
+
+    @property
+    def products(self) -> Tensor:
+        """X^T X, (D, D) float64."""
+        return self.scatter + self.mean_products
+
+    def __add__(self, other: Self) -> Self:
+        """Add the sums of two batches, the scatter about the mean of both. Raises ValueError for other columns."""
+        both = super().__add__(other)
+        if not self.users or not other.users:
+            return both
+        apart = other.total / other.users - self.total / self.users
+        between = self.users * other.users / both.users * torch.outer(apart, apart)
+        return replace(both, scatter=both.scatter + between, mean_products=_outer(both.total, both.users))
 
     def singular_values(self, center: bool = False) -> SingularValues:
         """Return the singular values of the matrix. Raises ValueError if it has no rows or is not finite."""
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
-        products = check_finite(self.products, "the matrix")
+        check_finite(self.scatter, "the matrix")
+        # The second part is 0 unless torchmetrics added the sums of several processes field by field.
+        centered = self.scatter + (self.mean_products - _outer(self.total, self.users))
+        squares = torch.linalg.eigvalsh(centered if center else self.products).flip(0)
+        squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
-            products = products - torch.outer(self.total, self.total) / self.users
-        squares = torch.linalg.eigvalsh(products).flip(0).clamp(min=0)  # rounding makes zeros slightly negative
+            squares[squares <= self.products.trace() * (ROUNDING * len(squares)) ** 2] = 0
         return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
+
+
+def _outer(total: Tensor, users: int) -> Tensor:
+    return torch.outer(total, total) / max(users, 1)
 
 
 def singular_values(x: Any, center: bool = False) -> SingularValues:
@@ -217,4 +244,6 @@ def gram(x: Any) -> Gram:
                 [2., 5.]], dtype=torch.float64)
     """
     rows = as_rows(x)
-    return Gram(rows.T @ rows, rows.sum(0), len(rows))
+    total = rows.sum(0)
+    apart = rows - total / max(len(rows), 1)
+    return Gram(apart.T @ apart, _outer(total, len(rows)), total, len(rows))
