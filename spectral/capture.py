@@ -1,7 +1,7 @@
 """Attention maps and hidden states of a model, batch by batch, and the choice of users by history length."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,7 @@ from tqdm import tqdm
 from models.errors import ConfigError, DataError
 from models.recommender import Trace
 from spectral.batches import EXPECTED, kind_of, moved
-from spectral.sources import called, hooked, traced
-
+from spectral.sources import Call, Mask, called, hooked, traced
 
 BATCH_SIZE = 256
 
@@ -65,8 +64,8 @@ class Capture:
         if not bool(self.mask.bool().all()):
             padded = int((~self.mask.bool()).any(1).sum())
             raise ConfigError(
-                f"{padded} of {len(self.mask)} captured sequences have padding among their {self.mask.shape[1]} positions; "
-                "capture sequences of one length, or measure their last n positions with length=n"
+                f"{padded} of {len(self.mask)} captured sequences have padding among their {self.mask.shape[1]} "
+                "positions; capture sequences of one length, or measure their last n positions with length=n"
             )
         return self
 
@@ -95,8 +94,8 @@ def capture(
     hidden: bool | Sequence[str] = True,
     causal: bool = True,
     layers: Collection[int] | None = None,
-    call: Callable[[Any, Any], Any] | None = None,
-    mask: Callable[[Any], Tensor] | None = None,
+    call: Call | None = None,
+    mask: Mask | None = None,
 ) -> Iterator[Capture]:
     """Yield what a model computes on each batch, in evaluation mode, without keeping any of it.
 
@@ -259,8 +258,8 @@ def _trace_of(
     attention: bool | Sequence[str],
     hidden: bool | Sequence[str],
     causal: bool,
-    call: Callable[[Any, Any], Any] | None,
-    mask: Callable[[Any], Tensor] | None,
+    call: Call | None,
+    mask: Mask | None,
 ) -> Trace:
     """Run one batch in evaluation mode. Inference mode must end before the caller of the generator goes on."""
     training = getattr(model, "training", False)
@@ -269,8 +268,8 @@ def _trace_of(
     try:
         with torch.inference_mode():
             if not (isinstance(attention, bool) and isinstance(hidden, bool)):
-                names = [() if isinstance(given, bool) else given for given in (hidden, attention)]
-                return hooked(model, batch, *names, call, mask)
+                states, maps = (() if isinstance(given, bool) else given for given in (hidden, attention))
+                return hooked(model, batch, states, maps, call, mask)
             if hasattr(model, "trace") and call is None:
                 return traced(model, batch, causal)
             return called(model, batch, attention, call, mask)

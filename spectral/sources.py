@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,29 +18,38 @@ from torch import Tensor, nn
 from models.errors import ConfigError
 from models.recommender import Trace
 from spectral.arrays import row_sum_tolerance
-from spectral.batches import tensors_in
+from spectral.batches import padded_right
+from spectral.layout import Outputs, arranged
 
 DEEPEST = 6  # objects within objects in which tensors are looked for
+
+Call = Callable[[Any, Any], Any]
+Mask = Callable[[Any], Tensor]
 
 
 def traced(model: Any, batch: Any, causal: bool) -> Trace:
     """Return what `model.trace(batch)` gives. The batch (B, N) has padding 0 on the left.
 
-    causal: False drops the causal mask. Raises ConfigError for padding behind an item.
+    causal: False drops the causal mask. Raises ConfigError for a batch of another kind, or padding behind an item.
     """
-    if isinstance(batch, Tensor) and batch.ndim == 2 and bool(((batch[:, :-1] > 0) & (batch[:, 1:] == 0)).any()):
-        raise ConfigError(
-            f"windows for {type(model).__name__} must have their padding (0) on the left; one has it behind an item"
-        )
-    return model.trace(batch, **({} if causal else {"causal": False}))
+    if not isinstance(batch, Tensor) or batch.ndim != 2 or batch.is_floating_point():
+        came = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a {type(batch).__name__}"
+        raise ConfigError(f"windows for {type(model).__name__} must be whole numbers (B, N), got {came}")
+    trace: Trace = model.trace(batch, **({} if causal else {"causal": False}))
+    for real in (batch != 0, trace.mask.bool()):
+        if bool((real[:, :-1] & ~real[:, 1:]).any()):
+            raise ConfigError(
+                f"windows for {type(model).__name__} must have their padding (0) on the left; one has it behind an item"
+            )
+    return trace
 
 
 def called(
     model: Callable[..., Any],
     batch: Any,
     attention: bool = True,
-    call: Callable[[Any, Any], Any] | None = None,
-    mask: Callable[[Any], Tensor] | None = None,
+    call: Call | None = None,
+    mask: Mask | None = None,
 ) -> Trace:
     """Return the `hidden_states` and `attentions` of a model's output, which are attributes or keys of it.
 
@@ -55,22 +65,29 @@ def called(
     """
     _refuse_two_stacks(model)
     asked = {}
-    if call is None and hasattr(getattr(model, "config", None), "output_hidden_states"):
+    if call is None and _is_hugging_face(model):
         asked = {"output_hidden_states": True, "output_attentions": attention}
-        batch = _padded_right(batch)
-    returned = _call(model, batch, asked, call)
-    hidden, maps = (_field(returned, name) for name in ("hidden_states", "attentions"))
-    if asked and attention and (not maps or any(a is None for a in maps)):
-        raise ConfigError(
-            f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', because faster "
-            "implementations never compute the attention map"
+        batch = padded_right(batch)
+
+    def run(batch: Any) -> Outputs:
+        returned = _call(model, batch, asked, call)
+        hidden, maps = (_field(returned, name) for name in ("hidden_states", "attentions"))
+        if asked and attention and (not maps or any(a is None for a in maps)):
+            raise ConfigError(
+                f"{type(model).__name__} returned no attention; load it with attn_implementation='eager', because "
+                "faster implementations never compute the attention map"
+            )
+        if hidden is None and maps is None:
+            raise ConfigError(
+                f"{type(model).__name__} has no `trace`, and its output, {type(returned).__name__}, has neither "
+                "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
+            )
+        return Outputs(
+            {f"hidden_states[{layer}]": x for layer, x in enumerate(hidden or ())},
+            {f"attentions[{layer}]": a for layer, a in enumerate(maps or ())},
         )
-    if hidden is None and maps is None:
-        raise ConfigError(
-            f"{type(model).__name__} has no `trace`, and its output, {type(returned).__name__}, has neither "
-            "hidden_states nor attentions; name its modules instead: hidden=['embeddings', 'layers.*']"
-        )
-    return _real_last(list(hidden or ()), list(maps or ()), _mask_of(batch, mask), _shape_of(batch))
+
+    return arranged(run, batch, _mask_of(batch, mask))
 
 
 def hooked(
@@ -78,8 +95,8 @@ def hooked(
     batch: Any,
     hidden: Collection[str],
     attention: Collection[str],
-    call: Callable[[Any, Any], Any] | None = None,
-    mask: Callable[[Any], Tensor] | None = None,
+    call: Call | None = None,
+    mask: Mask | None = None,
 ) -> Trace:
     """Return the outputs of some modules of a model while it runs.
 
@@ -95,30 +112,34 @@ def hooked(
         >>> [tuple(x.shape) for x in hooked(model, torch.ones(2, 4, dtype=torch.int64), ["0", "1"], []).hidden]
         [(2, 4, 8), (2, 4, 8)]
     """
-    shape = _shape_of(batch)
-    if hidden and shape is not None and shape[0] == shape[1] > 1:
-        # As many sequences as positions: only with fewer sequences do the states show which axis is which.
-        parts = [hooked(model, part, hidden, attention, call, mask) for part in _two_parts(batch, shape)]
-        both = [list(map(torch.cat, zip(*pair, strict=True))) for pair in zip(*map(_lists, parts), strict=True)]
-        return Trace(both[0], both[1], torch.cat([part.mask for part in parts]))
-    if hasattr(getattr(model, "config", None), "output_hidden_states") and call is None:
-        batch = _padded_right(batch)
-    outputs: dict[str, Any] = {}
     states, maps = (modules_named(model, names) for names in (hidden, attention))
+    if call is None and _is_hugging_face(model):
+        batch = padded_right(batch)
+    return arranged(partial(_outputs_of, model, states, maps, call), batch, _mask_of(batch, mask))
+
+
+def _outputs_of(
+    model: nn.Module, states: Mapping[str, nn.Module], maps: Mapping[str, nn.Module], call: Call | None, batch: Any
+) -> Outputs:
+    outputs: dict[str, Any] = {}
     with _recording(model, {**states, **maps}, list(maps), outputs):
         _call(model, batch, {}, call)
     if idle := [name for name in {**states, **maps} if name not in outputs]:
         raise ConfigError("; ".join(_why_idle(name, {**states, **maps}[name], outputs) for name in idle))
-    return _real_last(
-        [_state(name, outputs[name]) for name in states],
-        [_map(name, outputs[name]) for name in maps],
-        _mask_of(batch, mask),
-        shape,
+    return Outputs(
+        {name: _state(name, outputs[name]) for name in states},
+        {name: _map(name, outputs[name]) for name in maps},
+        frozenset(name for name, module in states.items() if _is_sequence_first(module)),
     )
 
 
-def _lists(trace: Trace) -> tuple[list[Tensor], list[Tensor]]:
-    return trace.hidden, trace.attention or []
+def _is_hugging_face(model: Any) -> bool:
+    return hasattr(getattr(model, "config", None), "output_hidden_states")
+
+
+def _is_sequence_first(module: nn.Module) -> bool:
+    """Whether a module, such as a layer of PyTorch, says that it works on (N, B, D)."""
+    return any(getattr(part, "batch_first", None) is False for part in module.modules())
 
 
 def _refuse_two_stacks(model: Any) -> None:
@@ -126,49 +147,9 @@ def _refuse_two_stacks(model: Any) -> None:
     if two and any(name.rpartition(".")[2] == "decoder" for name, _ in model.named_modules()):
         part = "model.encoder" if hasattr(model, "encoder") else "model.get_encoder()"
         raise ConfigError(
-            f"{type(model).__name__} is an encoder and a decoder, with states and attention of their own; capture one "
-            f"of them, such as {part}, or name modules: hidden=['decoder.layers.*']"
+            f"{type(model).__name__} is an encoder and a decoder, each with states and attention of its own; "
+            f"capture {part}"
         )
-
-
-def _padded_right(batch: Any) -> Any:
-    """Return a batch whose rows with padding on the left have it on the right, so that positions count from the items.
-
-    Nothing is moved without an `attention_mask`, or with `position_ids`, which say the positions.
-    """
-    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
-    if mask is None or mask.ndim != 2 or batch.get("position_ids") is not None or bool(mask[:, 0].bool().all()):
-        return batch
-    first = mask.bool().int().argmax(1)  # of a row; 0 for a row that is padding only
-    place = (torch.arange(mask.shape[1], device=mask.device) + first[:, None]) % mask.shape[1]
-    rows = torch.arange(len(mask), device=mask.device)[:, None]
-    return {
-        key: value[rows, place] if isinstance(value, Tensor) and value.shape[:2] == mask.shape else value
-        for key, value in batch.items()
-    }
-
-
-def _shape_of(batch: Any) -> tuple[int, int] | None:
-    """Return (B, N) of a batch: of its ids or its first tensor of two or more dimensions; None if it has none."""
-    if isinstance(batch, Mapping) and isinstance(batch.get("input_ids"), Tensor):
-        batch = batch["input_ids"]
-    return next(((x.shape[0], x.shape[1]) for x in tensors_in(batch) if x.ndim >= 2), None)
-
-
-def _two_parts(batch: Any, shape: tuple[int, int]) -> list[Any]:
-    """Return the batch without its last sequence, and its last sequence."""
-
-    def part(value: Any, rows: slice) -> Any:
-        if isinstance(value, Tensor):
-            return value[rows] if value.shape[:2] == shape or value.shape == shape[:1] else value
-        if isinstance(value, Mapping):
-            return {key: part(inner, rows) for key, inner in value.items()}
-        if isinstance(value, list | tuple):
-            inners = [part(inner, rows) for inner in value]
-            return type(value)(*inners) if hasattr(value, "_fields") else type(value)(inners)
-        return value
-
-    return [part(batch, rows) for rows in (slice(None, -1), slice(-1, None))]
 
 
 def _why_idle(name: str, module: nn.Module, outputs: Mapping[str, Any]) -> str:
@@ -192,7 +173,7 @@ def modules_named(model: nn.Module, patterns: Collection[str]) -> dict[str, nn.M
         >>> list(modules_named(model, ["layers.*"]))
         ['layers.0', 'layers.1']
     """
-    known = dict(model.named_modules())
+    known = {name: module for name, module in model.named_modules() if name}  # the model itself has no name
     found: dict[str, nn.Module] = {}
     for pattern in patterns:
         parts = pattern.split(".")
@@ -252,7 +233,8 @@ def _tensors(output: Any, depth: int = 0) -> list[Tensor]:
     elif isinstance(output, nn.Module | str | int | float | None) or depth > DEEPEST:
         parts = []
     else:
-        parts = list(getattr(output, "__dict__", {}).values())
+        slots = [name for kind in type(output).__mro__ for name in getattr(kind, "__slots__", ())]
+        parts = [*getattr(output, "__dict__", {}).values(), *(getattr(output, name, None) for name in slots)]
     return [tensor for part in parts for tensor in _tensors(part, depth + 1)]
 
 
@@ -264,11 +246,16 @@ def _state(name: str, output: Any) -> Tensor:
 
 
 def _map(name: str, output: Any) -> Tensor:
+    """Return the first tensor in an output whose rows are attention: no negative weight, and a sum of 1.
+
+    Rows of padding may be NaN or 0 instead, because nothing is left that they could attend to.
+    """
     for tensor in _tensors(output):
-        square = tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2]
-        sums = tensor.float().sum(-1) if square and tensor.is_floating_point() else None
-        if sums is not None and bool(((sums - 1).abs() <= row_sum_tolerance(tensor)).all() and (tensor >= 0).all()):
-            return tensor if tensor.ndim == 4 else tensor[:, None]
+        if tensor.ndim in (3, 4) and tensor.shape[-1] == tensor.shape[-2] and tensor.is_floating_point():
+            sums = tensor.float().sum(-1)
+            attending = (sums - 1).abs() <= row_sum_tolerance(tensor)
+            if bool(attending.any() and (attending | sums.isnan() | (sums == 0)).all() and not (tensor < 0).any()):
+                return tensor if tensor.ndim == 4 else tensor[:, None]
     raise ConfigError(
         f"{name} should output attention maps (B, H, N, N) or (B, N, N) whose rows sum to 1, but its output is "
         f"{_shapes(output)}"
@@ -279,67 +266,36 @@ def _shapes(output: Any) -> str:
     return ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(output)) or type(output).__name__
 
 
-def _call(
-    model: Callable[..., Any], batch: Any, options: Mapping[str, Any], call: Callable[[Any, Any], Any] | None
-) -> Any:
-    """Run a model on a batch; raises ConfigError if its forward does not take the batch."""
+def _call(model: Callable[..., Any], batch: Any, options: Mapping[str, Any], call: Call | None) -> Any:
+    """Run a model on a batch; raises ConfigError if it does not take the batch."""
     if call is not None:
         return call(model, batch)
     given, named = ((), {**batch, **options}) if isinstance(batch, Mapping) else ((batch,), dict(options))
     try:
         inspect.signature(model.forward if isinstance(model, nn.Module) else model).bind(*given, **named)
     except TypeError as error:
-        raise ConfigError(
-            f"{type(model).__name__} does not take the batch ({error}); say how it does with call=lambda model, batch: "
-            "model(batch, ...)"
-        ) from error
+        raise _not_taken(model, error) from error
     except ValueError:
         pass  # a callable whose signature Python does not know
-    return model(*given, **named)
+    try:
+        return model(*given, **named)
+    except (TypeError, AttributeError, KeyError, IndexError) as error:  # as for a tensor where it expects a mapping
+        raise _not_taken(model, error) from error
+
+
+def _not_taken(model: Any, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{type(model).__name__} does not take the batch ({type(error).__name__}: {error}); say how it does with "
+        "call=lambda model, batch: model(batch, ...)"
+    )
 
 
 def _field(returned: Any, name: str) -> Any:
     return returned.get(name) if isinstance(returned, Mapping) else getattr(returned, name, None)
 
 
-def _mask_of(batch: Any, mask: Callable[[Any], Tensor] | None) -> Tensor | None:
+def _mask_of(batch: Any, mask: Mask | None) -> Tensor | None:
     if mask is not None:
         return torch.as_tensor(mask(batch)).bool()
-    return batch["attention_mask"].bool() if isinstance(batch, Mapping) and "attention_mask" in batch else None
-
-
-def _batch_first(hidden: list[Tensor], shape: tuple[int, int]) -> list[Tensor]:
-    """Return hidden states with the axes of sequences and positions in this order; shape is (B, N)."""
-    return [x.transpose(0, 1) if x.shape[:2] == shape[::-1] != shape else x for x in hidden]
-
-
-def _real_last(
-    hidden: list[Tensor], attention: list[Tensor], mask: Tensor | None, batch: tuple[int, int] | None
-) -> Trace:
-    """Move the real positions of each sequence to its end, in their order. Without a mask all are real.
-
-    batch: (B, N) of the ids, by which hidden states (N, B, D) are noticed; maps of attention say it more surely.
-    """
-    axes = (len(attention[0]), attention[0].shape[-1]) if attention else batch
-    hidden = _batch_first(hidden, axes) if axes is not None else hidden
-    shape = tuple(hidden[0].shape[:2]) if hidden else axes
-    assert shape is not None  # there are states or maps
-    if mask is not None and mask.shape == shape[::-1] != shape:
-        mask = mask.T
-    device = (hidden or attention)[0].device
-    if mask is None:
-        return Trace(hidden, attention, torch.ones(shape, dtype=torch.bool, device=device))
-    if mask.shape != shape:
-        raise ConfigError(f"attention_mask should be (B, N) = {tuple(shape)}, got {tuple(mask.shape)}")
-    order = mask.to(device).int().argsort(dim=1, stable=True)  # (B, N)
-    rows = torch.arange(len(order), device=device)[:, None]
-    moved = [
-        a[
-            rows[..., None, None],
-            torch.arange(a.shape[1], device=device)[:, None, None],
-            order[:, None, :, None],
-            order[:, None, None, :],
-        ]
-        for a in attention
-    ]
-    return Trace([x[rows, order] for x in hidden], moved, mask.to(device)[rows, order])
+    given = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+    return None if given is None else given.bool()

@@ -79,7 +79,8 @@ class FrequencyResponse(Response):
             padded: Whether padding may be among the positions. Its rows then count like all others, so this shows what
                 padding does, not what attention does.
 
-        Raises ConfigError if the model has no attention or there is padding without `padded`, and ValueError for an impossible c or no captures.
+        Raises ConfigError if the model has no attention or there is padding without `padded`, and ValueError for an
+        impossible c or no captures.
 
         Example:
             >>> maps = torch.full((2, 1, 4, 4), 1 / 4)

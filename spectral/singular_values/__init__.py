@@ -4,7 +4,8 @@ A steep spectrum means that users were smoothed into few directions. The values 
 of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
 the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`. The Gram matrix
 of what is left is summed about the mean of the batches so far (Chan et al. 1983), so it keeps these digits also where
-all users are nearly one point; what is below the rounding of the rows themselves is 0.
+all users are nearly one point. What is then below the rounding of the mean itself, max(n, D) x 2^-52 of the
+uncentered norm, is 0.
 
 Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
 a model; and `Gram`, the sums that both are computed from.
@@ -183,7 +184,7 @@ class Gram(Sums):
         squares = torch.linalg.eigvalsh(centered if center else self.products).flip(0)
         squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
-            squares[squares <= self.products.trace() * (ROUNDING * len(squares)) ** 2] = 0
+            squares[squares <= self.products.trace() * (ROUNDING * max(self.users, len(squares))) ** 2] = 0
         return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
 
 

@@ -256,8 +256,8 @@ def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | 
     """Return ||HFC|| / ||LFC|| of the hidden states after each layer, with the energies summed over users.
 
     The ratio is over all positions, or the last `length`. It shows what whole blocks do: residuals, projections,
-    LayerNorm and feed-forward network are included, so the theorem does not apply. Raises ConfigError if there is padding
-    among these positions, and ValueError if there are no hidden states.
+    LayerNorm and feed-forward network are included, so the theorem does not apply. Raises ConfigError if there is
+    padding among these positions, and ValueError if there are no hidden states.
 
     Example:
         The signal 3, 1 has an LFC of 2, 2 and an HFC of 1, -1:
