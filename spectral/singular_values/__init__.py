@@ -165,23 +165,31 @@ class Gram(Sums):
         """X^T X, (D, D) float64."""
         return self.scatter + self.mean_products
 
+    def __post_init__(self) -> None:
+        """Move what lies between the means of several batches into the scatter, after a sum field by field.
+
+        torchmetrics adds so over processes. The sum of `mean_products` is then that of several means, not of one.
+        """
+        of_one_mean = _outer(self.total, self.users)
+        if not torch.equal(self.mean_products, of_one_mean):
+            object.__setattr__(self, "scatter", self.scatter + (self.mean_products - of_one_mean))
+            object.__setattr__(self, "mean_products", of_one_mean)
+
     def __add__(self, other: Self) -> Self:
         """Add the sums of two batches, the scatter about the mean of both. Raises ValueError for other columns."""
         both = super().__add__(other)
         if not self.users or not other.users:
             return both
-        apart = other.total / other.users - self.total / self.users
+        apart = other.total / other.users - self.total / self.users  # more exact than the difference of products
         between = self.users * other.users / both.users * torch.outer(apart, apart)
-        return replace(both, scatter=both.scatter + between, mean_products=_outer(both.total, both.users))
+        return replace(both, scatter=self.scatter + other.scatter + between)
 
     def singular_values(self, center: bool = False) -> SingularValues:
         """Return the singular values of the matrix. Raises ValueError if it has no rows or is not finite."""
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
         check_finite(self.scatter, "the matrix")
-        # The second part is 0 unless torchmetrics added the sums of several processes field by field.
-        centered = self.scatter + (self.mean_products - _outer(self.total, self.users))
-        squares = torch.linalg.eigvalsh(centered if center else self.products).flip(0)
+        squares = torch.linalg.eigvalsh(self.scatter if center else self.products).flip(0)
         squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
             squares[squares <= self.products.trace() * (ROUNDING * max(self.users, len(squares))) ** 2] = 0
