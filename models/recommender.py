@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -201,7 +202,37 @@ class Recommender(nn.Module):
             "so there are no bounds with projections and residual for them"
         )
 
+    @property
+    def has_replaceable_attention(self) -> bool:
+        """Whether `with_uniform_attention` has attention to replace."""
+        return bool(_with_scores(self))
+
+    def with_uniform_attention(self) -> Self:
+        """Return a copy of the model in which every attention map is the uniform one under the same mask.
+
+        Everything else, values and outputs included, is as it was. Raises ConfigError for a model without attention, or
+        one (FEARec) whose queries and keys do more than attention.
+
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=30, max_len=3, hidden_size=8))
+        >>> model.initialise(seed=0)
+        >>> trace = model.with_uniform_attention().trace(torch.tensor([[4, 17, 9]]))
+        >>> trace.attention[1][0, 0].tolist()[:2]  # the second layer, its first two rows
+        [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+        """
+        if not self.has_replaceable_attention:
+            raise ConfigError(f"{self.title} has no attention that could be replaced by a uniform one")
+        other = deepcopy(self)
+        for layer in _with_scores(other):
+            layer.forget_scores()
+        return other
+
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, a scalar that can be differentiated."""
         output = self.encode(batch.inputs, batch.users)
         return loss.function(output, self.candidates, batch.targets, batch.negatives)
+
+
+def _with_scores(model: nn.Module) -> list[Any]:
+    """Return the layers of attention that can forget their scores."""
+    return [layer for layer in model.modules() if hasattr(layer, "forget_scores")]

@@ -8,7 +8,7 @@ What is where:
 
     capture, sources, batches, layout
                         what a model computes on its users, batch by batch, for models of any origin
-    filter_response, block_response, learned_filters
+    filter_response, transfer_map, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing
                         how far users, and the positions of one user, are smoothed into one point
@@ -57,8 +57,9 @@ from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
-from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, hfc_lfc, smoothing
+from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
 from spectral.theorem1 import Theorem1, decay, theorem1
+from spectral.transfer_map import TransferMap, transfer_map
 from spectral.user_frequency import by_group, user_frequency
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         FrequencyResponseMetric,
         SingularValuesMetric,
         SmoothingMetric,
+        TransferMapMetric,
         WithinSequenceSimilarityMetric,
     )
 
@@ -89,6 +91,8 @@ __all__ = [
     "Smoothing",
     "SmoothingMetric",
     "Theorem1",
+    "TransferMap",
+    "TransferMapMetric",
     "UserSignal",
     "WithinSequenceSimilarityMetric",
     "attention_statistics",
@@ -103,7 +107,7 @@ __all__ = [
     "fourier_basis",
     "frequency_response",
     "full_windows",
-    "hfc_lfc",
+    "high_low_ratio",
     "layer_bounds",
     "learned_filters",
     "low_frequency",
@@ -114,6 +118,7 @@ __all__ = [
     "smoothing",
     "split",
     "theorem1",
+    "transfer_map",
     "user_frequency",
     "user_signal",
     "within_sequence_similarity",

@@ -26,6 +26,7 @@ from spectral.moments import Moments
 from spectral.response import DEFAULT_C
 from spectral.singular_values import Gram, SingularValues, gram
 from spectral.smoothing import Smoothing, moments_of_layers
+from spectral.transfer_map import TransferMap, TransferPower, transfer_power
 
 
 class FrequencyResponseMetric(Accumulator[AttentionPower, FrequencyResponse]):
@@ -56,6 +57,35 @@ class FrequencyResponseMetric(Accumulator[AttentionPower, FrequencyResponse]):
 
     def update(self, attention: Tensor | list[Tensor]) -> None:
         """Add the attention of a batch. Shapes and errors are those of `frequency_response`."""
+        super().update(attention)
+
+
+class TransferMapMetric(Accumulator[TransferPower, TransferMap]):
+    """Accumulates the energy that moves between frequencies, for `transfer_map`: L x H x F x F numbers and one.
+
+    Args:
+        num_layers: L, the layers of every update.
+        num_heads: H.
+        positions: N; F is N // 2 + 1.
+        c: Number of modes that count as low frequency.
+
+    Raises:
+        ValueError: If c is not odd or not in 1..N.
+
+    Example:
+        >>> metric = TransferMapMetric(num_layers=1, num_heads=1, positions=4)
+        >>> metric.update(torch.full((1, 1, 4, 4), 1 / 4))
+        >>> metric.update(torch.eye(4)[None, None])
+        >>> metric.compute().power[0, 0].diagonal().round(3)
+        array([1. , 0.5, 0.5])
+    """
+
+    def __init__(self, num_layers: int, num_heads: int, positions: int, c: int = DEFAULT_C) -> None:
+        finish = partial(TransferPower.transfer_map, c=check_c(c, positions))
+        super().__init__(transfer_power, finish, torch.empty(num_layers, 0, num_heads, positions, positions))
+
+    def update(self, attention: Tensor | list[Tensor]) -> None:
+        """Add the attention of a batch. Shapes and errors are those of `transfer_map`."""
         super().update(attention)
 
 

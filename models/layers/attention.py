@@ -116,6 +116,12 @@ class SelfAttention(Mixer):
         """See Mixer."""
         return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
 
+    @torch.no_grad()
+    def forget_scores(self) -> None:
+        """Set queries and keys to zero: all scores are equal, so rows are uniform over the keys allowed."""
+        for parameter in (self.qkv.weight, self.qkv.bias):
+            parameter[: 2 * len(parameter) // 3] = 0
+
     def _attend(
         self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None
     ) -> tuple[Tensor, list[Tensor]]:

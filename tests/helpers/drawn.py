@@ -23,6 +23,7 @@ from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
 from spectral.smoothing import Smoothing
 from spectral.theorem1 import EXCEPTIONAL, Case
+from spectral.transfer_map import TransferMap
 
 N, D = 12, 6
 OMEGA = 2 * np.pi * np.arange(N // 2 + 1) / N
@@ -40,6 +41,18 @@ def frequency_response(layers: int = 2, heads: int = 2, resamples: int = 5) -> F
     resampled = gain * spread if resamples else None
     numbers = tuple(range(1, layers + 1))
     return FrequencyResponse(gain=gain, positions=N, users=9, layers=numbers, self_gain=0.9 * gain, resampled=resampled)
+
+
+def nulls(of: Any) -> dict[str, list[Any]]:
+    """One uniform null, and two draws of each of the others."""
+    return {"uniform": [of], "untrained": [of, of], "shuffled": [of, of]}
+
+
+def transfer_map(layers: int = 2) -> TransferMap:
+    place = np.arange(N // 2 + 1)
+    near = np.exp(-np.abs(np.subtract.outer(place, place)) / (1 + np.arange(layers))[:, None, None] / 2)
+    power = near * lowpass(layers)[:, 0, None, :] ** 2
+    return TransferMap(power=power[:, None], positions=N, users=9, layers=tuple(range(1, layers + 1)))
 
 
 def block_response(layers: int = 2) -> BlockResponse:
@@ -197,8 +210,12 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
         learned_filters(size.layers), size.layers, "phase", **ax
     ),
     "frequency_response": lambda size, **ax: plot.frequency_response(
-        frequency_response(size.layers, size.heads, size.resamples), label="sasrec", **ax
+        frequency_response(size.layers, size.heads, size.resamples),
+        nulls=nulls(frequency_response(1, resamples=0)),
+        label="sasrec",
+        **ax,
     ),
+    "transfer_map": lambda size, **ax: plot.transfer_map(transfer_map(size.layers), size.layers, **ax),
     "user_signal_items": lambda size, **ax: plot.user_signal_items(user_signal().items, Attributes(), **ax),
     "ring_graph": lambda size, **ax: plot.ring_graph(8, (0, 1, 4), **ax),
     "attention_statistics_rollout": lambda size, **ax: plot.attention_statistics_rollout(
@@ -222,6 +239,13 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
 FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
+    ),
+    "frequency_response_panels": lambda size: plot.frequency_response_panels(
+        {name: frequency_response(size.layers, 1, resamples=0) for name in size.names},
+        {name: {"uniform": [frequency_response(1, resamples=0)]} for name in size.names},
+    ),
+    "transfer_map_panels": lambda size: plot.transfer_map_panels(  # a panel is slow to lay out, and all are alike
+        {name: transfer_map(min(size.layers, 5)) for name in size.names[:3]}
     ),
     "sensitivity_panels": lambda size: plot.sensitivity_panels(
         {"here": sensitivity(size.models - 1, size.seeds), "there": sensitivity(size.models - 1, size.seeds, 5)}

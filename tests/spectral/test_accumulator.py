@@ -38,6 +38,7 @@ METRICS: dict[str, tuple[tuple, Callable[[int], tuple[Tensor, ...]]]] = {
     "FrequencyResponseMetric": ((L, H, N), attention),
     "SingularValuesMetric": ((D, True), rows),
     "SmoothingMetric": ((L,), lambda users: hidden(users, L)),
+    "TransferMapMetric": ((L, H, N), attention),
     "WithinSequenceSimilarityMetric": ((), hidden),
 }
 
