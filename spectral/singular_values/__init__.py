@@ -247,10 +247,6 @@ def _outer(total: Tensor, users: int) -> Tensor:
     return torch.outer(total, total) / max(users, 1)
 
 
-def _outer(total: Tensor, users: int) -> Tensor:
-    return torch.outer(total, total) / max(users, 1)
-
-
 def singular_values(x: Any, center: bool = False) -> SingularValues:
     """Return the singular values of a matrix with one row per user, (n, D).
 
