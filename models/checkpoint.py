@@ -19,7 +19,7 @@ from torch import Tensor
 from models.datasets import DATASETS, Sequences, synthetic
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, ConfigError, DataError, UserError
-from models.files import write_atomically
+from models.files import Kind, write_atomically
 from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure
 from models.safe_load import read_tensors
@@ -32,6 +32,7 @@ logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-checkpoint"
 FORMAT_VERSION = 1
+FILE = Kind("a checkpoint", FORMAT.encode())
 UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
 RANDOM_STREAMS = "1"  # version of what a seed draws: weights, order, negatives, dropout
 PROBE_SEED = 0  # not the seed of the run, so that all runs on a dataset are compared on the same users
@@ -134,11 +135,14 @@ def pack(
     }
 
 
-def save(content: dict[str, Any], path: str | Path) -> None:
-    """Write what `pack` returned; the file is complete or not written at all, and equal content has equal bytes."""
+def save(content: dict[str, Any], path: str | Path, kind: Kind = FILE) -> None:
+    """Write what `pack` returned; the file is complete or not written at all, and equal content has equal bytes.
+
+    Raises OutputError if there is a file at `path` that is not of this kind.
+    """
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
-    write_atomically(Path(path), buffer.getvalue())
+    write_atomically(Path(path), buffer.getvalue(), kind)
 
 
 def _canonical(value: Any) -> Any:
