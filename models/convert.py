@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from models.checkpoint import describe_dataset, draw_probe, load, no_probe, pack, save, sequences_of
+from models.checkpoint import FILE, describe_dataset, draw_probe, load, no_probe, pack, save, sequences_of
 from models.command_line import inform, run
 from models.errors import ConfigError
+from models.files import check_replaceable
 
 
 def convert(
@@ -69,6 +70,7 @@ def main(
     """Write a checkpoint with the same numbers that every command opens without options."""
     if out.exists() and out.samefile(source):
         raise ConfigError(f"{out} is the file to convert; choose another name")
+    check_replaceable(out, FILE)
     convert(source, out, data, data_dir, users=users, **settings)
     model = load(out)
     assert model.checkpoint is not None

@@ -20,7 +20,7 @@ from models.checkpoint import sequences_of
 from models.command_line import check_device, inform
 from models.command_line import run as run_command
 from models.datasets.sequences import held_out
-from models.errors import CheckpointError, ConfigError, DataError
+from models.errors import ConfigError, DataError
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
 from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls, with_null_columns
@@ -262,9 +262,7 @@ class Subject:
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
         held_out(split)
-        model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
-        if found := model.checkpoint["not_finite"]:
-            raise CheckpointError(f"{checkpoint}: weights are not finite ({found}), so there is nothing to measure")
+        model = models.load(checkpoint, check_device(device), fallback={"c": c}, finite=True, **settings)
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
