@@ -106,6 +106,8 @@ class Recommender(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
+    # What the architecture promises beyond what every model does; models.integrity checks it.
+    promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
     special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:
@@ -189,6 +191,16 @@ class Recommender(nn.Module):
         raise ConfigError(
             f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
         )
+
+    def mixing_functions(
+        self, input_ids: Tensor
+    ) -> list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]:
+        """Return the part of each layer that mixes positions, and the same without mixing, for windows (B, N).
+
+        Both map the input of the layer (B, N, D) to what its next part gets, (B, N, D); without mixing only the
+        residual and the LayerNorm are left. Raises ConfigError if the layers have no such part.
+        """
+        raise ConfigError(f"{self.title} does not offer its mixing layers one by one")
 
     def value_output(self) -> list[Tensor]:
         """Return W_v^h W_o^h of the heads of each of the L layers, (H, D, D).

@@ -71,6 +71,11 @@ class BSARecMixer(Mixer):
         """See Mixer."""
         return self.attention.last(x, at, mask, 1 - self.alpha) + self.frequency.last(x, at, self.alpha)
 
+    def idle(self, x: Tensor) -> Tensor:
+        """See Mixer."""
+        frequency = self.frequency.add_norm.normalise(x, self.alpha)
+        return self.attention.add_norm.normalise(x, 1 - self.alpha) + frequency
+
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""
         frequency = Branch(self.frequency.parts(), f"α = {self.alpha:g}")
@@ -87,6 +92,7 @@ class BSARec(Encoder):
     name, title = "bsarec", "BSARec"
     config_type = BSARecConfig
     published_loss = "ce"
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: BSARecConfig) -> None:

@@ -128,6 +128,14 @@ class Encoder(Recommender):
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
 
+    def mixing_functions(
+        self, input_ids: Tensor
+    ) -> list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]:
+        """See Recommender."""
+        packing = all_positions(self.prepare(self.window(input_ids)), self.causal)
+        mixers = [block.mixer for block in cast(list[Block], self.blocks)]
+        return [(partial(_mixed, mixer, packing), mixer.idle) for mixer in mixers]
+
     def value_output(self) -> list[Tensor]:
         """See Recommender."""
         found = [block.mixer.value_output() for block in cast(list[Block], self.blocks)]
@@ -149,3 +157,7 @@ class Encoder(Recommender):
 
 def _output(block: Block, packing: Packing, x: Tensor) -> Tensor:
     return block(x, packing)[0]
+
+
+def _mixed(mixer: Mixer, packing: Packing, x: Tensor) -> Tensor:
+    return mixer(x, packing)[0]

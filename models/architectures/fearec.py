@@ -156,6 +156,7 @@ class FEARec(Encoder):
     config_type = FEARecConfig
     published_loss = "ce"
     needs_same_target = True
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: FEARecConfig) -> None:

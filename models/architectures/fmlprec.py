@@ -22,6 +22,7 @@ class FMLPRec(Encoder):
     name, title = "fmlprec", "FMLP-Rec"
     config_type = FMLPRecConfig
     published_loss = "bce"
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: FMLPRecConfig) -> None:

@@ -24,7 +24,7 @@ class AddNorm(nn.Module):
         mask = self.dropout.mask(y.shape, y.device)
         return self.normalise(y + x if mask is None else torch.addcmul(x, y, mask), share)
 
-    def normalise(self, total: Tensor, share: float) -> Tensor:
+    def normalise(self, total: Tensor, share: float = 1.0) -> Tensor:
         """Return LayerNorm(total) * share, (..., D)."""
         end = self.end(None, share)
         return functional.layer_norm(total, total.shape[-1:], end.weight, end.bias, end.eps)

@@ -6,6 +6,7 @@ no other output of a model's last block.
 """
 
 from abc import abstractmethod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,10 @@ class Mixer(nn.Module):
 
         x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the attention scores.
         """
+
+    def idle(self, x: Tensor) -> Tensor:
+        """Return the output (B, N, D) if nothing were mixed: the residual x (B, N, D) and the LayerNorm alone."""
+        return cast(AddNorm, self.add_norm).normalise(x)
 
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:

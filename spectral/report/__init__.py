@@ -20,6 +20,7 @@ from spectral.capture import in_batches
 from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
+from spectral.integrity import integrity, table
 from spectral.learned_filters import learned_filters
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
@@ -93,6 +94,7 @@ def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
         _singular_values(subjects),
         _similarity(subjects),
         _smoothing(subjects, c),
+        _integrity(subjects),
     ]
 
 
@@ -354,3 +356,12 @@ def _smoothing(subjects: Subjects, c: int) -> Section:
     )
     figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
     return Section("How smooth sequences become", text, figures, _summaries(found), missing)
+
+
+def _integrity(subjects: Subjects) -> Section:
+    found, missing = _each(subjects, integrity)
+    text = (
+        "Whether each model does what its architecture promises (claimed), checked on its users in float64; places are "
+        "pairs of positions, layers, or names of parameters. popularity and last_item are values without a verdict."
+    )
+    return Section("Integrity", text, {}, _tables({name: table(checks) for name, checks in found.items()}), missing)

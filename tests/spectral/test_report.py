@@ -19,7 +19,7 @@ from spectral.report import names_of
 from spectral.signals import extreme_signals
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = 11
+SECTIONS = 12
 PICTURES = 14  # of architectures there are two, of histories three, of attention maps two, of bounds none
 
 
