@@ -8,7 +8,8 @@ import numpy as np
 
 from models.registry import KNOWN
 
-# The colours of Okabe and Ito, which colour-blind readers can distinguish. Yellow is darkened to be visible on white.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish (yellow is darkened to be visible on white),
+# and four of Tol's muted colours.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
     "sasrec": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "bsarec": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
@@ -18,8 +19,20 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "bert4rec": {"color": "#56B4E9", "marker": "P", "linestyle": "-."},
     "gru4rec": {"color": "#000000", "marker": "X", "linestyle": ":"},
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
+    "tvrec": {"color": "#882255", "marker": "<", "linestyle": "-"},
+    "wearec": {"color": "#44AA99", "marker": ">", "linestyle": "--"},
+    "slime4rec": {"color": "#999933", "marker": "p", "linestyle": "-."},
+    "lowarec": {"color": "#332288", "marker": "h", "linestyle": ":"},
 }
 MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
+# Null models are grey, thin and have their own line styles.
+NULL_STYLES: dict[str, dict[str, Any]] = {
+    "uniform": {"linestyle": "-", "label": "uniform"},
+    "untrained": {"linestyle": (0, (4, 1.5)), "label": "untrained"},
+    "shuffled": {"linestyle": (0, (1, 1)), "label": "shuffled"},
+    "gaussian": {"linestyle": "", "label": "Gaussian"},  # a band
+}
+NULL_LINE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "marker": "", "zorder": 1.5}
 LINE_STYLES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # layers or matrices in a legend; of more than these, only some are named

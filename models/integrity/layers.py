@@ -1,6 +1,5 @@
 """Do the layers act, are attention maps averages, and is everything a finite number?"""
 
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from models.errors import ConfigError
 from models.integrity.examined import Examined
 from models.integrity.finding import Finding
+from models.layers.add_norm import ResidualStep
 from models.recommender import not_finite
 
 IDENTITY_DB = 0.1  # a layer whose gain is within this of 0 dB at every frequency does nothing
@@ -20,10 +20,10 @@ ROW_SUM_TOLERANCE = 1e-5
 def layers_act(examined: Examined) -> Finding:
     """Check that no layer is an identity within .1 dB, its residual connection included.
 
-    A layer that mixes positions is compared with its own residual and LayerNorm without the mixing: the gain of its
-    derivative, as `spectral.block_response` measures it, relative to theirs, and the part of it that stays at its
-    frequency. `value` is the largest deviation from 0 dB at any frequency, for the layer where it is smallest. If the
-    model does not say what its mixing layers are, `value` is by how much the hidden states change from layer to layer.
+    Measured is what mixes positions, with its residual connection, before its LayerNorm: the gain of its derivative at
+    the windows, at each frequency, and the part of it that stays at its frequency. `value` is the largest deviation
+    from 0 dB at any frequency, in the layer where it is smallest. Of a model that does not take its residual
+    connections apart (`residual_steps`), it is by how much the hidden states change from layer to layer.
     `where` has the layers that do nothing, from 1.
     """
     try:
@@ -77,35 +77,34 @@ def finite(examined: Examined) -> Finding:
 
 
 def _of_mixing(examined: Examined) -> list[float]:
-    """Return the largest deviation of each mixing layer from doing nothing, in dB."""
-    windows = examined.windows
-    if not hasattr(examined.model, "mixing_functions"):
-        raise ConfigError("the model does not offer its mixing layers one by one")
-    layers = examined.model.mixing_functions(windows)
-    return [_deviation(layer, idle, x) for (layer, idle), x in zip(layers, examined.states(windows), strict=False)]
+    """Return the largest deviation of each layer's mixing from doing nothing, in dB.
+
+    Raises ConfigError if the model does not take its residual connections apart.
+    """
+    if not hasattr(examined.model, "residual_steps"):
+        raise ConfigError("the model does not take its residual connections apart")
+    with torch.enable_grad():
+        examined.model.requires_grad_()  # then the states of every layer but the first have gradients, and may get them
+        layers = list(examined.model.residual_steps(examined.windows))
+    return [max(map(_deviation, mixing)) for *mixing, _ in layers]
 
 
-def _deviation(layer: Callable[[Tensor], Tensor], idle: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Return the largest |gain| in dB over frequencies, of a layer relative to the same without mixing.
+def _deviation(step: ResidualStep) -> float:
+    """Return the largest |gain| in dB over frequencies, of a residual connection before its LayerNorm.
 
-    Both are differentiated at x (B, N, D), and random combinations of their outputs backpropagated; of the gradients,
-    the power at each frequency is compared, and how much of the one is along the other.
+    Random combinations of its outputs are backpropagated to its input; of the gradients, the power at each frequency is
+    compared with that of the outputs, and how much of the one is along the other. An identity has 0 dB in both.
     """
     generator = torch.Generator().manual_seed(0)
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        outputs = layer(x), idle(x)
-    power = torch.zeros(3, x.shape[1] // 2 + 1, dtype=torch.float64)
+    power = torch.zeros(3, step.x.shape[1] // 2 + 1, dtype=torch.float64)
     for _ in range(PROBES):
-        signs = (2.0 * torch.randint(2, x.shape, generator=generator) - 1).to(x)
-        acting, resting = (
-            torch.fft.rfft(torch.autograd.grad(output, x, signs, retain_graph=True)[0], dim=1) for output in outputs
-        )
+        signs = (2.0 * torch.randint(2, step.x.shape, generator=generator) - 1).to(step.x)
+        (gradient,) = torch.autograd.grad(step.total, step.x, signs, retain_graph=True)
+        acting, resting = (torch.fft.rfft(part, dim=1) for part in (gradient, signs))
         both = (acting * resting.conj()).real
         power += torch.stack([part.sum((0, 2)).cpu() for part in (acting.abs() ** 2, both, resting.abs() ** 2)])
-    acting_power, along, resting_power = power
-    gain = 10 * (acting_power / resting_power).log10()
-    kept = 20 * (along.clamp(min=0) / resting_power).log10()
+    gain = 10 * (power[0] / power[2]).log10()
+    kept = 20 * (power[1].clamp(min=0) / power[2]).log10()
     return float(torch.stack([gain, kept]).abs().max())
 
 

@@ -6,13 +6,13 @@ no other output of a model's last block.
 """
 
 from abc import abstractmethod
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from models.errors import ConfigError
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.packing import Group, Packing
 from models.layers.parts import Branch, Part, count_parameters, heads_text
@@ -56,13 +56,19 @@ class Mixer(nn.Module):
         x: (B, N, D); at: (B, D), its last position; mask: (B, 1, N), added to the attention scores.
         """
 
-    def idle(self, x: Tensor) -> Tensor:
-        """Return the output (B, N, D) if nothing were mixed: the residual x (B, N, D) and the LayerNorm alone."""
-        return cast(AddNorm, self.add_norm).normalise(x)
-
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
         """Return the steps of the layer; parallel steps are branches, whose outputs are added."""
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """Return the branches of the layer at x (B, N, D), taken apart; the sum of their outputs is the output.
+
+        packing: of all positions. Raises ConfigError if the layer is not made of such steps.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say what it adds to its input, so the parts of its blocks cannot be "
+            "measured"
+        )
 
     def value_output(self) -> Tensor | None:
         """Return W_v^h W_o^h (H, D, D) if the output is x + sum_h A_h x W_v^h W_o^h before the LayerNorm, else None.
@@ -117,9 +123,20 @@ class SelfAttention(Mixer):
         own = Part("self-attention", heads_text(self.heads), count_parameters(self.qkv, self.output))
         return own, self.add_norm.part()
 
+    def steps(self, x: Tensor, packing: Packing, share: float = 1.0) -> list[ResidualStep]:
+        """See Mixer; the output is multiplied by `share`."""
+        context, _ = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, None)
+        return [self.add_norm.step("attention", self.output(context).view(x.shape), x, share)]
+
     def value_output(self) -> Tensor:
         """See Mixer."""
         return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
+
+    @torch.no_grad()
+    def forget_scores(self) -> None:
+        """Set queries and keys to zero: all scores are equal, so rows are uniform over the keys allowed."""
+        for parameter in (self.qkv.weight, self.qkv.bias):
+            parameter[: 2 * len(parameter) // 3] = 0
 
     def _attend(
         self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None

@@ -65,6 +65,7 @@ class FrequencyResponse(Response):
         length: int | None = None,
         resamples: int = 0,
         seed: int = 0,
+        padded: bool = False,
     ) -> "FrequencyResponse":
         """Average over the users of all captures.
 
@@ -75,8 +76,11 @@ class FrequencyResponse(Response):
             resamples: R, the number of bootstrap samples of the users. How often a user is in a sample is a Poisson
                 variable of mean 1, so that memory does not grow with users (Hanley and MacGibbon 2006).
             seed: Of the bootstrap samples.
+            padded: Whether padding may be among the positions. Its rows then count like all others, so this shows what
+                padding does, not what attention does.
 
-        Raises ConfigError if the model has no attention, and ValueError for an impossible c or no captures.
+        Raises ConfigError if the model has no attention or there is padding without `padded`, and ValueError for an
+        impossible c or no captures.
 
         Example:
             >>> maps = torch.full((2, 1, 4, 4), 1 / 4)
@@ -88,6 +92,7 @@ class FrequencyResponse(Response):
         sums, layers = sum_of_attention(
             (captured.last(length) for captured in captures),
             lambda maps: attention_power(maps, rng.poisson(1.0, (len(maps[0]), resamples)).T),
+            padded,
         )
         return sums.response(c, layers)
 
@@ -123,7 +128,10 @@ class FrequencyResponse(Response):
         return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, HFC/LFC ratio."""
+        """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, passed ratio.
+
+        `gain` is what leaves at any frequency, `self_gain` what stays at its own.
+        """
         mean, heads = self.head_mean, self.gain.shape[1]
         return [
             record
@@ -140,8 +148,9 @@ class FrequencyResponse(Response):
             "head": head,
             "gain_dc_db": float(self.gain_db[row, column, 0]),
             "gain_nyquist_db": float(self.gain_db[row, column, -1]),
+            "self_gain_nyquist_db": float(self.self_gain_db[row, column, -1]),
             "cutoff": float(self.cutoff[row, column]),
-            "hfc_lfc": float(self.hfc_lfc[row, column]),
+            "passed_ratio": float(self.passed_ratio[row, column]),
         }
 
 

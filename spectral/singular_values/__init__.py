@@ -2,17 +2,25 @@
 
 A steep spectrum means that users were smoothed into few directions. The values are the square roots of the eigenvalues
 of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
-the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`.
+the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`. The Gram matrix
+of what is left is summed about the mean of the batches so far (Chan et al. 1983), so it keeps these digits also where
+all users are nearly one point. What is then below the rounding of the mean itself, max(n, D) x 2^-52 of the
+uncentered norm, is 0.
+
+A matrix of independent numbers has a spectrum too, and it falls. `SingularValues.gaussian` simulates matrices of the
+same size whose columns are normal with the same means and variances: what there would be without any correlation
+between the columns. Only what falls faster is smoothed.
 
 Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
 a model; and `Gram`, the sums that both are computed from.
 
-Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
+Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007; k95: Jolliffe, Principal
+Component Analysis, 2002, section 6.1.1; comparison with simulated matrices: Horn, Psychometrika 30, 1965.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -27,6 +35,11 @@ from spectral.sums import Sums, sum_of_hidden
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+ROUNDING = 2.0**-52  # of a number in float64, relative
+
+GAUSSIAN = "gaussian"  # the name of the null that only matrices have
+GAUSSIAN_DRAWS = 20  # simulated matrices; their smallest and largest values are a band of some 90%
+
 
 @dataclass(frozen=True, eq=False)
 class SingularValues:
@@ -36,6 +49,8 @@ class SingularValues:
         values: (min(n, D),), descending.
         users: n, the number of rows. Spectra of different n have different scales (see `normalised`).
         centered: Whether the mean row was removed.
+        column_means, column_deviations: (D,), mean and standard deviation of each column, for `gaussian`; None if they
+            are not known.
 
     Example:
         >>> spectrum = SingularValues(np.array([4.0, 2.0]), users=10)
@@ -48,6 +63,8 @@ class SingularValues:
     values: NDArray[np.float64]
     users: int
     centered: bool = False
+    column_means: NDArray[np.float64] | None = None
+    column_deviations: NDArray[np.float64] | None = None
 
     @property
     def normalised(self) -> NDArray[np.float64]:
@@ -64,6 +81,33 @@ class SingularValues:
     def stable_rank(self) -> float:
         """||X||_F^2 / s_1^2, 1 to min(n, D); NaN for a matrix of zeros."""
         return float(stable_rank(torch.from_numpy(self.values)))
+
+    @property
+    def k95(self) -> int:
+        """The number of largest singular values that hold 95% of the energy; 0 for a matrix of zeros."""
+        return int(energy_rank(torch.from_numpy(self.values)))
+
+    def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[SingularValues]":
+        """Return the spectra of simulated matrices of this size, with normal columns of these means and variances.
+
+        Raises ValueError if means and variances are not known, as in a `spectral.summary`.
+
+        Example:
+            Two equal columns are less than two independent ones of the same variance:
+
+            >>> x = torch.randn(100, 1, generator=torch.Generator().manual_seed(0)).expand(-1, 2)
+            >>> spectrum = singular_values(x)
+            >>> round(spectrum.effective_rank, 2), [round(draw.effective_rank, 2) for draw in spectrum.gaussian(2)]
+            (1.0, [2.0, 2.0])
+        """
+        if self.column_means is None or self.column_deviations is None:
+            raise ValueError("means and variances of the columns are not known; measure the matrix itself")
+        rng = np.random.default_rng(seed)
+        means, deviations = self.column_means, self.column_deviations
+        return [
+            singular_values(rng.normal(means, deviations, (self.users, len(means))), self.centered)
+            for _ in range(draws)
+        ]
 
     def table(self) -> "DataFrame":
         """Return one row per singular value, the largest first; `index` counts from 1."""
@@ -111,6 +155,11 @@ class LayerSpectra:
         sums = sum_of_hidden(captures, lambda hidden, mask: gram(pooled(hidden, mask, pooling)))
         return cls({layer: total.singular_values(center) for layer, total in sums.items()})
 
+    def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[LayerSpectra]":
+        """Return the spectra of simulated matrices for each layer; see `SingularValues.gaussian`."""
+        simulated = {layer: spectrum.gaussian(draws, seed) for layer, spectrum in self.layers.items()}
+        return [LayerSpectra({layer: of[draw] for layer, of in simulated.items()}) for draw in range(draws)]
+
     def table(self) -> "DataFrame":
         """Return one row per layer and singular value."""
         import pandas as pd
@@ -119,12 +168,13 @@ class LayerSpectra:
         return pd.concat(tables, names=["layer"]).reset_index(level="layer").reset_index(drop=True)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: effective rank, stable rank, and the singular values."""
+        """Return one record per layer: effective rank, stable rank, k95, and the singular values."""
         return [
             {
                 "layer": layer,
                 "effective_rank": spectrum.effective_rank,
                 "stable_rank": spectrum.stable_rank,
+                "k95": spectrum.k95,
                 "singular_values": spectrum.values.tolist(),
             }
             for layer, spectrum in self.layers.items()
@@ -136,7 +186,8 @@ class Gram(Sums):
     """The sums of a matrix X (n, D) from which its singular values are computed.
 
     Attributes:
-        products: (D, D) float64, X^T X.
+        scatter: (D, D) float64, the sum of (x - m)(x - m)^T over rows x with mean m.
+        mean_products: (D, D) float64, n m m^T.
         total: (D,) float64, the sum of the rows.
         users: n.
 
@@ -149,19 +200,51 @@ class Gram(Sums):
 
     addends = "rows of equally many columns"
 
-    products: Tensor
+    scatter: Tensor
+    mean_products: Tensor
     total: Tensor
     users: int
+
+    @property
+    def products(self) -> Tensor:
+        """X^T X, (D, D) float64."""
+        return self.scatter + self.mean_products
+
+    def __post_init__(self) -> None:
+        """Move what lies between the means of several batches into the scatter, after a sum field by field.
+
+        torchmetrics adds so over processes. The sum of `mean_products` is then that of several means, not of one.
+        """
+        of_one_mean = _outer(self.total, self.users)
+        if not torch.equal(self.mean_products, of_one_mean):
+            object.__setattr__(self, "scatter", self.scatter + (self.mean_products - of_one_mean))
+            object.__setattr__(self, "mean_products", of_one_mean)
+
+    def __add__(self, other: Self) -> Self:
+        """Add the sums of two batches, the scatter about the mean of both. Raises ValueError for other columns."""
+        both = super().__add__(other)
+        if not self.users or not other.users:
+            return both
+        apart = other.total / other.users - self.total / self.users  # more exact than the difference of products
+        between = self.users * other.users / both.users * torch.outer(apart, apart)
+        return replace(both, scatter=self.scatter + other.scatter + between)
 
     def singular_values(self, center: bool = False) -> SingularValues:
         """Return the singular values of the matrix. Raises ValueError if it has no rows or is not finite."""
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
-        products = check_finite(self.products, "the matrix")
+        check_finite(self.scatter, "the matrix")
+        squares = torch.linalg.eigvalsh(self.scatter if center else self.products).flip(0)
+        squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
-            products = products - torch.outer(self.total, self.total) / self.users
-        squares = torch.linalg.eigvalsh(products).flip(0).clamp(min=0)  # rounding makes zeros slightly negative
-        return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
+            squares[squares <= self.products.trace() * (ROUNDING * max(self.users, len(squares))) ** 2] = 0
+        values = squares.sqrt()[: min(self.users, len(squares))].numpy()
+        deviations = (self.scatter.diag() / self.users).clamp(min=0).sqrt()
+        return SingularValues(values, self.users, center, (self.total / self.users).numpy(), deviations.numpy())
+
+
+def _outer(total: Tensor, users: int) -> Tensor:
+    return torch.outer(total, total) / max(users, 1)
 
 
 def singular_values(x: Any, center: bool = False) -> SingularValues:
@@ -206,6 +289,25 @@ def stable_rank(values: Tensor) -> Tensor:
     return (values / values[..., :1]).square().sum(-1)
 
 
+def energy_rank(values: Tensor, share: float = 0.95) -> Tensor:
+    """Return how many of the largest singular values (..., r), descending, hold a share of the energy, (...) int64.
+
+    The energy is the sum of squares. 0 if all values are 0.
+
+    Source: Jolliffe, Principal Component Analysis, 2002, section 6.1.1.
+
+    Example:
+        Of 100 + 4 + 1 the first holds 95.2%:
+
+        >>> energy_rank(torch.tensor([[10.0, 2.0, 1.0], [1.0, 1.0, 1.0]]))
+        tensor([1, 3])
+    """
+    energy = values.double().square()
+    before = energy.cumsum(-1) - energy
+    needed = share * energy.sum(-1, keepdim=True) * (1 - 1e-12)  # not one more for a rounding error
+    return (before < needed).sum(-1)
+
+
 def gram(x: Any) -> Gram:
     """Return the sums of a matrix (n, D) from which its singular values are computed.
 
@@ -217,4 +319,6 @@ def gram(x: Any) -> Gram:
                 [2., 5.]], dtype=torch.float64)
     """
     rows = as_rows(x)
-    return Gram(rows.T @ rows, rows.sum(0), len(rows))
+    total = rows.sum(0)
+    apart = rows - total / max(len(rows), 1)
+    return Gram(apart.T @ apart, _outer(total, len(rows)), total, len(rows))
