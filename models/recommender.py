@@ -112,6 +112,8 @@ class Recommender(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
+    # What the architecture promises beyond what every model does; models.integrity checks it.
+    promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
     special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:
