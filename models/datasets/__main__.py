@@ -103,7 +103,7 @@ def import_(
         str | None, typer.Option(help="Column with times, numbers or dates; without it the rows are in order.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File of sequences to write  [default: TABLE with .sequences]")
+        Path | None, typer.Option(help="File of sequences to write (default: TABLE with .sequences)")
     ] = None,
     core: Annotated[int, typer.Option(help="Keep users and items with at least this many interactions.")] = 5,
     separator: Annotated[str | None, typer.Option(help="What separates the columns of a text.")] = None,
@@ -111,10 +111,10 @@ def import_(
         str | None,
         typer.Option(
             metavar="double|none",
-            help="Whether values may be in quotation marks, or these are characters  [default: double in a CSV]",
+            help="Whether values may be in quotation marks, or these are characters (default: double in a CSV)",
         ),
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of a text, such as latin-1  [default: UTF-8]")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of a text, such as latin-1 (default: UTF-8)")] = None,
     day_first: Annotated[
         bool | None,
         typer.Option("--day-first/--month-first", help="Order in dates such as 05/01/2024, if no value tells it."),
