@@ -15,6 +15,7 @@ from models.errors import ConfigError
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
+LATER = {"later": True}  # metadata of fields that were added to a configuration later: see RecommenderConfig.saved
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
 
@@ -54,6 +55,15 @@ class RecommenderConfig:
         self.check_counts("num_items", "max_len", "hidden_size")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    def saved(self) -> dict[str, Any]:
+        """Return the fields as files keep them.
+
+        Fields that were added later are left out at their default, so files of models without them stay as they were.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        unused = [f.name for f in fields(self) if f.metadata == LATER and values[f.name] == f.default]
+        return {name: value for name, value in values.items() if name not in unused}
 
     def check_counts(self, *fields: str) -> None:
         """Raise ConfigError unless these fields are whole numbers of at least 1."""
@@ -200,6 +210,13 @@ class Recommender(nn.Module):
             f"{self.title} has no layers that add multi-head attention to their input, x + sum_h A_h x W_v^h W_o^h, "
             "so there are no bounds with projections and residual for them"
         )
+
+    def betas(self) -> list[Tensor]:
+        """Return the gain of the high frequencies in the frequency branch of each layer, L of (D,).
+
+        The list is empty for all models but BSARec.
+        """
+        return []
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, a scalar that can be differentiated."""

@@ -15,6 +15,7 @@ from models.layers.add_norm import AddNorm
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.packing import Group, Packing
 from models.layers.parts import Branch, Part, count_parameters, heads_text
+from models.layers.remedies import Remedy
 
 
 def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
@@ -39,6 +40,11 @@ def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
 
 class Mixer(nn.Module):
     """The layer of a block that mixes positions: attention, a frequency filter, or both."""
+
+    @property
+    def needs_all_positions(self) -> bool:
+        """Whether the output at one position depends on that at others, so that `last` cannot be used."""
+        return False
 
     @abstractmethod
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
@@ -68,7 +74,7 @@ class Mixer(nn.Module):
 
 
 class SelfAttention(Mixer):
-    """Multi-head scaled dot-product attention with output projection, residual and LayerNorm.
+    """Multi-head scaled dot-product attention with output projection, residual and LayerNorm; a remedy may change it.
 
     Source: Vaswani et al., NeurIPS 2017, equation 1; as SASRec (Kang and McAuley, ICDM 2018) uses it.
 
@@ -84,21 +90,36 @@ class SelfAttention(Mixer):
     [0.0, 1.0, 0.0, 0.0]
     """
 
-    def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, heads: int, p: float, masks: MaskSource, remedy: Remedy | None = None) -> None:
         super().__init__()
+        remedy = remedy or Remedy()
         self.heads = heads
         self.scale = (size // heads) ** -0.5
         self.qkv = nn.Linear(size, 3 * size)  # query, key and value stacked: one matrix product instead of three
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(p, masks)
-        self.add_norm = AddNorm(size, p, masks)
+        self.reweight = remedy.for_attention(heads)
+        self.rescale = remedy.for_output(size)
+        self.add_norm = AddNorm(size, p, masks, remedy)
+
+    @property
+    def needs_all_positions(self) -> bool:
+        """See Mixer."""
+        return self.reweight is not None or self.rescale is not None
 
     def forward(self, x: Tensor, packing: Packing, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
-        """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
+        """See Mixer; the output is multiplied by `share`.
+
+        The attention of a group is (b, H, T, T), before dropout, as the values are multiplied with it: after a remedy.
+        """
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in packing.groups], x.device)
-        if self.heads > 1:
-            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, dropout_masks)
-            return self.add_norm(self.output(context).view(x.shape), x, share), attention
+        if self.heads > 1 or self.needs_all_positions or not self.add_norm.is_plain:
+            qkv = self.qkv(self.add_norm.before(x)).flatten(end_dim=-2)
+            context, attention = self._attend(qkv, packing.groups, dropout_masks)
+            y = self.output(context).view(x.shape)
+            if self.rescale is not None:
+                y = packing.by_group(y, self.rescale)
+            return self.add_norm(y, x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
         return fused.single_head(x, *weights, end, packing.groups, dropout_masks, self.scale)
@@ -110,10 +131,15 @@ class SelfAttention(Mixer):
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
         own = Part("self-attention", heads_text(self.heads), count_parameters(self.qkv, self.output))
-        return own, self.add_norm.part()
+        remedies = [layer for layer in (self.reweight, self.rescale) if layer is not None]
+        return self.add_norm.around(
+            own, *(Part(type(layer).__name__, "", count_parameters(layer)) for layer in remedies)
+        )
 
-    def value_output(self) -> Tensor:
+    def value_output(self) -> Tensor | None:
         """See Mixer."""
+        if self.rescale is not None or not self.add_norm.is_plain:
+            return None
         return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
 
     def _attend(
@@ -126,6 +152,8 @@ class SelfAttention(Mixer):
             query, key, value = grid.permute(2, 0, 3, 1, 4)  # (b, H, T, D / H) each
             scores = query @ key.mT * self.scale + group.mask
             attention = scores.softmax(dim=-1)  # (b, H, T, T), rows are queries, each sums to 1
+            if self.reweight is not None:
+                attention = self.reweight(attention, group.mask)
             dropped = attention if dropout_masks is None else attention * dropout_masks[index]
             contexts.append(group.to_rows((dropped @ value).transpose(1, 2)))
             attentions.append(attention)
@@ -148,11 +176,13 @@ class SelfAttention(Mixer):
         sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
         batch, size = at.shape
+        keys = self.add_norm.before(x)
         w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
         b_query, _, b_value = self.qkv.bias.view(3, self.heads, 1, -1)
-        query = torch.baddbmm(b_query, at.expand(self.heads, -1, -1), w_query.mT) @ w_key  # (H, B, D)
+        queried = self.add_norm.before(at).expand(self.heads, -1, -1)
+        query = torch.baddbmm(b_query, queried, w_query.mT) @ w_key  # (H, B, D)
         dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
-        mixed, weight = fused.attend_one(x, query.transpose(0, 1), mask, dropout_mask, self.scale)
+        mixed, weight = fused.attend_one(keys, query.transpose(0, 1), mask, dropout_mask, self.scale)
         context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
         return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
 

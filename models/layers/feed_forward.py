@@ -1,11 +1,13 @@
 """The position-wise feed-forward network of a block."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.layers import fused
 from models.layers.add_norm import AddNorm
 from models.layers.dropout import MaskSource
 from models.layers.parts import Part, count_parameters
+from models.layers.remedies import Remedy
 
 
 class FeedForward(nn.Module):
@@ -19,14 +21,17 @@ class FeedForward(nn.Module):
     torch.Size([2, 5, 8])
     """
 
-    def __init__(self, size: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, p: float, masks: MaskSource, remedy: Remedy | None = None) -> None:
         super().__init__()
         self.inner = nn.Linear(size, 4 * size)
         self.outer = nn.Linear(4 * size, size)
-        self.add_norm = AddNorm(size, p, masks)
+        self.add_norm = AddNorm(size, p, masks, remedy)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
+        if not self.add_norm.is_plain:
+            inner = functional.gelu(self.inner(self.add_norm.before(x)))
+            return self.add_norm(self.outer(inner), x)
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
 
@@ -34,4 +39,4 @@ class FeedForward(nn.Module):
         """Return the steps of the layer."""
         size, inner = self.inner.in_features, self.inner.out_features
         own = Part("feed-forward", f"{size} → {inner} → {size}, GELU", count_parameters(self.inner, self.outer))
-        return own, self.add_norm.part()
+        return self.add_norm.around(own)
