@@ -1,9 +1,10 @@
 """The interface of every model: an item table, an encoder of windows, dot-product scores, a trace for analysis."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional
 from models.datasets.padding import check_mode, fill_padding
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
+from models.layers.add_norm import ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
@@ -200,6 +202,18 @@ class Recommender(nn.Module):
             f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
         )
 
+    def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
+        """Yield the residual connections of each of the L layers, taken apart, for the sequences of `trace`.
+
+        The first steps of a layer are parallel: they have the same input x, and the input of the feed-forward network
+        is the sum of their outputs. The output of the last step, the feed-forward network or what a remedy adds after
+        it, is the layer's output. Raises ConfigError if the layers are not of this kind.
+        """
+        raise ConfigError(
+            f"{self.title} is not made of blocks with residual connections, so the parts of its layers cannot be "
+            "measured"
+        )
+
     def value_output(self) -> list[Tensor]:
         """Return W_v^h W_o^h of the heads of each of the L layers, (H, D, D).
 
@@ -218,7 +232,37 @@ class Recommender(nn.Module):
         """
         return []
 
+    @property
+    def has_replaceable_attention(self) -> bool:
+        """Whether `with_uniform_attention` has attention to replace."""
+        return bool(_with_scores(self))
+
+    def with_uniform_attention(self) -> Self:
+        """Return a copy of the model in which every attention map is the uniform one under the same mask.
+
+        Everything else, values and outputs included, is as it was. Raises ConfigError for a model without attention, or
+        one (FEARec) whose queries and keys do more than attention.
+
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=30, max_len=3, hidden_size=8))
+        >>> model.initialise(seed=0)
+        >>> trace = model.with_uniform_attention().trace(torch.tensor([[4, 17, 9]]))
+        >>> trace.attention[1][0, 0].tolist()[:2]  # the second layer, its first two rows
+        [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+        """
+        if not self.has_replaceable_attention:
+            raise ConfigError(f"{self.title} has no attention that could be replaced by a uniform one")
+        other = deepcopy(self)
+        for layer in _with_scores(other):
+            layer.forget_scores()
+        return other
+
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
         """Return the mean training loss over a batch, a scalar that can be differentiated."""
         output = self.encode(batch.inputs, batch.users)
         return loss.function(output, self.candidates, batch.targets, batch.negatives)
+
+
+def _with_scores(model: nn.Module) -> list[Any]:
+    """Return the layers of attention that can forget their scores."""
+    return [layer for layer in model.modules() if hasattr(layer, "forget_scores")]

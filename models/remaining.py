@@ -8,6 +8,7 @@ from models.command_line import inform, print_json, run
 from models.errors import ConfigError
 from models.results.profile import read_profile
 from models.results.remaining import remaining, timed_on, unfinished_blocks
+from models.results.runs import processor_name
 
 
 def main(
@@ -17,6 +18,9 @@ def main(
     ] = None,
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
+    processor: Annotated[
+        str | None, typer.Option(help="whose speed the hours are of, as results name it [default: this machine's]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print how many runs of each block of the run list are left, and how many hours they may take."""
@@ -27,7 +31,8 @@ def main(
     if blocks:
         print(*unfinished_blocks(chosen))
         return
-    found = list(remaining(chosen))
+    processor = processor or processor_name()
+    found = list(remaining(chosen, processor))
     if json:
         print_json({"blocks": [vars(block) for block in found]})
         return
@@ -37,7 +42,8 @@ def main(
             f"block {block.number:2}: {block.left:3} of {block.total:3} runs left, about {block.hours:5.1f} h{unknown}"
         )
     total = f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h"
-    inform(f"{total} one after the other, at the speed of the finished runs (processor: {', '.join(timed_on(chosen))})")
+    speed = ", ".join(timed_on(chosen, processor))
+    inform(f"{total} one after the other, at the speed of the finished runs of: {speed}")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,19 @@ Heads count from 1, positions from 0.
 What is where:
 
     capture, sources    what a model computes on its users, batch by batch, for models of any origin
-    filter_response, block_response, learned_filters
+    filter_response, transfer_map, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing
                         how far users, and the positions of one user, are smoothed into one point
+    rank_one, mixing_ratio
+                        the same through the parts of blocks, and how much of a block's output is its residual
     attention_statistics, theorem1
                         what attention maps are like, and where they lead when they are applied again and again
     signals, user_frequency
                         the histories themselves as signals, and for whom models rank well
     sums, accumulator, metrics
                         the sums that measures follow from, and the same as metrics of torchmetrics
-    arrays, blocks, fourier, moments, pooling, response, tables
+    arrays, blocks, fourier, moments, pooling, response, steps, tables
                         what the measures have in common: numbers, masks, modes, means, and the shape of results
     plot, palette       a picture of every measure
     report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
@@ -54,10 +56,13 @@ from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, with
 from spectral.filter_response import FrequencyResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
+from spectral.mixing_ratio import MixingRatio, mixing_ratio
+from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
-from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, hfc_lfc, smoothing
+from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
 from spectral.theorem1 import Theorem1, decay, theorem1
+from spectral.transfer_map import TransferMap, transfer_map
 from spectral.user_frequency import by_group, user_frequency
 
 if TYPE_CHECKING:
@@ -66,8 +71,11 @@ if TYPE_CHECKING:
         AttentionStatisticsMetric,
         CosineSimilarityMetric,
         FrequencyResponseMetric,
+        MixingRatioMetric,
+        RankOneDistanceMetric,
         SingularValuesMetric,
         SmoothingMetric,
+        TransferMapMetric,
         WithinSequenceSimilarityMetric,
     )
 
@@ -83,11 +91,17 @@ __all__ = [
     "LayerBounds",
     "LayerSpectra",
     "LearnedFilters",
+    "MixingRatio",
+    "MixingRatioMetric",
+    "RankOneDistance",
+    "RankOneDistanceMetric",
     "SingularValues",
     "SingularValuesMetric",
     "Smoothing",
     "SmoothingMetric",
     "Theorem1",
+    "TransferMap",
+    "TransferMapMetric",
     "UserSignal",
     "WithinSequenceSimilarityMetric",
     "attention_statistics",
@@ -102,17 +116,21 @@ __all__ = [
     "fourier_basis",
     "frequency_response",
     "full_windows",
-    "hfc_lfc",
+    "high_low_ratio",
     "layer_bounds",
     "learned_filters",
     "low_frequency",
     "low_frequency_share",
+    "mixing_ratio",
     "of_length",
     "plot",
+    "rank_one_distance",
+    "relative_distance",
     "singular_values",
     "smoothing",
     "split",
     "theorem1",
+    "transfer_map",
     "user_frequency",
     "user_signal",
     "within_sequence_similarity",

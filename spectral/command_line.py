@@ -4,10 +4,10 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from models.datasets.sequences import held_out
 from models.errors import CheckpointError, ConfigError, DataError
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
+from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls, with_null_columns
 from spectral.response import DEFAULT_C
 
 if TYPE_CHECKING:
@@ -31,9 +32,19 @@ if TYPE_CHECKING:
 
 FORMATS = "png,pdf,csv"
 
+R = TypeVar("R")
+
 CheckpointArgument = Annotated[
     Path, typer.Argument(help="Checkpoint that models.train wrote, or a third-party one.", metavar="CHECKPOINT")
 ]
+NullOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="all|uniform|untrained|shuffled",
+        help="Also measure this null model: uniform attention, initial weights, shuffled histories; may be repeated.",
+    ),
+]
+DrawsOption = Annotated[int, typer.Option(min=1, help="Untrained models, or shuffled histories, of each null.")]
 ModelSettings = dict[str, Any]  # models.command_line.run makes options for third-party checkpoints of it
 DataOption = Annotated[
     str | None,
@@ -97,6 +108,35 @@ class Loading:
     batch_size: BatchSizeOption = BATCH_SIZE
     data_dir: DataDirOption = None
     settings: ModelSettings = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """The options for null models, `spectral.nulls`."""
+
+    null: NullOption = None
+    draws: DrawsOption = DRAWS
+
+    def of(self, subject: "Subject", windows: Tensor, measure: Callable[["Subject", Tensor], R]) -> dict[str, list[R]]:
+        """Return a measure of each null model that was asked for, as `under_nulls` does. It takes subject and windows.
+
+        Raises ConfigError as `under_nulls` does.
+        """
+        return under_nulls(
+            lambda model, inputs: measure(replace(subject, model=model), inputs),
+            subject.model,
+            windows,
+            [name for name in self.null or () if name in (*NULLS, "all")],
+            self.draws,
+        )
+
+    def asks_for(self, name: str) -> bool:
+        """Return whether a null was asked for, by its name or with all others."""
+        return bool({name, "all"} & set(self.null or ()))
+
+    def check(self, *others: str) -> None:
+        """Raise ConfigError for a null that there is not. others: nulls that only this measure has."""
+        check_nulls([name for name in self.null or () if name not in others])
 
 
 def run(main: Callable[..., None]) -> NoReturn:
@@ -312,6 +352,33 @@ def check_modes(c: int, length: int) -> int:
         return check_c(c, length)
     except ValueError as error:
         raise ConfigError(f"--{error}") from error
+
+
+def nulls_json(nulls: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Return the part of a JSON object with the summaries of null models: by name a list of draws; {} for no nulls."""
+    return {"nulls": {name: [draw.summary() for draw in draws] for name, draws in nulls.items()}} if nulls else {}
+
+
+def print_nulls(nulls: Mapping[str, Sequence[Any]], decimals: Mapping[str, int], leave_out: Sequence[str] = ()) -> None:
+    """Print the summaries of null models as `print_table` does, a table for each null, without some columns.
+
+    Records of single heads are left out: a null is printed for the mean over heads.
+    """
+    for name, draws in nulls.items():
+        records = [
+            {"null": name, "draw": number} | one for number, draw in enumerate(draws, 1) for one in draw.summary()
+        ]
+        shown = [record for record in records if record.get("head", "mean") == "mean"]
+        print()
+        print_table([{key: record[key] for key in record if key not in leave_out} for record in shown], decimals)
+
+
+def table_with_nulls(
+    result: Any, nulls: Mapping[str, Sequence[Any]], keys: Sequence[str], values: Sequence[str]
+) -> "DataFrame":
+    """Return the table of a result with columns for its nulls; see `spectral.nulls.with_null_columns`."""
+    tables = {name: [draw.table() for draw in draws] for name, draws in nulls.items()}
+    return with_null_columns(result.table(), tables, keys, values)
 
 
 def print_table(records: Sequence[Mapping[str, Any]], decimals: Mapping[str, int]) -> None:

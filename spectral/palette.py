@@ -20,6 +20,14 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
 }
 MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
+# Null models are grey, thin and have their own line styles.
+NULL_STYLES: dict[str, dict[str, Any]] = {
+    "uniform": {"linestyle": "-", "label": "uniform"},
+    "untrained": {"linestyle": (0, (4, 1.5)), "label": "untrained"},
+    "shuffled": {"linestyle": (0, (1, 1)), "label": "shuffled"},
+    "gaussian": {"linestyle": "", "label": "Gaussian"},  # a band
+}
+NULL_LINE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "marker": "", "zorder": 1.5}
 LINE_STYLES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # layers or matrices in a legend; of more than these, only some are named

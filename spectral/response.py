@@ -22,7 +22,7 @@ class Response:
         positions: N.
         users: Number of sequences in the average.
         layers: The layer number of each row, from 1.
-        c: Number of modes that `hfc_lfc` counts as low frequency.
+        c: Number of modes that `passed_ratio` counts as low frequency.
 
     Example:
         One layer over four positions with gains 1, 1/2 and 1/4 at the frequencies 0, 1 and 2. With c = 1 only DC is
@@ -31,7 +31,7 @@ class Response:
         >>> response = Response(gain=np.array([[1, 1 / 2, 1 / 4]]), positions=4, users=1, layers=(1,), c=1)
         >>> response.gain_db.round(2)
         array([[  0.  ,  -6.02, -12.04]])
-        >>> response.hfc_lfc
+        >>> response.passed_ratio
         array([0.5625])
         >>> response.cutoff.round(3)  # 3 of the 6.02 dB between frequencies 0 and 1
         array([0.498])
@@ -67,7 +67,7 @@ class Response:
         return np.apply_along_axis(_cutoff, -1, self.gain_db)
 
     @property
-    def hfc_lfc(self) -> Array:
+    def passed_ratio(self) -> Array:
         """(L, ...) power that passes in the modes above c, divided by the power that passes in the c lowest modes.
 
         Modes are counted, not frequencies: a conjugate pair counts twice, DC and Nyquist once.

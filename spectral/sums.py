@@ -21,6 +21,7 @@ class Additive(Protocol):
     def __add__(self, other: Self, /) -> Self: ...
 
 
+K = TypeVar("K")
 S = TypeVar("S", bound=Additive)
 
 
@@ -59,16 +60,16 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
-def sum_by_layer(batches: Iterable[Mapping[int, S]]) -> dict[int, S]:
+def sum_by_layer(batches: Iterable[Mapping[K, S]]) -> dict[K, S]:
     """Add up the sums of batches, layer by layer.
 
-    batches: for each batch, its sums by layer number. Returns the totals by layer number.
+    batches: for each batch, its sums by layer number (or by another name of a part). Returns the totals likewise.
 
     Example:
         >>> sum_by_layer([{1: 10, 2: 20}, {1: 1, 2: 2}])
         {1: 11, 2: 22}
     """
-    sums: dict[int, S] = {}
+    sums: dict[K, S] = {}
     for batch in batches:
         for layer, added in batch.items():
             sums[layer] = sums[layer] + added if layer in sums else added

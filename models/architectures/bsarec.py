@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.architectures.encoder import Block, Encoder, RemediedConfig
 from models.errors import ConfigError
+from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer, SelfAttention
 from models.layers.choice import Choice, parse_choice
 from models.layers.dropout import MaskSource
@@ -102,6 +103,10 @@ class BSARecMixer(Mixer):
         frequency = Branch(self.frequency.parts(), f"α = {self.alpha:g}")
         return frequency, Branch(self.attention.parts(), f"1 − α = {1 - self.alpha:g}")
 
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        return [*self.attention.steps(x, packing, 1 - self.alpha), self.frequency.step(x, self.alpha)]
+
     def value_output(self) -> Tensor | None:
         """See Mixer; these are the weights of the attention branch."""
         return self.attention.value_output()
@@ -135,6 +140,10 @@ class ResidualMixer(Mixer):
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""
         return Branch((Part("input", "as it is"),)), *self.attention.branches()
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer; the input is a step that adds nothing and normalises nothing."""
+        return [*self.attention.steps(x, packing), ResidualStep("input", x, torch.zeros_like(x), None)]
 
     def value_output(self) -> Tensor | None:
         """See Mixer; these are the weights of the attention branch."""

@@ -1,7 +1,7 @@
 """What all models made of blocks share: item and position embeddings, and a stack of blocks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar, cast
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.errors import ConfigError
 from models.layers import NORM_EPS
+from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.feed_forward import FeedForward
@@ -78,6 +79,17 @@ class Block(nn.Module):
     def end(self, x: Tensor, packing: Packing) -> Tensor:
         """Return the rows x of the feed-forward network, at all positions of the packing, after the block's end."""
         return self._normalised(x if self.contrast is None else packing.by_group(x, self.contrast))
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """Return the residual connections of the block at x (B, N, D), taken apart; packing: of all positions."""
+        mixing = self.mixer.steps(x, packing)
+        steps = [*mixing, self.feed_forward.step(torch.stack([step.output for step in mixing]).sum(0))]
+        if self.final_norm is not None:
+            steps[-1] = replace(steps[-1], norm=self.final_norm)
+        if self.contrast is not None:
+            repelled = packing.by_group(steps[-1].output, self.contrast.repulsion)
+            steps.append(ResidualStep("ContraNorm", steps[-1].output, repelled, self.contrast.norm))
+        return steps
 
     def last(self, x: Tensor, packing: Packing, at: Tensor | None = None) -> Tensor:
         """Return the output at one position of each sequence only, (B, D), from the input rows x.
@@ -182,6 +194,15 @@ class Encoder(Recommender):
         """See Recommender; the layers are the blocks, with the mask of these sequences."""
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
+
+    def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
+        """See Recommender."""
+        packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        x = self.embed(packing)
+        for block in cast(list[Block], self.blocks):
+            steps = block.steps(x, packing)
+            yield steps
+            x = steps[-1].output
 
     def value_output(self) -> list[Tensor]:
         """See Recommender."""

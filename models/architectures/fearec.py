@@ -11,7 +11,7 @@ from models.architectures.duorec import ContrastiveConfig
 from models.architectures.encoder import Block, Encoder
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.circulant import circulant, wrapped_diagonal_sums
 from models.layers.dropout import Dropout, MaskSource
@@ -96,17 +96,27 @@ class BandAttention(Mixer):
         mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in packing.groups]))
         return mixed, [attention]
 
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        update, _, _ = self._update(x, torch.cat([group.mask for group in packing.groups]))
+        return [self.add_norm.step("attention and auto-correlation", update, x)]
+
     def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output (B, N, D), the attention (B, H, N, N) and the weights of the delays (B, N).
 
         mask: (B, 1, N, N), added to the scores.
         """
+        update, attention, weight = self._update(x, mask)
+        return self.add_norm(update, x), attention, weight
+
+    def _update(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `mix` returns, with the output (B, N, D) before residual and norm."""
         inner = self.add_norm.before(x)
         scores, weight = self._scores(inner)
-        mixed, attention = self._mix_rows(inner, scores, mask, circulant(weight))
+        update, attention = self._mix_rows(inner, scores, mask, circulant(weight))
         if self.rescale is not None:
-            mixed = self.rescale(mixed, mask)
-        return self.add_norm(mixed, x), attention, weight
+            update = self.rescale(update, mask)
+        return update, attention, weight
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the delays need the scores of all positions, the rest only those of the last one."""

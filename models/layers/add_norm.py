@@ -1,5 +1,7 @@
 """The end of every layer: dropout, a residual and a LayerNorm (post-norm, unless a remedy says otherwise)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,6 +10,56 @@ from models.layers import NORM_EPS, fused
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.parts import Part, count_parameters
 from models.layers.remedies import Remedy
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualStep:
+    """One residual connection of a layer, taken apart for analysis: share * LayerNorm(x + update), without dropout.
+
+    Layers that normalise their input instead (pre-norm) have share * (x + update).
+
+    Attributes:
+        name: What computes the update, in words.
+        x: (..., D), the input, which the residual connection passes on.
+        update: (..., D), what is added to it.
+        norm: The LayerNorm over D; None for layers without one at their end.
+        share: Factor of the output.
+
+    >>> step = ResidualStep("attention", torch.tensor([1.0, 3.0]), torch.tensor([2.0, 0.0]), nn.LayerNorm(2))
+    >>> step.total
+    tensor([3., 3.])
+    """
+
+    name: str
+    x: Tensor
+    update: Tensor
+    norm: nn.LayerNorm | None
+    share: float = 1.0
+
+    @property
+    def total(self) -> Tensor:
+        """The sum x + update, (..., D)."""
+        return self.x + self.update
+
+    @property
+    def output(self) -> Tensor:
+        """The output of the step, (..., D)."""
+        return self.share * (self.total if self.norm is None else self.norm(self.total))
+
+    def through_norm(self, part: Tensor) -> Tensor:
+        """Return what becomes of a part (..., D) of `total` in the output, (..., D).
+
+        With mean and deviation of `total` given, the LayerNorm is linear up to its bias: the parts of `total` become
+        parts of the output, which sum to the output without the bias.
+
+        >>> step = ResidualStep("attention", torch.tensor([1.0, 3.0]), torch.tensor([3.0, -1.0]), nn.LayerNorm(2, 0))
+        >>> step.through_norm(step.x).tolist(), step.through_norm(step.update).tolist()  # the deviation of 4, 2 is 1
+        ([-1.0, 1.0], [2.0, -2.0])
+        """
+        if self.norm is None:
+            return self.share * part
+        deviation = (self.total.var(-1, correction=0, keepdim=True) + self.norm.eps).sqrt()
+        return self.share * self.norm.weight * (part - part.mean(-1, keepdim=True)) / deviation
 
 
 class AddNorm(nn.Module):
@@ -53,6 +105,12 @@ class AddNorm(nn.Module):
         if self.scale is not None:
             total = self.scale(total, x)
         return total * share if self.is_pre_norm else self._norm(total, share)
+
+    def step(self, name: str, update: Tensor, x: Tensor, share: float = 1.0) -> ResidualStep:
+        """Return the end of a layer taken apart, without dropout. name: what computes the update, in words."""
+        if self.scale is not None:
+            update = self.scale(x + update, x) - x
+        return ResidualStep(name, x, update, None if self.is_pre_norm else self.norm, share)
 
     def around(self, *own: Part) -> tuple[Part, ...]:
         """Return the steps of a layer for diagrams: its own ones, and those of its end."""

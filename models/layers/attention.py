@@ -10,8 +10,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from models.errors import ConfigError
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.packing import Group, Packing
 from models.layers.parts import Branch, Part, count_parameters, heads_text
@@ -65,6 +66,16 @@ class Mixer(nn.Module):
     def branches(self) -> tuple[Branch, ...]:
         """Return the steps of the layer; parallel steps are branches, whose outputs are added."""
 
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """Return the branches of the layer at x (B, N, D), taken apart; the sum of their outputs is the output.
+
+        packing: of all positions. Raises ConfigError if the layer is not made of such steps.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say what it adds to its input, so the parts of its blocks cannot be "
+            "measured"
+        )
+
     def value_output(self) -> Tensor | None:
         """Return W_v^h W_o^h (H, D, D) if the output is x + sum_h A_h x W_v^h W_o^h before the LayerNorm, else None.
 
@@ -114,12 +125,8 @@ class SelfAttention(Mixer):
         """
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in packing.groups], x.device)
         if self.heads > 1 or self.needs_all_positions or not self.add_norm.is_plain:
-            qkv = self.qkv(self.add_norm.before(x)).flatten(end_dim=-2)
-            context, attention = self._attend(qkv, packing.groups, dropout_masks)
-            y = self.output(context).view(x.shape)
-            if self.rescale is not None:
-                y = packing.by_group(y, self.rescale)
-            return self.add_norm(y, x, share), attention
+            update, attention = self._update(x, packing, dropout_masks)
+            return self.add_norm(update, x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
         return fused.single_head(x, *weights, end, packing.groups, dropout_masks, self.scale)
@@ -136,11 +143,29 @@ class SelfAttention(Mixer):
             own, *(Part(type(layer).__name__, "", count_parameters(layer)) for layer in remedies)
         )
 
+    def steps(self, x: Tensor, packing: Packing, share: float = 1.0) -> list[ResidualStep]:
+        """See Mixer; the output is multiplied by `share`."""
+        update, _ = self._update(x, packing, None)
+        return [self.add_norm.step("attention", update, x, share)]
+
     def value_output(self) -> Tensor | None:
         """See Mixer."""
         if self.rescale is not None or not self.add_norm.is_plain:
             return None
         return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
+
+    @torch.no_grad()
+    def forget_scores(self) -> None:
+        """Set queries and keys to zero: all scores are equal, so rows are uniform over the keys allowed."""
+        for parameter in (self.qkv.weight, self.qkv.bias):
+            parameter[: 2 * len(parameter) // 3] = 0
+
+    def _update(self, x: Tensor, packing: Packing, dropout_masks: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what is added to the rows x, in their shape, and the attention of each group."""
+        qkv = self.qkv(self.add_norm.before(x)).flatten(end_dim=-2)
+        context, attention = self._attend(qkv, packing.groups, dropout_masks)
+        update = self.output(context).view(x.shape)
+        return update if self.rescale is None else packing.by_group(update, self.rescale), attention
 
     def _attend(
         self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.parts import Part, count_parameters
 from models.layers.remedies import Remedy
@@ -30,10 +30,16 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
         if not self.add_norm.is_plain:
-            inner = functional.gelu(self.inner(self.add_norm.before(x)))
-            return self.add_norm(self.outer(inner), x)
+            return self.add_norm(self._update(x), x)
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
+
+    def step(self, x: Tensor) -> ResidualStep:
+        """Return the layer at x (..., D), taken apart."""
+        return self.add_norm.step("feed-forward", self._update(x), x)
+
+    def _update(self, x: Tensor) -> Tensor:
+        return self.outer(functional.gelu(self.inner(self.add_norm.before(x))))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""

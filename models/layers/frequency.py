@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.errors import ConfigError
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
@@ -158,6 +158,13 @@ class FrequencyLayer(nn.Module):
         """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
         return self._filter(x, at[:, None], self.low_pass.synthesis[-1:], share)[:, 0]
 
+    def step(self, x: Tensor, share: float) -> ResidualStep:
+        """Return the layer at x (B, N, D), taken apart; its output is multiplied by `share`."""
+        basis, synthesis = (part.to(x.dtype).to(x.device) for part in (self.low_pass.basis, self.low_pass.synthesis))
+        inner = self.add_norm.before(x)
+        low = synthesis @ (basis.T @ inner)
+        return self.add_norm.step("frequency filter", low + self.beta * (inner - low), x, share)
+
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
         low = Part("low-pass", self.low_pass.detail)
@@ -199,11 +206,18 @@ class LearnedFilter(Mixer):
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
+        return self.add_norm(self._filtered(x), x), []
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        return [self.add_norm.step("learned filter", self._filtered(x), x)]
+
+    def _filtered(self, x: Tensor) -> Tensor:
         transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
         x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
         real, imaginary = self.filter.unbind(-1)  # (F, D) each
         filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
-        return self.add_norm(inverse @ torch.cat(filtered, dim=1), x), []
+        return inverse @ torch.cat(filtered, dim=1)
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not used."""

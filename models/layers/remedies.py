@@ -164,9 +164,13 @@ class ContraNorm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the rows, repelled and normalised, (b, T, D); x: (b, T, D)."""
+        return self.norm(x + self.repulsion(x, mask))
+
+    def repulsion(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return what is added to the rows before they are normalised, (b, T, D)."""
         unit = functional.normalize(x, dim=-1)
         similar = (unit @ unit.mT / self.temperature + mask.squeeze(1)).softmax(dim=-1)  # (b, T, T), rows sum to 1
-        return self.norm(x - self.scale * similar @ x)
+        return -self.scale * similar @ x
 
 
 class ResidualScale(nn.Module):

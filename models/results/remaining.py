@@ -1,6 +1,6 @@
 """What is left of a profile's run list, and how long it may take, estimated from the times of finished runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ class Block:
         total: Number of runs.
         left: Number of runs whose result or summary is missing.
         hours: Estimated time of these runs, one after the other, without the `unknown` ones; see `timed_on`.
-        unknown: Number of these runs without an estimate, because no run of their model is finished.
+        unknown: Number of these runs without an estimate; see `estimate`.
     """
 
     number: int
@@ -41,29 +41,31 @@ def unfinished_blocks(profile: Profile) -> Iterator[int]:
             yield number
 
 
-def remaining(profile: Profile) -> Iterator[Block]:
-    """Yield what is left of each block of the profile's run list; `estimate` says where the times come from."""
+def remaining(profile: Profile, processor: str | None) -> Iterator[Block]:
+    """Yield what is left of each block of the profile's run list, timed by `processor`; see `estimate`."""
     finished = _finished(profile)
     for number in range(1, len(profile.run_list) + 1):
         runs = replace(profile, block=number).listed()
         left = [run for run in runs if not _is_there(profile, run)]
-        seconds = [estimate(profile, dataset, system, finished) for dataset, system, _ in left]
+        seconds = [estimate(profile, dataset, system, finished, processor) for dataset, system, _ in left]
         known = [value for value in seconds if value is not None]
         yield Block(number, len(runs), len(left), sum(known) / 3600, len(seconds) - len(known))
 
 
-def timed_on(profile: Profile) -> list[str]:
-    """Return the names of the processors that the finished runs were timed on: the estimates are of their speed."""
-    return sorted(
-        {(run.origin and run.origin.processor) or "older results that do not name it" for run in _finished(profile)}
-    )
+def timed_on(profile: Profile, processor: str | None) -> list[str]:
+    """Return the names of the processors whose finished runs `remaining` takes times from: `processor`, or all."""
+    names = {_processor(run) or "older results that do not name it" for run in _finished(profile)}
+    return [processor] if processor in names else sorted(names)
 
 
-def estimate(profile: Profile, dataset: str, system: str, finished: Iterable[Result]) -> float | None:
-    """Return the seconds that a run may take, or None if no run of its model is finished, or the data is missing.
+def estimate(
+    profile: Profile, dataset: str, system: str, finished: Sequence[Result], processor: str | None
+) -> float | None:
+    """Return the seconds that a run may take, or None if there is nothing to tell it from, or the data is missing.
 
-    The time of an epoch and the number of epochs are those of the finished runs of the same model that agree most with
-    the run in dataset, loss and depth. The time is scaled by the numbers of samples and of layers.
+    The number of epochs is that of the finished runs of the same model that agree most with the run in dataset, loss
+    and depth. The time of an epoch is that of such runs which `processor` made, if it has made any run at all, and of
+    any processor's otherwise. It is scaled by the numbers of samples and of layers.
     """
     settings = profile.settings_for(system, dataset)
     wanted = {
@@ -71,21 +73,31 @@ def estimate(profile: Profile, dataset: str, system: str, finished: Iterable[Res
         "loss": settings.get("loss", model_type(settings["model"]).published_loss),
         "layers": settings.get("num_layers", 2),
     }
-    runs = [run for run in finished if run.model == settings["model"] and run.seconds_per_epoch]
+    timed = [run for run in finished if processor and _processor(run) == processor] or finished
+    per_epoch = [_scaled(run, wanted, profile.data_dir) for run in _most_alike(timed, settings["model"], wanted)]
+    epochs = [run.epochs for run in _most_alike(finished, settings["model"], wanted)]
+    known = [seconds for seconds in per_epoch if seconds is not None]
+    return float(np.mean(known) * np.mean(epochs)) if known else None
+
+
+def _most_alike(finished: Iterable[Result], model: str, wanted: Mapping[str, Any]) -> list[Result]:
+    """Return the runs of a model that agree with what is wanted in most respects."""
+    runs = [run for run in finished if run.model == model and run.seconds_per_epoch]
     alike = [sum(_of(run)[key] == value for key, value in wanted.items()) for run in runs]
-    nearest = [run for run, count in zip(runs, alike, strict=True) if count == max(alike)]
-    samples = {
-        name: _samples(name, profile.data_dir) for name in {wanted["dataset"], *(_of(r)["dataset"] for r in nearest)}
-    }
-    if not nearest or not all(samples.values()):
+    return [run for run, count in zip(runs, alike, strict=True) if count == max(alike)]
+
+
+def _scaled(run: Result, wanted: Mapping[str, Any], data_dir: str | None) -> float | None:
+    """Return the seconds of an epoch of what is wanted, from those of a run; None if a dataset's file is missing."""
+    theirs = _samples(_of(run)["dataset"], data_dir)
+    ours = _samples(wanted["dataset"], data_dir)
+    if not theirs or not ours:
         return None
-    per_epoch = [
-        (run.seconds_per_epoch or 0)
-        * (wanted["layers"] / _of(run)["layers"])
-        * (samples[wanted["dataset"]] / samples[_of(run)["dataset"]])
-        for run in nearest
-    ]
-    return float(np.mean(per_epoch) * np.mean([run.epochs for run in nearest]))
+    return (run.seconds_per_epoch or 0) * (wanted["layers"] / _of(run)["layers"]) * (ours / theirs)
+
+
+def _processor(run: Result) -> str | None:
+    return run.origin.processor if run.origin else None
 
 
 def _of(run: Result) -> dict[str, Any]:

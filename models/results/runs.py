@@ -61,12 +61,12 @@ class Origin:
     @classmethod
     def here(cls, device: torch.device, wall_seconds: float | None) -> "Origin":
         """Return the origin of a run of this process, with its model on a device."""
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
         return cls(_commit(), torch.get_num_threads(), name, wall_seconds)
 
 
-def _processor() -> str | None:
-    """Return the name of the processor as Linux or Python knows it."""
+def processor_name() -> str | None:
+    """Return the name of this machine's processor as Linux or Python knows it."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

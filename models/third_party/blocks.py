@@ -55,6 +55,13 @@ class Attention(nn.Module):
         attention = scores.softmax(dim=-1).nan_to_num(nan=0.0)
         return self.output((attention @ value).transpose(1, 2).flatten(2)), attention
 
+    @torch.no_grad()
+    def forget_scores(self) -> None:
+        """See `models.layers.attention.SelfAttention`."""
+        for layer in (self.query, self.key):
+            layer.weight.zero_()
+            layer.bias.zero_()
+
     def value_output(self) -> Tensor:
         """Return W_v^h W_o^h of each head, (H, D, D); see `models.layers.attention.value_output`."""
         size = self.value.in_features

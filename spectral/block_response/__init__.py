@@ -82,7 +82,7 @@ class BlockResponse(Response):
         return pd.DataFrame(columns, index=index).reset_index()
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: gain of DC, gain of the highest frequency relative to DC, cutoff, HFC/LFC."""
+        """Return one record per layer: gain of DC, that of Nyquist relative to DC, cutoff, passed ratio."""
         return [
             {
                 "layer": layer,
@@ -90,7 +90,7 @@ class BlockResponse(Response):
                 "nyquist_relative_db": float(self.relative_db[row, -1]),
                 "last_nyquist_relative_db": float(self.last_relative_db[row, -1]),
                 "cutoff": float(self.cutoff[row]),
-                "hfc_lfc": float(self.hfc_lfc[row]),
+                "passed_ratio": float(self.passed_ratio[row]),
             }
             for row, layer in enumerate(self.layers)
         ]

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 import spectral.command_line as options
 from models.command_line import print_json
-from spectral.block_response import PROBES, block_response
+from spectral.block_response import PROBES, BlockResponse, block_response
 from spectral.capture import in_batches
 from spectral.command_line import Output, Subject, print_table, run, users_of
 
-DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "hfc_lfc": 3}
+DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "passed_ratio": 3}
+
+KEYS, VALUES = ["layer", "frequency"], ["relative_db", "last_relative_db"]  # of the table, for the nulls' columns
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ def main(
     length: options.LengthOption = None,
     probes: Annotated[int, typer.Option(min=1, help="Random outputs to backpropagate, per user.")] = PROBES,
     c: options.COption = None,
+    nulls: options.Nulls,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
@@ -35,28 +39,33 @@ def main(
 
     A small wave of each frequency is added to the layer's input, and its power in the output is measured, at all
     positions and at the last one only. Prints the gain at DC, the gain at the highest frequency relative to DC, and
-    cutoff and HFC/LFC as spectral.filter_response does. Writes block_response.png, .pdf and .csv. Only users with full
-    windows are measured, or with --length the users with exactly n items.
+    cutoff and passed ratio as spectral.filter_response does. Writes block_response.png, .pdf and .csv. Only users
+    with full windows are measured, or with --length the users with exactly n items. --null measures null models too.
     """
+    nulls.check()
     output = Output.prepare("block_response", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     c = subject.modes(c, length)
     windows = subject.full_windows(length)
     kind = users_of(length, "users with full windows")
     subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
-    batches = in_batches(windows, loading.batch_size, subject.model.name)
-    response = block_response(subject.model, batches, c, length, probes)
+
+    def measure(other: Subject, inputs: Tensor) -> BlockResponse:
+        return block_response(other.model, in_batches(inputs, loading.batch_size, other.model.name), c, length, probes)
+
+    response, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
     if files.json:
-        print_json({"users": response.users, "responses": response.summary()})
+        print_json({"users": response.users, "responses": response.summary()} | options.nulls_json(of_nulls))
     else:
         print_table(response.summary(), DECIMALS)
+        options.print_nulls(of_nulls, DECIMALS)
     from spectral import plot
 
     figure, axes = plot.panels(2)
     for ax, at, label in zip(axes, ("all", "last"), ("all positions", "last position"), strict=True):
-        plot.block_response(response, at=at, label=label, ax=ax)
+        plot.block_response(response, at=at, nulls=of_nulls, label=label, ax=ax)
         ax.label_outer()
-    output.write(figure, response.table())
+    output.write(figure, options.table_with_nulls(response, of_nulls, KEYS, VALUES))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from typing import Annotated, cast
 
 import typer
+from torch import Tensor
 
 from models.command_line import print_json
 from spectral import command_line as options
@@ -19,6 +20,7 @@ def main(
         str,
         typer.Option(help="pairs divides by n (n - 1); published by n^2, like the notebook of BSARec's authors."),
     ] = "pairs",
+    nulls: options.Nulls,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
@@ -29,19 +31,26 @@ def main(
     .csv. Layer 0 is the embedding output.
     """
     check_convention(convention)
+    nulls.check()
     output = Output.prepare("cosine_similarity", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length, at_least=2)
     subject.describe(len(windows), users_of(length, "users"))
-    captures = subject.captures(windows, attention=False)
-    similarity = CosineSimilarity.from_captures(captures, cast(Convention, convention))
+
+    def measure(other: Subject, inputs: Tensor) -> CosineSimilarity:
+        captures = other.captures(inputs, attention=False)
+        return CosineSimilarity.from_captures(captures, cast(Convention, convention))
+
+    similarity, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
     if files.json:
-        print_json({"layers": similarity.summary()})
+        print_json({"layers": similarity.summary()} | options.nulls_json(of_nulls))
     else:
         print_table(similarity.summary(), {})
+        options.print_nulls(of_nulls, {})
     from spectral import plot
 
-    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity).figure, similarity.table())
+    table = options.table_with_nulls(similarity, of_nulls, ["layer"], ["between_users", "within_sequence"])
+    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity, nulls=of_nulls).figure, table)
 
 
 if __name__ == "__main__":

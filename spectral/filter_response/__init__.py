@@ -123,7 +123,10 @@ class FrequencyResponse(Response):
         return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, HFC/LFC ratio."""
+        """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, passed ratio.
+
+        `gain` is what leaves at any frequency, `self_gain` what stays at its own.
+        """
         mean, heads = self.head_mean, self.gain.shape[1]
         return [
             record
@@ -140,8 +143,9 @@ class FrequencyResponse(Response):
             "head": head,
             "gain_dc_db": float(self.gain_db[row, column, 0]),
             "gain_nyquist_db": float(self.gain_db[row, column, -1]),
+            "self_gain_nyquist_db": float(self.self_gain_db[row, column, -1]),
             "cutoff": float(self.cutoff[row, column]),
-            "hfc_lfc": float(self.hfc_lfc[row, column]),
+            "passed_ratio": float(self.passed_ratio[row, column]),
         }
 
 

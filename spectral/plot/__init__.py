@@ -31,14 +31,17 @@ from spectral.plot.block_response import block_response
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
 from spectral.plot.diagram import diagram
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
-from spectral.plot.frequency_response import frequency_response
+from spectral.plot.frequency_response import frequency_response, frequency_response_panels
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
+from spectral.plot.mixing_ratio import mixing_ratio
+from spectral.plot.rank_one import rank_one, rank_one_parts
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
 from spectral.plot.singular_values import singular_values
 from spectral.plot.smoothing import smoothing, smoothing_panels
 from spectral.plot.theorem1 import theorem1
+from spectral.plot.transfer_map import transfer_map, transfer_map_panels
 from spectral.plot.user_frequency import user_frequency
 from spectral.plot.user_signal import user_signal, user_signal_items, user_signal_panels, user_signal_spectrum
 
@@ -57,11 +60,15 @@ __all__ = [
     "cosine_similarity_kinds",
     "diagram",
     "frequency_response",
+    "frequency_response_panels",
     "grid",
     "learned_filters",
     "learned_filters_map",
     "learned_filters_sorted",
+    "mixing_ratio",
     "panels",
+    "rank_one",
+    "rank_one_parts",
     "ring_graph",
     "save",
     "sensitivity",
@@ -72,6 +79,8 @@ __all__ = [
     "smoothing_panels",
     "style",
     "theorem1",
+    "transfer_map",
+    "transfer_map_panels",
     "user_frequency",
     "user_signal",
     "user_signal_items",

@@ -1,9 +1,11 @@
 """The gain of whole layers at each frequency."""
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from spectral.block_response import BlockResponse
 from spectral.plot.figure import legend, styled
+from spectral.plot.nulls import Nulls, null_lines
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
 
 
@@ -13,12 +15,14 @@ def block_response(
     *,
     label: str | None = None,
     at: str = "all",
+    nulls: Nulls[BlockResponse] | None = None,
     ax: Axes | None = None,
     floor: float = LOWEST_DB,
 ) -> Axes:
     """Draw the gain of whole layers relative to that of a constant signal, in dB, against angular frequency.
 
-    at: "all" positions of the output, or only the "last". `label`, the dotted line and `floor` are as in
+    at: "all" positions of the output, or only the "last". nulls: by name, the responses of each draw of a null model,
+    drawn in thin grey. `label`, the dotted line and `floor` are as in
     `frequency_response`. Raises ValueError for another `at`.
 
     Example:
@@ -32,8 +36,11 @@ def block_response(
     assert ax is not None
     if at not in ("all", "last"):
         raise ValueError(f"at must be all or last, got {at!r}")
-    gain_db = response.relative_db if at == "all" else response.last_relative_db
+    name = "relative_db" if at == "all" else "last_relative_db"
+    gain_db = getattr(response, name)
     layer_lines(ax, response, gain_db)
-    gain_axis(ax, gain_db, floor, "gain relative to DC (dB)")
+    curves = {null: np.concatenate([getattr(draw, name) for draw in draws]) for null, draws in (nulls or {}).items()}
+    null_lines(ax, response.angular_frequency, curves)
+    gain_axis(ax, np.concatenate([gain_db, *curves.values()]), floor, "gain relative to DC (dB)")
     legend(ax, label)
     return ax

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
 FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
+NAME_WIDTH = 1.65  # inches, of a name in a legend below several panels
 MOST_INSIDE = 4  # the most names in a legend inside the axes; more would hide the lines
 
 P = ParamSpec("P")
@@ -152,7 +153,8 @@ def shared_legend(figure: Figure) -> None:
         if legend := ax.get_legend():
             legend.remove()
     with style():
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=min(len(entries), 4))
+        columns = min(len(entries), int(figure.get_figwidth() / NAME_WIDTH), 4)
+        figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
 
 
 def save(

@@ -1,23 +1,42 @@
-"""The gain of attention at each frequency."""
+"""The gain of attention at each frequency: what leaves at any frequency, and what stays at its own."""
 
+from collections.abc import Mapping
+from itertools import chain
+
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spectral.filter_response import FrequencyResponse
-from spectral.palette import layer_styles
-from spectral.plot.figure import drawable, legend, styled
+from spectral.palette import MODEL_NAMES, layer_styles
+from spectral.plot.figure import HEIGHT, drawable, grid, legend, shared_legend, style, styled
+from spectral.plot.nulls import Nulls, null_lines
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
 from spectral.response import decibels
+
+LABELS = {
+    "gain": "gain (dB)\nleaves, at any frequency",
+    "self_gain": "self-gain (dB)\nstays at its frequency",
+}
 
 
 @styled()
 def frequency_response(
-    response: FrequencyResponse, *, label: str | None = None, ax: Axes | None = None, floor: float = LOWEST_DB
+    response: FrequencyResponse,
+    *,
+    of: str = "gain",
+    nulls: Nulls[FrequencyResponse] | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
+    floor: float = LOWEST_DB,
 ) -> Axes:
-    """Draw the gain of attention in dB against angular frequency: thin lines for heads, thick ones for layer means.
+    """Draw a gain of attention in dB against angular frequency: thin lines for heads, thick ones for layer means.
 
-    With bootstrap samples of the users, the interval that holds 95% of them is shaded. The dotted line is 3 dB below
-    DC: a curve crosses it at its cutoff. label: written into the axes, such as a model's name for panels side by side.
-    floor: the lower end of the axis, in dB.
+    of: "gain", what leaves at any frequency when a unit wave enters, or "self_gain", what stays at its frequency. With
+    bootstrap samples of the users, the interval that holds 95% of their gains is shaded. The dotted line is 3 dB below
+    DC: a curve crosses it at its cutoff. nulls: by name, the responses of each draw of a null model, drawn in thin
+    grey. label: written into the axes, such as a model's name for panels side by side. floor: the lower end of the
+    axis, in dB. Raises ValueError for another `of`.
 
     Example:
         Averaging two neighbours is a low-pass filter. The lines are the layer, and the dotted one.
@@ -25,24 +44,59 @@ def frequency_response(
         >>> import torch
         >>> from spectral import frequency_response as measure
         >>> ax = frequency_response(measure((torch.eye(8) + torch.eye(8).roll(1, dims=1)) / 2), label="sasrec")
-        >>> len(ax.lines), ax.get_ylabel(), ax.lines[0].get_ydata()[:3].round(2) + 0.0
+        >>> len(ax.lines), ax.get_ylabel()[:9], ax.lines[0].get_ydata()[:3].round(2) + 0.0
         (2, 'gain (dB)', array([ 0.  , -0.69, -3.01]))
     """
     assert ax is not None
+    if of not in LABELS:
+        raise ValueError(f"of must be one of {', '.join(LABELS)}, got {of!r}")
+    gain_db = getattr(response, f"{of}_db")
     layers = layer_styles(response.layers)
     mean = response.head_mean
     if response.gain.shape[1] > 1:
         for row, layer in enumerate(response.layers):
-            for head in response.gain_db[row]:
+            for head in gain_db[row]:
                 ax.plot(
                     response.angular_frequency, drawable(head), color=layers[layer]["color"], linewidth=0.5, alpha=0.6
                 )
-    if mean.resampled is not None:
+    if of == "gain" and mean.resampled is not None:
         low, high = (drawable(decibels(end)) for end in mean.band())
         for row, layer in enumerate(response.layers):
             shade = {"color": layers[layer]["color"], "alpha": 0.25, "linewidth": 0}
             ax.fill_between(response.angular_frequency, low[row, 0], high[row, 0], **shade)
-    layer_lines(ax, response, mean.gain_db[:, 0])
-    gain_axis(ax, response.gain_db, floor, "gain (dB)")
+    layer_lines(ax, response, getattr(mean, f"{of}_db")[:, 0])
+    curves = {
+        name: [curve for draw in draws for curve in getattr(draw.head_mean, f"{of}_db")[:, 0]]
+        for name, draws in (nulls or {}).items()
+    }
+    null_lines(ax, response.angular_frequency, curves)
+    gain_axis(ax, np.stack([gain_db.min((0, 1)), *chain(*curves.values())]), floor, LABELS[of])
     legend(ax, label)
     return ax
+
+
+def frequency_response_panels(
+    responses: Mapping[str, FrequencyResponse], nulls: Mapping[str, Nulls[FrequencyResponse]] | None = None
+) -> Figure:
+    """Draw what leaves attention (above) and what stays at its frequency (below), a column for each model.
+
+    responses: by model name. nulls: by model name, what `frequency_response` takes. One legend below serves all.
+
+    Example:
+        >>> import torch
+        >>> from spectral import frequency_response as measure
+        >>> figure = frequency_response_panels({"sasrec": measure(torch.eye(8)), "bsarec": measure(torch.eye(8))})
+        >>> [ax.get_title() for ax in figure.axes]
+        ['SASRec', 'BSARec', '', '']
+    """
+    figure, rows = grid([HEIGHT, HEIGHT], len(responses), share_y=True)
+    for of, row in zip(LABELS, rows, strict=True):
+        for (name, response), ax in zip(responses.items(), row, strict=True):
+            frequency_response(response, of=of, nulls=(nulls or {}).get(name), ax=ax)
+            if ax is not row[0]:
+                ax.set_ylabel("")
+            if row is rows[0]:
+                with style():
+                    ax.set_title(MODEL_NAMES.get(name, name))
+    shared_legend(figure)
+    return figure

@@ -6,27 +6,34 @@ without a network, and can be printed. If a model does not have a measure, the p
 Contents: `sections`, the parts of the page, which a notebook can show one by one, and `page`, all of them as HTML.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor
 
 from models.architectures.diagram import diagram_of
 from models.errors import UserError
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
-from spectral.block_response import block_response
+from spectral.block_response import BlockResponse, block_response
 from spectral.capture import in_batches
-from spectral.command_line import Subject
+from spectral.command_line import Nulls, Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
+from spectral.findings import DECIDING, MARGINS, finding
 from spectral.learned_filters import learned_filters
+from spectral.mixing_ratio import MixingRatio
+from spectral.nulls import nulls_of
+from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
-from spectral.singular_values import LayerSpectra
+from spectral.singular_values import GAUSSIAN, LayerSpectra
 from spectral.smoothing import Smoothing
 from spectral.tables import stacked
 from spectral.theorem1 import Theorem1, theorem1, trained_attentions
+from spectral.transfer_map import TransferMap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -34,11 +41,15 @@ if TYPE_CHECKING:
 
 CSS_PIXELS_PER_INCH = 120  # two figures of one column fit side by side
 JACOBIAN_USERS = 128  # users at which layers are differentiated, which is by far the slowest measure
+JACOBIAN_NULL_USERS = 32  # the same for null models
+COMPARED_MEASURES = 5  # measures whose values are compared with null models
+DEFAULT_NULLS = Nulls()
 DECAY_HEIGHT = 3.4  # inches; the legend names a matrix for every head
 RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
 
 Subjects = Mapping[str, Subject]
 Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +62,7 @@ class Section:
         figures: Pictures by caption.
         table: The numbers behind the pictures; None if there are none.
         missing: For each model without the measure, its name and the reason.
+        findings: What a model does beyond its null models: sentences that the data chose.
     """
 
     title: str
@@ -58,6 +70,7 @@ class Section:
     figures: Mapping[str, "Figure | SubFigure"] = field(default_factory=dict)
     table: "DataFrame | None" = None
     missing: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
 
 
 def names_of(loaded: Mapping[Path, Any]) -> list[str]:
@@ -80,19 +93,25 @@ def names_of(loaded: Mapping[Path, Any]) -> list[str]:
     ]
 
 
-def sections(subjects: Subjects, c: int = DEFAULT_C) -> list[Section]:
-    """Measure the models, given by name, and return the parts of the page. c: number of low modes."""
+def sections(subjects: Subjects, c: int = DEFAULT_C, nulls: Nulls = DEFAULT_NULLS) -> list[Section]:
+    """Measure the models, given by name, and return the parts of the page.
+
+    c: number of low modes. nulls: the null models; by default uniform attention and initial weights.
+    """
     return [
         _architecture(subjects),
         _signals(subjects, c),
-        _attention_response(subjects, c),
-        _layer_response(subjects, c),
+        _attention_response(subjects, c, nulls),
+        _transfer(subjects, c),
+        _layer_response(subjects, c, nulls),
         _filters(subjects),
         *_attention_maps(subjects),
         _theorem1(subjects),
-        _singular_values(subjects),
-        _similarity(subjects),
-        _smoothing(subjects, c),
+        _singular_values(subjects, nulls),
+        _similarity(subjects, nulls),
+        _smoothing(subjects, c, nulls),
+        _rank_one(subjects),
+        _mixing_ratio(subjects),
     ]
 
 
@@ -118,8 +137,8 @@ def _described(model: Any) -> dict[str, Any]:
     }
 
 
-def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
-    """Return the page as HTML. c: number of low modes."""
+def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C, nulls: Nulls = DEFAULT_NULLS) -> str:
+    """Return the page as HTML. The arguments are those of `sections`."""
     import base64
 
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -143,7 +162,7 @@ def page(subjects: Mapping[Path, Subject], c: int = DEFAULT_C) -> str:
         CSS_PIXELS_PER_INCH * figure.get_figure(root=True).get_figwidth()
     )
     names = names_of({path: subject.model for path, subject in subjects.items()})
-    parts = sections(dict(zip(names, subjects.values(), strict=True)), c)
+    parts = sections(dict(zip(names, subjects.values(), strict=True)), c, nulls)
     users = sorted({f"{subject.dataset}: {len(subject.users()):,} users" for subject in subjects.values()})
     return environment.get_template("report.html.j2").render(
         overview=overview(subjects), sections=parts, users="; ".join(users)
@@ -214,39 +233,84 @@ def _signals(subjects: Subjects, c: int) -> Section:
     return Section("Histories as signals", text, figures, _tables(tables), missing)
 
 
-def _attention_response(subjects: Subjects, c: int) -> Section:
+def _attention_response(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     from spectral import plot
 
-    def measure(subject: Subject) -> FrequencyResponse:
+    def measure(subject: Subject, windows: Tensor, resamples: int = 0) -> FrequencyResponse:
         subject.check_attention()
-        captures = subject.captures(subject.full_windows(), hidden=False)
-        return FrequencyResponse.from_captures(captures, c, resamples=RESAMPLES)
+        return FrequencyResponse.from_captures(subject.captures(windows, hidden=False), c, resamples=resamples)
+
+    found, missing = _each(subjects, lambda s: measure(s, s.full_windows(), RESAMPLES))
+    of_nulls = _under_nulls({name: subjects[name] for name in found}, nulls, Subject.full_windows, measure)
+    text = (
+        "What leaves each layer's attention, at any frequency, of a wave that enters (gain, above), and what stays "
+        "at its frequency (self-gain, below), over users with a full window. Thin lines are heads, the shaded band is "
+        "the 95% bootstrap interval over users, and grey lines are null models. Residual connections are not included."
+    )
+    findings = _findings(
+        subjects,
+        found,
+        of_nulls,
+        lambda response: _by_layer(response, response.head_mean.gain_db[:, 0, -1]),
+        above="passes more of the fastest wave through attention than",
+        below="damps the fastest wave in attention more than",
+        margin=MARGINS["gain_db"],
+    )
+    figures = {"Gain and self-gain of attention": plot.frequency_response_panels(found, of_nulls)} if found else {}
+    title = "What attention does to frequencies"
+    return Section(title, text, figures, _summaries(found), missing, findings)
+
+
+def _transfer(subjects: Subjects, c: int) -> Section:
+    from spectral import plot
+
+    def measure(subject: Subject) -> TransferMap:
+        subject.check_attention()
+        return TransferMap.from_captures(subject.captures(subject.full_windows(), hidden=False), c)
 
     found, missing = _each(subjects, measure)
     text = (
-        "Gain of each layer's attention against frequency, over users with a full window. Thin lines are heads, and "
-        "the shaded band is the 95% bootstrap interval over users. A falling curve is a low-pass filter. Residual "
-        "connections are not included."
+        "At which frequency energy leaves attention that entered at another. On the diagonal it stays at its "
+        f"frequency; the dashed lines separate the {c} lowest modes. In the table, lfc are low and hfc high modes: "
+        "hfc_lfc is how much of the energy of a high mode leaves in the low ones, on average."
     )
-    figures = _panels("Gain of attention in dB", found, plot.frequency_response)
-    return Section("What attention does to frequencies", text, figures, _summaries(found), missing)
+    figures = {"Energy by where it enters and leaves": plot.transfer_map_panels(found)} if found else {}
+    return Section("Where energy goes", text, figures, _summaries(found), missing)
 
 
-def _layer_response(subjects: Subjects, c: int) -> Section:
+def _layer_response(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     from spectral import plot
 
-    def measure(subject: Subject) -> Any:
-        windows = subject.full_windows()[:JACOBIAN_USERS]
-        return block_response(subject.model, in_batches(windows, subject.batch_size, subject.model.name), c)
+    def measure(subject: Subject, windows: Tensor) -> BlockResponse:
+        return block_response(subject.model, _batches(subject, windows), c)
 
-    found, missing = _each(subjects, measure)
+    found, missing = _each(subjects, lambda s: measure(s, s.full_windows()[:JACOBIAN_USERS]))
+    of_nulls = _under_nulls(
+        {name: subjects[name] for name in found}, nulls, lambda s: s.full_windows()[:JACOBIAN_NULL_USERS], measure
+    )
     text = (
         "Gain of whole layers relative to a constant signal, including residual connections, LayerNorm and "
         "feed-forward networks. It is computed from the layers' derivatives at the hidden states of up to "
-        f"{JACOBIAN_USERS} users with full windows."
+        f"{JACOBIAN_USERS} users with full windows, and for null models, in grey, of up to {JACOBIAN_NULL_USERS}."
     )
-    figures = _panels("Gain of whole layers relative to DC in dB", found, plot.block_response)
-    return Section("What whole layers do to frequencies", text, figures, _summaries(found), missing)
+    findings = _findings(
+        subjects,
+        found,
+        of_nulls,
+        lambda response: _by_layer(response, response.relative_db[:, -1]),
+        above="passes more of the fastest wave through whole layers than",
+        below="damps the fastest wave in whole layers more than",
+        margin=MARGINS["gain_db"],
+    )
+    figures = {}
+    if found:
+        drawn = plot.side_by_side(
+            found,
+            lambda result, label, ax: plot.block_response(result, nulls=of_nulls.get(label), label=label, ax=ax),
+            columns=2,
+        )
+        figures = {"Gain of whole layers relative to DC in dB": drawn}
+    return Section("What whole layers do to frequencies", text, figures, _summaries(found), missing, findings)
 
 
 def _filters(subjects: Subjects) -> Section:
@@ -311,46 +375,166 @@ def _theorem1(subjects: Subjects) -> Section:
     return Section("Theorem 1", text, figures, _summaries(found), missing)
 
 
-def _singular_values(subjects: Subjects) -> Section:
+def _singular_values(subjects: Subjects, nulls: Nulls) -> Section:
     from spectral import plot
 
-    found, missing = _each(subjects, lambda s: LayerSpectra.from_captures(s.captures(s.users(), attention=False)))
+    def measure(subject: Subject, windows: Tensor) -> LayerSpectra:
+        return LayerSpectra.from_captures(subject.captures(windows, attention=False))
+
+    found, missing = _each(subjects, lambda s: measure(s, s.users()))
+    of_nulls = _under_nulls({name: subjects[name] for name in found}, nulls, Subject.users, measure)
     last = {name: spectra.layers[max(spectra.layers)] for name, spectra in found.items()}
+    drawn = {
+        name: {null: [draw.layers[max(draw.layers)] for draw in draws] for null, draws in of_nulls[name].items()}
+        | {GAUSSIAN: spectrum.gaussian()}
+        for name, spectrum in last.items()
+    }
     text = (
         "Singular values of the matrix of all users' last outputs, divided by the largest one. The effective rank is "
-        "in brackets. A steeper curve means more smoothing: users lie in fewer directions."
+        "in brackets. A steeper curve than that of the null models, in grey, means that users lie in fewer directions. "
+        "The grey band is of simulated Gaussian matrices of the same size and column variances."
     )
-    figures = {"Normalised singular values": plot.singular_values(last, effective_rank=True).figure} if last else {}
+    findings = _findings(
+        subjects,
+        found,
+        of_nulls,
+        lambda spectra: {layer: of.effective_rank for layer, of in spectra.layers.items()},
+        above="spreads its users over more directions than",
+        below="leaves its users in fewer directions than",
+        margin=MARGINS["effective_rank"],
+    )
+    figure = plot.singular_values(last, effective_rank=True, nulls=drawn).figure if last else None
     table = _summaries(found)
     ranks = None if table is None else table.drop(columns="singular_values")
-    return Section("Directions that users occupy", text, figures, ranks, missing)
+    figures = {"Normalised singular values": figure} if figure else {}
+    return Section("Directions that users occupy", text, figures, ranks, missing, findings)
 
 
-def _similarity(subjects: Subjects) -> Section:
+def _similarity(subjects: Subjects, nulls: Nulls) -> Section:
     from spectral import plot
 
-    found, missing = _each(
-        subjects, lambda s: CosineSimilarity.from_captures(s.captures(s.users(at_least=2), attention=False))
+    def measure(subject: Subject, windows: Tensor) -> CosineSimilarity:
+        return CosineSimilarity.from_captures(subject.captures(windows, attention=False))
+
+    found, missing = _each(subjects, lambda s: measure(s, s.users(at_least=2)))
+    of_nulls = _under_nulls({name: subjects[name] for name in found}, nulls, Subject.users, measure)
+    text = (
+        "Mean cosine of all pairs of users at the last position (left), and of all pairs of positions of one sequence "
+        "(right), after each layer; null models in grey. 1 means complete oversmoothing."
     )
-    text = "Mean cosine after each layer, over all pairs of users (left) and of the real positions of one user (right)."
-    figures: dict[str, Any] = {}
+    findings = _findings(
+        subjects,
+        found,
+        of_nulls,
+        lambda similarity: dict(zip(similarity.layers.tolist(), similarity.between_users.tolist(), strict=True)),
+        above="makes users more alike than",
+        below="keeps users further apart than",
+        margin=MARGINS["similarity"],
+    )
+    figures = {}
     if found:
-        figure, (left, right) = plot.panels(2)
-        plot.cosine_similarity(found, kind="between_users", ax=left)
-        plot.cosine_similarity(found, kind="within_sequence", ax=right)
-        figures = {"Mean cosine similarity over layers": figure}
+        figure, axes = plot.panels(2)
+        for ax, kind in zip(axes, ("between_users", "within_sequence"), strict=True):
+            plot.cosine_similarity(found, kind=kind, nulls=of_nulls, ax=ax)
+        figures = {"Cosine similarity over layers": figure}
     tables = {name: similarity.table() for name, similarity in found.items()}
-    return Section("How similar users and positions become", text, figures, _tables(tables), missing)
+    title = "How similar users and positions become"
+    return Section(title, text, figures, _tables(tables), missing, findings)
 
 
-def _smoothing(subjects: Subjects, c: int) -> Section:
+def _smoothing(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     from spectral import plot
 
-    found, missing = _each(subjects, lambda s: Smoothing.from_captures(s.captures(s.users(), attention=False), c))
+    def measure(subject: Subject, windows: Tensor) -> Smoothing:
+        return Smoothing.from_captures(subject.captures(windows, attention=False), c)
+
+    found, missing = _each(subjects, lambda s: measure(s, s.users()))
+    of_nulls = _under_nulls({name: subjects[name] for name in found}, nulls, Subject.users, measure)
     text = (
         "Along the real positions of each user, after each layer: mean distance of directions (MAD), Dirichlet energy "
         "relative to the total energy, ranks, the share of the constant part, and the energy above the "
-        f"{c} lowest modes divided by the energy in them. Bars are two standard errors."
+        f"{c} lowest modes divided by the energy in them. Bars are two standard errors; null models are grey."
     )
-    figures = {"Measures of smoothness along positions": plot.smoothing_panels(found)} if found else {}
-    return Section("How smooth sequences become", text, figures, _summaries(found), missing)
+    findings = _findings(
+        subjects,
+        found,
+        of_nulls,
+        lambda smoothing: dict(zip(smoothing.layers.tolist(), smoothing.dc_share.tolist(), strict=True)),
+        above="makes sequences more constant than",
+        below="keeps sequences more varied than",
+        margin=MARGINS["share"],
+    )
+    figures = {"Measures of smoothness along positions": plot.smoothing_panels(found, of_nulls)} if found else {}
+    return Section("How smooth sequences become", text, figures, _summaries(found), missing, findings)
+
+
+def _rank_one(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    def of_parts(subject: Subject) -> RankOneDistance:
+        return RankOneDistance.of_parts(subject.model, _batches(subject, subject.users()))
+
+    found, _ = _each(subjects, lambda s: RankOneDistance.from_captures(s.captures(s.users(), attention=False)))
+    parts, missing = _each(subjects, of_parts)
+    text = (
+        "||X - 1 x^T|| / ||X|| of the real positions of each user, x their mean: 0 if all positions are equal. The "
+        "dotted line is white noise of the same lengths. Through the parts of a block, a hollow marker is what a "
+        "sub-layer adds, the next point the sum with the residual, and the third the LayerNorm of the sum."
+    )
+    figures: dict[str, Any] = {"Distance to rank one over layers": plot.rank_one(found).figure} if found else {}
+    figures |= _panels("Distance to rank one through the parts of blocks", parts, plot.rank_one_parts, height=2.8)
+    return Section("Distance to rank one", text, figures, _summaries(found | parts), missing)
+
+
+def _mixing_ratio(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: MixingRatio.of_model(s.model, _batches(s, s.full_windows())))
+    text = (
+        "How much of a block's output is not its residual, by frequency, over users with a full window: at 0 the "
+        "output is what entered the block, at 1 nothing of it is left. The table has the shares of all parts of the "
+        "output."
+    )
+    figures = _panels("Mixing ratio of blocks", found, plot.mixing_ratio)
+    return Section("What blocks keep of their input", text, figures, _summaries(found), missing)
+
+
+def _batches(subject: Subject, windows: Tensor) -> Iterator[Tensor]:
+    return in_batches(windows, subject.batch_size, subject.model.name)
+
+
+def _under_nulls(
+    subjects: Subjects,
+    nulls: Nulls,
+    windows_of: Callable[[Subject], Tensor],
+    measure: Callable[[Subject, Tensor], Result],
+) -> dict[str, dict[str, list[Result]]]:
+    """Return a measure of the null models of each model: those that were asked for, or those of `DECIDING` it has."""
+    return {
+        name: replace(nulls, null=nulls.null or [null for null in nulls_of(subject.model) if null in DECIDING]).of(
+            subject, windows_of(subject), measure
+        )
+        for name, subject in subjects.items()
+    }
+
+
+def _by_layer(response: Any, values: Any) -> dict[int, float]:
+    return dict(zip(response.layers, map(float, values), strict=True))
+
+
+def _findings(
+    subjects: Subjects,
+    found: Mapping[str, Result],
+    nulls: Mapping[str, Mapping[str, Sequence[Result]]],
+    values: Callable[[Result], dict[int, float]],
+    **words: Any,
+) -> list[str]:
+    """Return a sentence for each model whose null models decide; see `spectral.findings`."""
+    measured = {name: values(result) for name, result in found.items()}
+    comparisons = COMPARED_MEASURES * sum(map(len, measured.values()))
+    sentences = []
+    for name, of_model in measured.items():
+        draws = {null: [values(draw) for draw in results] for null, results in nulls[name].items()}
+        title = subjects[name].model.title if name == subjects[name].model.name else name
+        sentences.append(finding(title, of_model, draws, comparisons=comparisons, **words))
+    return [sentence for sentence in sentences if sentence]

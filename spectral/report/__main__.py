@@ -19,6 +19,7 @@ def main(
     *,
     users: options.Users,
     c: options.COption = None,
+    nulls: options.Nulls,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write (default: report.html beside the first one).")
     ] = None,
@@ -27,8 +28,10 @@ def main(
     """Take all measures of one or several checkpoints, and write them side by side to one HTML file.
 
     The file contains its pictures and tables, opens without a network, and can be printed. If a model does not have a
-    measure, the file says why. Options for third-party checkpoints apply to every checkpoint.
+    measure, the file says why. Sentences in bold say what a model does beyond its null models: uniform attention and
+    initial weights, or those of --null. Options for third-party checkpoints apply to every checkpoint.
     """
+    nulls.check()
     target = checkpoints[0].parent / "report.html" if out is None else out
     if target.is_dir():
         raise ConfigError(f"--out {target} is a folder; name the file to write, as in --out {target}/report.html")
@@ -36,7 +39,7 @@ def main(
     subjects = {checkpoint: Subject.load(checkpoint, **vars(users), **vars(loading), c=c) for checkpoint in checkpoints}
     c = DEFAULT_C if c is None else c
     check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))
-    html = page(subjects, c)
+    html = page(subjects, c, nulls)
     write_atomically(target, html.encode())
     inform(f"wrote {target}")
 

@@ -4,10 +4,15 @@ A steep spectrum means that users were smoothed into few directions. The values 
 of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
 the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`.
 
+A matrix of independent numbers has a spectrum too, and it falls. `SingularValues.gaussian` simulates matrices of the
+same size whose columns are normal with the same means and variances: what there would be without any correlation
+between the columns. Only what falls faster is smoothed.
+
 Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
 a model; and `Gram`, the sums that both are computed from.
 
-Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007.
+Source: Shin et al., AAAI 2024, Figure 3a; effective rank: Roy and Vetterli, EUSIPCO 2007; k95: Jolliffe, Principal
+Component Analysis, 2002, section 6.1.1; comparison with simulated matrices: Horn, Psychometrika 30, 1965.
 """
 
 from collections.abc import Iterable
@@ -28,6 +33,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+GAUSSIAN = "gaussian"  # the name of the null that only matrices have
+GAUSSIAN_DRAWS = 20  # simulated matrices; their smallest and largest values are a band of some 90%
+
+
 @dataclass(frozen=True, eq=False)
 class SingularValues:
     """The singular values of an n x D matrix.
@@ -36,6 +45,8 @@ class SingularValues:
         values: (min(n, D),), descending.
         users: n, the number of rows. Spectra of different n have different scales (see `normalised`).
         centered: Whether the mean row was removed.
+        column_means, column_deviations: (D,), mean and standard deviation of each column, for `gaussian`; None if they
+            are not known.
 
     Example:
         >>> spectrum = SingularValues(np.array([4.0, 2.0]), users=10)
@@ -48,6 +59,8 @@ class SingularValues:
     values: NDArray[np.float64]
     users: int
     centered: bool = False
+    column_means: NDArray[np.float64] | None = None
+    column_deviations: NDArray[np.float64] | None = None
 
     @property
     def normalised(self) -> NDArray[np.float64]:
@@ -64,6 +77,33 @@ class SingularValues:
     def stable_rank(self) -> float:
         """||X||_F^2 / s_1^2, 1 to min(n, D); NaN for a matrix of zeros."""
         return float(stable_rank(torch.from_numpy(self.values)))
+
+    @property
+    def k95(self) -> int:
+        """The number of largest singular values that hold 95% of the energy; 0 for a matrix of zeros."""
+        return int(energy_rank(torch.from_numpy(self.values)))
+
+    def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[SingularValues]":
+        """Return the spectra of simulated matrices of this size, with normal columns of these means and variances.
+
+        Raises ValueError if means and variances are not known, as in a `spectral.summary`.
+
+        Example:
+            Two equal columns are less than two independent ones of the same variance:
+
+            >>> x = torch.randn(100, 1, generator=torch.Generator().manual_seed(0)).expand(-1, 2)
+            >>> spectrum = singular_values(x)
+            >>> round(spectrum.effective_rank, 2), [round(draw.effective_rank, 2) for draw in spectrum.gaussian(2)]
+            (1.0, [2.0, 2.0])
+        """
+        if self.column_means is None or self.column_deviations is None:
+            raise ValueError("means and variances of the columns are not known; measure the matrix itself")
+        rng = np.random.default_rng(seed)
+        means, deviations = self.column_means, self.column_deviations
+        return [
+            singular_values(rng.normal(means, deviations, (self.users, len(means))), self.centered)
+            for _ in range(draws)
+        ]
 
     def table(self) -> "DataFrame":
         """Return one row per singular value, the largest first; `index` counts from 1."""
@@ -111,6 +151,11 @@ class LayerSpectra:
         sums = sum_of_hidden(captures, lambda hidden, mask: gram(pooled(hidden, mask, pooling)))
         return cls({layer: total.singular_values(center) for layer, total in sums.items()})
 
+    def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[LayerSpectra]":
+        """Return the spectra of simulated matrices for each layer; see `SingularValues.gaussian`."""
+        simulated = {layer: spectrum.gaussian(draws, seed) for layer, spectrum in self.layers.items()}
+        return [LayerSpectra({layer: of[draw] for layer, of in simulated.items()}) for draw in range(draws)]
+
     def table(self) -> "DataFrame":
         """Return one row per layer and singular value."""
         import pandas as pd
@@ -119,12 +164,13 @@ class LayerSpectra:
         return pd.concat(tables, names=["layer"]).reset_index(level="layer").reset_index(drop=True)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one record per layer: effective rank, stable rank, and the singular values."""
+        """Return one record per layer: effective rank, stable rank, k95, and the singular values."""
         return [
             {
                 "layer": layer,
                 "effective_rank": spectrum.effective_rank,
                 "stable_rank": spectrum.stable_rank,
+                "k95": spectrum.k95,
                 "singular_values": spectrum.values.tolist(),
             }
             for layer, spectrum in self.layers.items()
@@ -158,10 +204,13 @@ class Gram(Sums):
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
         products = check_finite(self.products, "the matrix")
+        means = self.total / self.users
+        deviations = (products.diag() / self.users - means.square()).clamp(min=0).sqrt()
         if center:
-            products = products - torch.outer(self.total, self.total) / self.users
+            products = products - torch.outer(self.total, means)
         squares = torch.linalg.eigvalsh(products).flip(0).clamp(min=0)  # rounding makes zeros slightly negative
-        return SingularValues(squares.sqrt()[: min(self.users, len(squares))].numpy(), self.users, center)
+        values = squares.sqrt()[: min(self.users, len(squares))].numpy()
+        return SingularValues(values, self.users, center, means.numpy(), deviations.numpy())
 
 
 def singular_values(x: Any, center: bool = False) -> SingularValues:
@@ -204,6 +253,25 @@ def stable_rank(values: Tensor) -> Tensor:
         tensor([1.2500, 2.0000])
     """
     return (values / values[..., :1]).square().sum(-1)
+
+
+def energy_rank(values: Tensor, share: float = 0.95) -> Tensor:
+    """Return how many of the largest singular values (..., r), descending, hold a share of the energy, (...) int64.
+
+    The energy is the sum of squares. 0 if all values are 0.
+
+    Source: Jolliffe, Principal Component Analysis, 2002, section 6.1.1.
+
+    Example:
+        Of 100 + 4 + 1 the first holds 95.2%:
+
+        >>> energy_rank(torch.tensor([[10.0, 2.0, 1.0], [1.0, 1.0, 1.0]]))
+        tensor([1, 3])
+    """
+    energy = values.double().square()
+    before = energy.cumsum(-1) - energy
+    needed = share * energy.sum(-1, keepdim=True) * (1 - 1e-12)  # not one more for a rounding error
+    return (before < needed).sum(-1)
 
 
 def gram(x: Any) -> Gram:

@@ -3,13 +3,15 @@
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
-from spectral.singular_values import LayerSpectra
+from spectral.singular_values import GAUSSIAN, LayerSpectra
 
 DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
+KEYS, VALUES = ["layer", "index"], ["singular_value", "normalised"]  # of the table, for the nulls' columns
 
 
 def main(
@@ -18,27 +20,41 @@ def main(
     users: options.Users,
     length: options.LengthOption = None,
     center: Annotated[bool, typer.Option("--center", help="Remove the mean over users first.")] = False,
+    nulls: options.Nulls,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
     """Measure in how many directions the users lie after each layer.
 
     Takes the hidden states at the last position of all users, an n x D matrix per layer. Prints the effective rank
-    (exp of the entropy of the singular values) and the stable rank. Writes singular_values.png, .pdf and .csv. The mean
-    over users is removed only with --center. Layer 0 is the embedding output.
+    (exp of the entropy of the singular values), the stable rank, and k95, how many values hold 95% of the energy.
+    Writes singular_values.png, .pdf and .csv. The mean over users is removed only with --center. Layer 0 is the
+    embedding output. --null also takes "gaussian": simulated matrices of the same size and column variances. Null
+    models are drawn for the last layer.
     """
+    nulls.check(GAUSSIAN)
     output = Output.prepare("singular_values", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length)
     subject.describe(len(windows), users_of(length, "users"))
-    spectra = LayerSpectra.from_captures(subject.captures(windows, attention=False), center)
+
+    def measure(other: Subject, inputs: Tensor) -> LayerSpectra:
+        return LayerSpectra.from_captures(other.captures(inputs, attention=False), center)
+
+    spectra, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
+    if nulls.asks_for(GAUSSIAN):
+        of_nulls[GAUSSIAN] = spectra.gaussian()
     if files.json:
-        print_json({"layers": spectra.summary()})
+        print_json({"layers": spectra.summary()} | options.nulls_json(of_nulls))
     else:
         print_table(_rows(spectra), DECIMALS)
+        options.print_nulls(of_nulls, DECIMALS, leave_out=["singular_values"])
     from spectral import plot
 
-    output.write(plot.singular_values(spectra.layers).figure, spectra.table())
+    last = max(spectra.layers)
+    drawn = {last: {name: [draw.layers[last] for draw in draws] for name, draws in of_nulls.items()}}
+    table = options.table_with_nulls(spectra, of_nulls, KEYS, VALUES)
+    output.write(plot.singular_values(spectra.layers, nulls=drawn).figure, table)
 
 
 def _rows(spectra: LayerSpectra) -> list[dict[str, object]]:
@@ -47,6 +63,7 @@ def _rows(spectra: LayerSpectra) -> list[dict[str, object]]:
             "layer": layer,
             "effective_rank": spectrum.effective_rank,
             "stable_rank": spectrum.stable_rank,
+            "k95": spectrum.k95,
             "largest": float(spectrum.values[0]),
             "smallest": float(spectrum.values[-1]),
         }

@@ -19,13 +19,13 @@ the measures are
     effective_rank           exp of the entropy of s_i / sum s of the singular values of X, 1 to min(n, D);
     stable_rank              ||X||^2 / s_1^2, 1 to min(n, D);
     dc_share                 ||DC[X]||^2 / ||X||^2, 0 to 1 (all positions equal);
-    hfc_lfc                  ||HFC[X]||^2 / ||LFC[X]||^2, 0 if all positions are equal, infinite without LFC.
+    high_low_ratio           ||HFC[X]||^2 / ||LFC[X]||^2, 0 if all positions are equal, infinite without LFC.
 
 A single position is smooth whatever the model does (mad 0, ranks 1, dc_share 1), so sequences with one real position
-are left out of all measures. `hfc_lfc` also leaves out sequences with at most c positions, which have no HFC.
+are left out of all measures. `high_low_ratio` also leaves out sequences with at most c positions, which have no HFC.
 
 Contents: `smoothing` for arrays; its result `Smoothing`, which can also be measured from captures of a model; and the
-measures of a single signal, `dirichlet_energy`, `dc_share` and `hfc_lfc`.
+measures of a single signal, `dirichlet_energy`, `dc_share` and `high_low_ratio`.
 
 Sources: MAD: Chen et al., AAAI 2020, "Measuring and relieving the over-smoothing problem for graph neural networks from
 the topological view", with the mask of all pairs. Their mean leaves out distances of exactly 0 between two nodes. Here
@@ -70,7 +70,7 @@ MEASURES = (
     "effective_rank",
     "stable_rank",
     "dc_share",
-    "hfc_lfc",
+    "high_low_ratio",
 )
 
 
@@ -90,11 +90,11 @@ class Smoothing:
         effective_rank: At least 1.
         stable_rank: At least 1.
         dc_share: 0 to 1.
-        hfc_lfc: At least 0.
+        high_low_ratio: At least 0.
         standard_error: For each measure by name, (L + 1,), the standard error of the mean over sequences; NaN for a
             single sequence.
         sequences: Number of sequences with at least two real positions.
-        long_sequences: Number of sequences with more than c real positions, which `hfc_lfc` averages over.
+        long_sequences: Number of sequences with more than c real positions, which `high_low_ratio` averages over.
         c: Number of modes that count as low frequency.
 
     Example:
@@ -116,7 +116,7 @@ class Smoothing:
     effective_rank: Array
     stable_rank: Array
     dc_share: Array
-    hfc_lfc: Array
+    high_low_ratio: Array
     standard_error: dict[str, Array]
     sequences: int
     long_sequences: int
@@ -253,7 +253,7 @@ def dc_share(x: Tensor) -> Tensor:
     return x.shape[-2] * x.mean(-2).square().sum(-1) / _energy(x)
 
 
-def hfc_lfc(x: Tensor, c: int = DEFAULT_C) -> Tensor:
+def high_low_ratio(x: Tensor, c: int = DEFAULT_C) -> Tensor:
     """Return ||HFC[X]||^2 / ||LFC[X]||^2 of signals (..., n, D), shape (...); infinite if LFC is 0.
 
     Raises ValueError for a c that n positions cannot have.
@@ -263,7 +263,7 @@ def hfc_lfc(x: Tensor, c: int = DEFAULT_C) -> Tensor:
     Example:
         With c = 1 LFC is the mean. The signal 3, 1 has an LFC of 2, 2 and an HFC of 1, -1:
 
-        >>> round(hfc_lfc(torch.tensor([[3.0], [1.0]]), c=1).item(), 3)
+        >>> round(high_low_ratio(torch.tensor([[3.0], [1.0]]), c=1).item(), 3)
         0.25
     """
     low, high = split(x, c)
@@ -292,7 +292,7 @@ def _measure(x: Tensor, c: int) -> Tensor:
         "effective_rank": effective_rank(values),
         "stable_rank": stable_rank(values),
         "dc_share": dc_share(x),
-        "hfc_lfc": hfc_lfc(x, c) if n > c else torch.full((len(x),), torch.nan, dtype=torch.float64),
+        "high_low_ratio": high_low_ratio(x, c) if n > c else torch.full((len(x),), torch.nan, dtype=torch.float64),
     }
     return torch.stack([measured[name] for name in MEASURES])
 

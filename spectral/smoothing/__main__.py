@@ -1,10 +1,12 @@
 """Measure how smooth sequences become along their positions: `python -m spectral.smoothing ckpt.pt`."""
 
+from torch import Tensor
+
 from models.command_line import print_json
 from models.errors import DataError
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
-from spectral.smoothing import Smoothing
+from spectral.smoothing import MEASURES, Smoothing
 
 DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stable_rank": 2}
 
@@ -15,6 +17,7 @@ def main(
     users: options.Users,
     length: options.LengthOption = None,
     c: options.COption = None,
+    nulls: options.Nulls,
     files: options.Files,
     loading: options.Loading,
 ) -> None:
@@ -26,21 +29,31 @@ def main(
     positions. Prints them, and writes smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding
     output.
     """
+    nulls.check()
     output = Output.prepare("smoothing", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     c = subject.modes(c, length)
     windows = subject.users(length)
     subject.describe(len(windows), users_of(length, "users"))
-    measured = Smoothing.from_captures(subject.captures(windows, attention=False), c)
+
+    def measure(other: Subject, inputs: Tensor) -> Smoothing:
+        return Smoothing.from_captures(other.captures(inputs, attention=False), c)
+
+    measured = measure(subject, windows)
     if not measured.sequences:
         raise DataError(f"{subject.dataset}: no user has two items, so there are no positions to compare")
+    of_nulls = nulls.of(subject, windows, measure)
     if files.json:
-        print_json({"sequences": measured.sequences, "c": c, "layers": measured.summary()})
+        described = {"sequences": measured.sequences, "c": c, "layers": measured.summary()}
+        print_json(described | options.nulls_json(of_nulls))
     else:
         print_table(measured.summary(), DECIMALS)
+        options.print_nulls(of_nulls, DECIMALS)
     from spectral import plot
 
-    output.write(plot.smoothing_panels({subject.model.name: measured}), measured.table())
+    name = subject.model.name
+    table = options.table_with_nulls(measured, of_nulls, ["layer"], MEASURES)
+    output.write(plot.smoothing_panels({name: measured}, {name: of_nulls}), table)
 
 
 if __name__ == "__main__":

@@ -95,8 +95,10 @@ def _print_tables(subject: Subject, checked: Theorem1, length: int | None) -> No
     inform("collapses_onto: position (from 0) with the largest weight in A^t for large t; slopes: log per step")
     ratios = layer_ratios(subject.captures(subject.full_windows(length), attention=False), checked.c, length)
     print()
-    print_table([{"layer": layer, "hfc_lfc": ratio} for layer, ratio in ratios.items()], {})
-    inform("hfc_lfc: of the hidden states after whole blocks, to which the theorem does not apply")
+    print_table([{"layer": layer, "high_low_norms": ratio} for layer, ratio in ratios.items()], {})
+    inform(
+        "high_low_norms: ||HFC|| / ||LFC|| of the hidden states after whole blocks, to which the theorem does not apply"
+    )
 
 
 if __name__ == "__main__":

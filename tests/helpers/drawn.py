@@ -18,11 +18,14 @@ from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
 from spectral.filter_response import FrequencyResponse
 from spectral.learned_filters import LearnedFilters
+from spectral.mixing_ratio import MixingRatio
+from spectral.rank_one import RankOneDistance
 from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
 from spectral.smoothing import Smoothing
 from spectral.theorem1 import EXCEPTIONAL, Case
+from spectral.transfer_map import TransferMap
 
 N, D = 12, 6
 OMEGA = 2 * np.pi * np.arange(N // 2 + 1) / N
@@ -40,6 +43,18 @@ def frequency_response(layers: int = 2, heads: int = 2, resamples: int = 5) -> F
     resampled = gain * spread if resamples else None
     numbers = tuple(range(1, layers + 1))
     return FrequencyResponse(gain=gain, positions=N, users=9, layers=numbers, self_gain=0.9 * gain, resampled=resampled)
+
+
+def nulls(of: Any) -> dict[str, list[Any]]:
+    """One uniform null, and two draws of each of the others."""
+    return {"uniform": [of], "untrained": [of, of], "shuffled": [of, of]}
+
+
+def transfer_map(layers: int = 2) -> TransferMap:
+    place = np.arange(N // 2 + 1)
+    near = np.exp(-np.abs(np.subtract.outer(place, place)) / (1 + np.arange(layers))[:, None, None] / 2)
+    power = near * lowpass(layers)[:, 0, None, :] ** 2
+    return TransferMap(power=power[:, None], positions=N, users=9, layers=tuple(range(1, layers + 1)))
 
 
 def block_response(layers: int = 2) -> BlockResponse:
@@ -69,6 +84,27 @@ def smoothing(place: int, layers: int = 2, sequences: int = 9) -> Smoothing:
     values = {name: (number + 1) * np.exp(-(place + 1) * depth / 12) for number, name in enumerate(SMOOTHNESS)}
     error = {name: values[name] * (0.05 if sequences > 1 else np.nan) for name in SMOOTHNESS}
     return Smoothing(depth, **values, standard_error=error, sequences=sequences, long_sequences=sequences, c=3)
+
+
+def rank_one(place: int, layers: int = 2, sequences: int = 9) -> RankOneDistance:
+    """Of every layer and of the parts of every block: attention brings positions together, the residual apart."""
+    parts = [(0, "layer", "output")]
+    for layer in range(1, layers + 1):
+        for step in ("attention", "frequency filter", "feed-forward"):
+            parts += [(layer, step, stage) for stage in ("alone", "with residual", "after norm")]
+        parts.append((layer, "layer", "output"))
+    number = np.arange(len(parts))
+    distance = (0.8 - 0.3 * np.sin(number) ** 2) * np.exp(-(place + 1) * number / 400)
+    error = np.full(len(parts), 0.01 if sequences > 1 else np.nan)
+    return RankOneDistance(tuple(parts), distance, error, np.full(len(parts), 0.95), np.full(len(parts), sequences))
+
+
+def mixing_ratio(layers: int = 2) -> MixingRatio:
+    residual = 0.2 + 0.1 * np.arange(layers)[:, None] / layers + 0.5 * (OMEGA / np.pi) ** 2
+    attention = (1 - residual) * np.cos(OMEGA / 4)
+    share = np.stack([residual, attention, 1 - residual - attention], axis=1)
+    names = ("residual", "attention", "feed-forward")
+    return MixingRatio(names, share, 0.02 * share, share[..., 1], share[..., 2], N, 9)
 
 
 def attention_statistics(place: int, layers: int = 2, heads: int = 2) -> AttentionStatistics:
@@ -192,13 +228,20 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "mixing_ratio": lambda size, **ax: plot.mixing_ratio(mixing_ratio(size.layers), label="sasrec", **ax),
+    "rank_one": lambda size, **ax: plot.rank_one(size.of_each(rank_one, size.layers, size.seeds), **ax),
+    "rank_one_parts": lambda size, **ax: plot.rank_one_parts(rank_one(0, size.layers), label="bsarec", **ax),
     "learned_filters": lambda size, **ax: plot.learned_filters(learned_filters(size.layers), **ax),
     "learned_filters_map": lambda size, **ax: plot.learned_filters_map(
         learned_filters(size.layers), size.layers, "phase", **ax
     ),
     "frequency_response": lambda size, **ax: plot.frequency_response(
-        frequency_response(size.layers, size.heads, size.resamples), label="sasrec", **ax
+        frequency_response(size.layers, size.heads, size.resamples),
+        nulls=nulls(frequency_response(1, resamples=0)),
+        label="sasrec",
+        **ax,
     ),
+    "transfer_map": lambda size, **ax: plot.transfer_map(transfer_map(size.layers), size.layers, **ax),
     "user_signal_items": lambda size, **ax: plot.user_signal_items(user_signal().items, Attributes(), **ax),
     "ring_graph": lambda size, **ax: plot.ring_graph(8, (0, 1, 4), **ax),
     "attention_statistics_rollout": lambda size, **ax: plot.attention_statistics_rollout(
@@ -222,6 +265,13 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
 FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
+    ),
+    "frequency_response_panels": lambda size: plot.frequency_response_panels(
+        {name: frequency_response(size.layers, 1, resamples=0) for name in size.names},
+        {name: {"uniform": [frequency_response(1, resamples=0)]} for name in size.names},
+    ),
+    "transfer_map_panels": lambda size: plot.transfer_map_panels(  # a panel is slow to lay out, and all are alike
+        {name: transfer_map(min(size.layers, 5)) for name in size.names[:3]}
     ),
     "sensitivity_panels": lambda size: plot.sensitivity_panels(
         {"here": sensitivity(size.models - 1, size.seeds), "there": sensitivity(size.models - 1, size.seeds, 5)}

@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from spectral import FrequencyResponse, FrequencyResponseMetric, frequency_response, full_windows
 from spectral.capture import Capture
 
+KEYS = ["layer", "head", "gain_dc_db", "gain_nyquist_db", "self_gain_nyquist_db", "cutoff", "passed_ratio"]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -72,14 +73,14 @@ def test_circulant_attention_has_the_gain_of_its_kernel(kernel):
 def test_uniform_attention_passes_only_the_mean():
     response = frequency_response(torch.full((8, 8), 1 / 8, dtype=torch.float64))
     np.testing.assert_allclose(response.gain[0, 0], np.eye(5)[0], atol=1e-15)
-    assert response.hfc_lfc[0, 0] < 1e-30
+    assert response.passed_ratio[0, 0] < 1e-30
 
 
 def test_identity_passes_everything_and_never_cuts_off():
     response = frequency_response(torch.eye(9), c=3)
     np.testing.assert_allclose(response.gain_db, 0, atol=1e-6)
     assert math.isnan(response.cutoff[0, 0])
-    assert response.hfc_lfc[0, 0] == pytest.approx(6 / 3)  # nine modes, three of them low
+    assert response.passed_ratio[0, 0] == pytest.approx(6 / 3)  # nine modes, three of them low
 
 
 @pytest.mark.parametrize("length", [6, 7])
@@ -87,15 +88,15 @@ def test_energy_over_all_modes_is_that_of_the_matrix(length):
     a = random_attention(1, 1, length, seed=3)
     response = frequency_response(a, c=3)
     low = (response.gain[0, 0, :2] ** 2 * [1, 2]).sum()
-    assert low * (1 + response.hfc_lfc[0, 0]) == pytest.approx(float(a.square().sum()))
+    assert low * (1 + response.passed_ratio[0, 0]) == pytest.approx(float(a.square().sum()))
 
 
-def test_hfc_lfc_counts_pairs_twice_and_nyquist_once():
+def test_passed_ratio_counts_pairs_twice_and_nyquist_once():
     h = transfer(random_attention(1, 1, 8, seed=5)[0, 0].numpy())
     power = np.linalg.norm(h, axis=0) ** 2  # of each of the 8 modes
     low = [0, 1, 2, 6, 7]
     expected = power[[3, 4, 5]].sum() / power[low].sum()
-    assert frequency_response(random_attention(1, 1, 8, seed=5), c=5).hfc_lfc[0, 0] == pytest.approx(expected)
+    assert frequency_response(random_attention(1, 1, 8, seed=5), c=5).passed_ratio[0, 0] == pytest.approx(expected)
 
 
 def test_power_is_averaged_over_sequences_and_heads_not_decibels():
@@ -239,7 +240,7 @@ def test_summary_lists_heads_and_their_mean_for_each_layer():
     assert [(record["layer"], record["head"]) for record in summary] == [
         (layer, head) for layer in (1, 2) for head in (1, 2, "mean")
     ]
-    assert list(summary[0]) == ["layer", "head", "gain_dc_db", "gain_nyquist_db", "cutoff", "hfc_lfc"]
+    assert list(summary[0]) == KEYS
 
 
 def test_public_names_are_there():
@@ -291,11 +292,11 @@ def test_filter_response_prints_its_documented_json(call, checkpoint, model, tmp
     windows = full_windows(model.probe.input_ids)
     assert result["users"] == len(windows) and f"{len(windows):,} users" in err
     expected = FrequencyResponse.from_captures(spectral.capture(model, windows)).summary()
-    assert [list(record) for record in result["responses"]] == [list(record) for record in expected]
+    assert [list(record) for record in result["responses"]] == [[*record, "transfer"] for record in expected]
     for record, other in zip(result["responses"], expected, strict=True):
         assert record["head"] == other["head"] and record["layer"] == other["layer"]
         assert record["gain_dc_db"] == pytest.approx(0, abs=1e-5)
-        for key in ("gain_nyquist_db", "cutoff", "hfc_lfc"):
+        for key in KEYS[3:]:
             value = math.nan if record[key] is None else record[key]
             assert value == pytest.approx(other[key], nan_ok=True)
 
@@ -304,7 +305,7 @@ def test_table_of_the_filter_is_printed_and_saved(call, checkpoint, tmp_path):
     code, out, err = call("filter_response", checkpoint, "--out", tmp_path)
     assert code == 0 and "full windows" in err
     header, *rows = out.splitlines()
-    assert header.split() == ["layer", "head", "gain_dc_db", "gain_nyquist_db", "cutoff", "hfc_lfc"]
+    assert header.split() == KEYS
     assert rows[0].split()[:3] == ["1", "1", "0.00"]
     table = pd.read_csv(tmp_path / "filter_response.csv")
     assert {"layer", "head", "frequency", "gain_db", "window"} <= set(table.columns)

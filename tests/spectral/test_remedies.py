@@ -11,6 +11,8 @@ from models.layers.remedies import KINDS
 from models.train import train
 from spectral import FrequencyResponse, capture, frequency_response
 from spectral.block_response import block_response
+from spectral.mixing_ratio import MixingRatio
+from spectral.rank_one import RankOneDistance
 from spectral.summary import summarise
 
 REMEDIES = [name for name in KINDS if name != "none"]
@@ -36,6 +38,8 @@ def test_every_measure_of_a_run_takes_a_remedy(checkpoints, remedy):
     assert len(summary.power) == 2 and len(summary.beta) == 0
     response = FrequencyResponse.from_captures(capture(model, windows), c=1)
     assert torch.isfinite(torch.as_tensor(response.gain)).all()
+    assert RankOneDistance.of_parts(model, [windows]).parts
+    assert MixingRatio.of_model(model, [windows]).layers == (1, 2)
     assert torch.isfinite(torch.as_tensor(block_response(model, [windows[:2]]).gain)).all()
 
 

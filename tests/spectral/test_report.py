@@ -19,8 +19,8 @@ from spectral.report import names_of
 from spectral.signals import extreme_signals
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = 11
-PICTURES = 14  # of architectures there are two, of histories three, of attention maps two, of bounds none
+SECTIONS = 14
+PICTURES = 18  # two of architectures, of attention maps and of rank one, three of histories, none of bounds
 
 
 class Page(HTMLParser):
@@ -83,7 +83,7 @@ def test_the_page_holds_all_its_pictures_and_asks_nothing_of_a_network(report):
 
 def test_what_a_model_does_not_have_is_named_with_the_reason(report):
     text = report.read_text()
-    assert text.count("gru4rec: GRU4Rec has no attention to measure") == 3
+    assert text.count("gru4rec: GRU4Rec has no attention to measure") == 4
     assert "sasrec: SASRec has no learned filters" in text
     assert "gru4rec: GRU4Rec is not made of blocks" in text
 
@@ -99,13 +99,13 @@ def test_the_numbers_are_those_of_the_measures(report, checkpoint):
     users = [signal.user for signal in extreme_signals(model, model.probe.input_ids, model.probe.users, 3)]
     assert list(tables[2].query("model == 'bsarec'")["user"].astype(int)) == users
     spectra = LayerSpectra.from_captures(capture(model, windows, attention=False))
-    shown = tables[9].query("model == 'bsarec'")
+    shown = tables[10].query("model == 'bsarec'")
     expected = [spectrum.effective_rank for spectrum in spectra.layers.values()]
     assert list(shown["effective_rank"].astype(float)) == pytest.approx(expected, rel=1e-3)
     full = list(capture(model, full_windows(model.probe.input_ids)))
     attention, hidden = (torch.cat([getattr(c, kind)[0] for c in full]) for kind in ("attention", "hidden"))
     bounds = layer_bounds(attention, model.value_output()[0], hidden).summary()[0]
-    first = tables[7].query("model == 'bsarec'").iloc[0]
+    first = tables[8].query("model == 'bsarec'").iloc[0]
     assert first[list(bounds)].astype(float).to_dict() == pytest.approx(bounds, rel=1e-3)
 
 
@@ -140,7 +140,7 @@ def test_a_browser_shows_every_picture_without_an_error(report, tmp_path):
       document.querySelectorAll("details").forEach((part) => { part.open = true; });
       const images = [...document.images];
       const seen = images.filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().height > 50).length;
-      const table = document.querySelectorAll("table")[9];
+      const table = document.querySelectorAll("table")[10];
       table.querySelectorAll("th button")[2].click();
       const column = [...table.tBodies[0].rows].map((row) => Number(row.cells[2].textContent));
       const sorted = column.every((value, i) => i === 0 || column[i - 1] <= value);

@@ -133,7 +133,7 @@ def test_layers_are_measured_at_the_last_position():
     assert list(table.columns) == ["layer", "index", "singular_value", "normalised", "users"]
     assert len(table) == 3 * 4 and list(table["index"].unique()) == [1, 2, 3, 4]
     summary = spectra.summary()
-    assert list(summary[1]) == ["layer", "effective_rank", "stable_rank", "singular_values"]
+    assert list(summary[1]) == ["layer", "effective_rank", "stable_rank", "k95", "singular_values"]
     with pytest.raises(ValueError, match="no hidden states"):
         LayerSpectra.from_captures([])
 
@@ -147,6 +147,48 @@ def test_singular_values_prints_its_documented_json(call, checkpoint, model, tmp
     users = model.probe.input_ids[model.probe.uniform]
     expected = LayerSpectra.from_captures(spectral.capture(model, users[(users > 0).any(1)])).summary()
     for layer, other in zip(result["layers"], expected, strict=True):
-        assert list(layer) == ["layer", "effective_rank", "stable_rank", "singular_values"]
+        assert list(layer) == ["layer", "effective_rank", "stable_rank", "k95", "singular_values"]
         np.testing.assert_allclose(layer["singular_values"], other["singular_values"], rtol=1e-6)
         assert layer["effective_rank"] == pytest.approx(other["effective_rank"])
+
+
+@given(st.integers(1, 20), st.integers(1, 8), SEEDS)
+def test_k95_is_the_first_number_of_values_that_holds_enough(n, size, seed):
+    values = scipy.linalg.svdvals(random_matrix(n, size, seed))
+    held = [sum(value**2 for value in values[: k + 1]) for k in range(len(values))]
+    expected = next(k + 1 for k, energy in enumerate(held) if energy >= 0.95 * sum(v**2 for v in values) * (1 - 1e-12))
+    assert SingularValues(values, n).k95 == expected
+    assert SingularValues(np.zeros(3), n).k95 == 0
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_gaussian_matrices_have_the_means_and_variances_of_the_columns(center):
+    x = random_matrix(4000, 3, seed=2)
+    measured = singular_values(x, center)
+    np.testing.assert_allclose(measured.column_means, x.mean(0), atol=1e-12)
+    np.testing.assert_allclose(measured.column_deviations, x.std(0), atol=1e-9)
+    for draw in measured.gaussian(3):  # the columns of x are independent, so it is a draw like the others
+        np.testing.assert_allclose(draw.values, measured.values, rtol=0.05)
+        assert (draw.users, draw.centered) == (4000, center)
+    mixed = singular_values(x @ np.ones((3, 3)), center)
+    assert mixed.effective_rank < 1.01 < min(draw.effective_rank for draw in mixed.gaussian(3))
+
+
+def test_without_means_and_variances_nothing_is_simulated():
+    with pytest.raises(ValueError, match="not known"):
+        SingularValues(np.ones(3), 5).gaussian()
+
+
+def test_the_command_simulates_matrices_beside_the_other_nulls(call, checkpoint, model, tmp_path):
+    code, out, _ = call(
+        "singular_values", checkpoint, "--null", "gaussian", "--null", "shuffled", "--json", "--out", tmp_path
+    )
+    printed = json_of(out)
+    assert code == 0 and {name: len(draws) for name, draws in printed["nulls"].items()} == {
+        "shuffled": 5,
+        "gaussian": 20,
+    }
+    windows = model.probe.input_ids[model.probe.uniform]
+    spectra = LayerSpectra.from_captures(spectral.capture(model, windows, attention=False))
+    for record, other in zip(printed["nulls"]["gaussian"][0], spectra.gaussian()[0].summary(), strict=True):
+        assert record["effective_rank"] == pytest.approx(other["effective_rank"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import models
 import spectral
-from spectral import Smoothing, SmoothingMetric, dc_share, dirichlet_energy, hfc_lfc, plot, smoothing
+from spectral import Smoothing, SmoothingMetric, dc_share, dirichlet_energy, high_low_ratio, plot, smoothing
 from spectral.capture import Capture
 from spectral.smoothing import MEASURES
 
@@ -53,7 +53,7 @@ def naive(x: np.ndarray, c: int) -> dict[str, float]:
         "effective_rank": math.exp(-sum(q * math.log(q) for q in p if q > 0)),
         "stable_rank": energy / values[0] ** 2,
         "dc_share": power[0] / energy,
-        "hfc_lfc": (energy - power[low].sum()) / power[low].sum() if n > c else math.nan,
+        "high_low_ratio": (energy - power[low].sum()) / power[low].sum() if n > c else math.nan,
     }
 
 
@@ -92,7 +92,14 @@ def test_a_wave_has_the_eigenvalue_of_its_frequency_on_the_ring(n, k):
 
 def test_equal_positions_are_wholly_smooth_and_alternating_ones_are_not():
     constant = smoothing(np.ones((6, 3)))
-    expected = {"mad": 0, "dirichlet_path": 0, "dirichlet_ring": 0, "stable_rank": 1, "dc_share": 1, "hfc_lfc": 0}
+    expected = {
+        "mad": 0,
+        "dirichlet_path": 0,
+        "dirichlet_ring": 0,
+        "stable_rank": 1,
+        "dc_share": 1,
+        "high_low_ratio": 0,
+    }
     for name, value in expected.items():
         assert getattr(constant, name)[0] == pytest.approx(value, abs=1e-12), name
     assert constant.effective_rank[0] == pytest.approx(1, abs=1e-6)
@@ -111,7 +118,7 @@ def test_relative_measures_do_not_know_the_scale_and_keep_their_bounds(n, size, 
         assert getattr(scaled, name)[0] == pytest.approx(getattr(result, name)[0], abs=1e-9), name
     assert scaled.dirichlet_path[0] == pytest.approx(scale**2 * result.dirichlet_path[0])
     bounds = {"mad": (0, 2), "dirichlet_path_relative": (0, 4), "dirichlet_ring_relative": (0, 4), "dc_share": (0, 1)}
-    bounds |= {"effective_rank": (1, min(n, size)), "stable_rank": (1, min(n, size)), "hfc_lfc": (0, math.inf)}
+    bounds |= {"effective_rank": (1, min(n, size)), "stable_rank": (1, min(n, size)), "high_low_ratio": (0, math.inf)}
     for name, (least, most) in bounds.items():
         assert least - 1e-9 <= getattr(result, name)[0] <= most + 1e-9, name
 
@@ -122,8 +129,8 @@ def test_measures_on_the_ring_do_not_know_where_it_starts(n, size, seed, shift):
     x = torch.from_numpy(signal(n, size, seed))
     moved = x.roll(shift, 0)
     assert dirichlet_energy(moved, "ring").item() == pytest.approx(dirichlet_energy(x, "ring").item())
-    assert hfc_lfc(moved, 1).item() == pytest.approx(hfc_lfc(x, 1).item())
-    assert dc_share(x).item() == pytest.approx(1 / (1 + hfc_lfc(x, 1).item()))  # with c = 1, LFC is DC
+    assert high_low_ratio(moved, 1).item() == pytest.approx(high_low_ratio(x, 1).item())
+    assert dc_share(x).item() == pytest.approx(1 / (1 + high_low_ratio(x, 1).item()))  # with c = 1, LFC is DC
 
 
 def test_a_ring_of_two_positions_has_two_edges():

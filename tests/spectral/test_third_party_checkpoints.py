@@ -55,7 +55,7 @@ def test_c_is_the_measures_and_where_the_file_does_not_say_its_own_also_the_mode
     their_file.with_suffix(".json").write_text('{"c": 9}')
     again = json.loads(call("filter_response", their_file, "--c", 3, *options)[1])
     assert seen[-1].config.c == 9  # the file's own; the option is the measure's alone
-    assert again["responses"][-1]["hfc_lfc"] > measured[1]["responses"][-1]["hfc_lfc"]
+    assert again["responses"][-1]["passed_ratio"] > measured[1]["responses"][-1]["passed_ratio"]
     code, _, err = call("filter_response", their_file.rename(their_file.with_name("no.pt")), *options)
     assert code == 2 and "give --c (from 1 to 11" in err
 

@@ -139,6 +139,25 @@ def test_some_rows_and_other_positions_alone_are_those_of_all(remedy):
     torch.testing.assert_close(block.last(x, packing, at), whole[range(len(at)), at], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {"remedy": remedy}) for name in MODELS for remedy in REMEDIES),
+        *(("bsarec", {"frequency": frequency}) for frequency in FREQUENCY),
+    ],
+)
+def test_blocks_taken_apart_are_those_of_the_trace(name, settings):
+    model = random_model(name, **settings)
+    hidden = model.trace(WINDOWS).hidden
+    for steps, before, after in zip(model.residual_steps(WINDOWS), hidden, hidden[1:], strict=False):
+        torch.testing.assert_close(steps[0].x, before)
+        torch.testing.assert_close(steps[-1].output, after)
+        for step in steps:
+            parts = step.through_norm(step.x) + step.through_norm(step.update)
+            bias = 0.0 if step.norm is None else step.share * step.norm.bias
+            torch.testing.assert_close(parts + bias, step.output)
+
+
 @pytest.mark.parametrize("remedy", NEUTRAL)
 @pytest.mark.parametrize("name", [*MODELS, "duorec"])
 def test_a_remedy_that_starts_neutral_changes_nothing_at_first(name, remedy):

@@ -1,0 +1,102 @@
+"""Sentences about a measure against its null models. The data choose them, and each could come out otherwise.
+
+A value is *beyond* a null if it differs from it by more than a margin that matters, and from a null of several draws
+also by more than one more draw would (99%, Bonferroni's correction for the number of comparisons). So a model with
+initial weights, which is one more draw of the untrained null, gives no sentence that claims anything beyond it. A
+single draw of a random null says nothing of its spread, so it decides nothing.
+
+The two nulls that decide answer different questions, so a sentence names each: beyond *uniform attention* is what the
+choice of positions does, beyond *initial weights* what training does. Shuffled histories answer a third one, whether
+the order of the items matters.
+
+Contents: `beyond` for one value, and `finding` for a sentence about the layers of a model.
+
+Source: the prediction interval of a further draw of a normal variable, for example Hahn and Meeker, Statistical
+Intervals, 1991, chapter 4.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+LEVEL = 0.01  # chance that one more draw of a null would be called beyond it, over all comparisons of a page
+DECIDING = {"uniform": "uniform attention", "untrained": "its initial weights"}  # and how a sentence calls them
+# Differences that matter, by what is measured.
+MARGINS = {"gain_db": 0.5, "effective_rank": 1.0, "similarity": 0.05, "share": 0.05}
+
+
+def beyond(value: float, draws: Sequence[float], margin: float, comparisons: int = 1) -> int:
+    """Return 1 if a value lies above a null, -1 if below, and 0 if it is not beyond it.
+
+    draws: the value of each draw of the null. margin: the least difference that matters. comparisons: how many values
+    are compared on the same page.
+
+    Example:
+        Half a dB above uniform attention matters, a tenth does not. Draws that vary widen what is not beyond:
+
+        >>> beyond(-15.0, [-16.1], margin=0.5), beyond(-16.0, [-16.1], margin=0.5), beyond(9.0, [2.0, 5.0, 8.0], 0.5)
+        (1, 0, 0)
+    """
+    from scipy.stats import t as student  # slow to import
+
+    values = np.asarray(draws, float)
+    difference, reach = value - values.mean(), margin
+    if (n := len(values)) > 1:
+        quantile = student.ppf(1 - LEVEL / comparisons / 2, n - 1)
+        reach = max(margin, quantile * values.std(ddof=1) * math.sqrt(1 + 1 / n))
+    return int(math.copysign(1, difference)) if abs(difference) > reach else 0
+
+
+def finding(
+    title: str,
+    values: Mapping[int, float],
+    nulls: Mapping[str, Sequence[Mapping[int, float]]],
+    *,
+    above: str,
+    below: str,
+    margin: float,
+    comparisons: int | None = None,
+) -> str:
+    """Return a sentence about a model's layers against each of its nulls; "" if no null decides.
+
+    Args:
+        title: Of the model.
+        values: By layer.
+        nulls: By name, for each draw the values by layer.
+        above: What it means to lie above a null, as in "passes more of the fastest wave than".
+        below: What it means to lie below it.
+        margin: The least difference that matters.
+        comparisons: How many values are compared on the same page; None for the layers alone.
+
+    Example:
+        >>> finding(
+        ...     "SASRec",
+        ...     {1: -13.8, 2: -16.2},
+        ...     {"uniform": [{1: -16.1, 2: -16.1}]},
+        ...     above="passes more of the fastest wave than",
+        ...     below="damps the fastest wave more than",
+        ...     margin=0.5,
+        ... )
+        'SASRec passes more of the fastest wave than uniform attention in layer 1.'
+    """
+    clauses = []
+    for name, reference in DECIDING.items():
+        draws = nulls.get(name, ())
+        if len(draws) < (1 if name == "uniform" else 2):
+            continue
+        sides: dict[int, list[int]] = {1: [], -1: []}
+        for layer, value in values.items():
+            side = beyond(value, [draw[layer] for draw in draws], margin, comparisons or len(values))
+            sides.setdefault(side, []).append(layer)
+        said = [
+            f"{words} {reference} {_layers(sides[side])}" for side, words in ((1, above), (-1, below)) if sides[side]
+        ]
+        clauses.append(" and ".join(said) or f"cannot be told apart from {reference} in any layer")
+    return f"{title} {'; it '.join(clauses)}." if clauses else ""
+
+
+def _layers(layers: Sequence[int]) -> str:
+    """Return layers as words, as in "in layers 1, 2 and 4"."""
+    *most, last = map(str, layers)
+    return f"in layers {', '.join(most)} and {last}" if most else f"in layer {last}"
