@@ -15,7 +15,7 @@ from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.circulant import circulant, wrapped_diagonal_sums
 from models.layers.dropout import Dropout, MaskSource
-from models.layers.frequency import real_fourier_matrices
+from models.layers.frequency import band, real_fourier_matrices
 from models.layers.losses import Loss, info_nce
 from models.layers.matmul import project
 from models.layers.packing import Packing, all_positions
@@ -55,7 +55,7 @@ class FEARecConfig(ContrastiveConfig):
             width, step = self.global_ratio, bins * (1 - self.global_ratio) // max(self.num_layers - 1, 1)
         else:
             width, step = 1 / self.num_layers, bins / self.num_layers
-        return range(int(bins * (1 - width) - layer * step), int(bins - layer * step))
+        return band(bins, width, layer * step)
 
 
 class BandAttention(Mixer):
@@ -78,7 +78,7 @@ class BandAttention(Mixer):
         self.attention_dropout = Dropout(config.dropout, masks)
         self.reweight = remedy.for_attention(config.num_heads)
         self.rescale = remedy.for_output(size)
-        self.add_norm = AddNorm(size, config.dropout, masks, remedy)
+        self.add_norm = AddNorm(size, config.dropout, masks, remedy=remedy)
         spectrum = torch.zeros(length // 2 + 1, 1, dtype=torch.float64)
         spectrum[list(config.band(layer))] = 1
         impulse = torch.eye(length, dtype=torch.float64)

@@ -73,16 +73,18 @@ class AddNorm(nn.Module):
     >>> x, y = torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]])
     >>> AddNorm(2, 0.0, MaskSource())(y, x).tolist()
     [[-1.0, 1.0]]
-    >>> pre_norm = AddNorm(2, 0.0, MaskSource(), Remedy.parse("pre_norm"))
+    >>> pre_norm = AddNorm(2, 0.0, MaskSource(), remedy=Remedy.parse("pre_norm"))
     >>> pre_norm.before(x).tolist(), pre_norm(y, x).tolist()
     ([[-1.0, 1.0]], [[2.0, 4.0]])
     """
 
-    def __init__(self, size: int, p: float, masks: MaskSource, remedy: Remedy | None = None) -> None:
+    def __init__(
+        self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS, remedy: Remedy | None = None
+    ) -> None:
         super().__init__()
         remedy = remedy or Remedy()
         self.dropout = Dropout(p, masks)
-        self.norm = nn.LayerNorm(size, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(size, eps=eps)
         self.is_pre_norm = remedy.is_pre_norm
         self.scale = remedy.for_residual()
 

@@ -111,7 +111,7 @@ class SelfAttention(Mixer):
         self.attention_dropout = Dropout(p, masks)
         self.reweight = remedy.for_attention(heads)
         self.rescale = remedy.for_output(size)
-        self.add_norm = AddNorm(size, p, masks, remedy)
+        self.add_norm = AddNorm(size, p, masks, remedy=remedy)
 
     @property
     def needs_all_positions(self) -> bool:
