@@ -9,7 +9,7 @@ import models
 from models import checkpoint
 from models.layers.remedies import KINDS
 from models.train import train
-from spectral import FrequencyResponse, capture, frequency_response
+from spectral import FrequencyResponse, capture, frequency_response, full_windows
 from spectral.block_response import block_response
 from spectral.mixing_ratio import MixingRatio
 from spectral.rank_one import RankOneDistance
@@ -36,11 +36,12 @@ def test_every_measure_of_a_run_takes_a_remedy(checkpoints, remedy):
     windows = model.probe.input_ids
     summary = summarise(model, windows, {})
     assert len(summary.power) == 2 and len(summary.beta) == 0
-    response = FrequencyResponse.from_captures(capture(model, windows), c=1)
+    full = full_windows(windows)
+    response = FrequencyResponse.from_captures(capture(model, full), c=1)
     assert torch.isfinite(torch.as_tensor(response.gain)).all()
     assert RankOneDistance.of_parts(model, [windows]).parts
-    assert MixingRatio.of_model(model, [windows]).layers == (1, 2)
-    assert torch.isfinite(torch.as_tensor(block_response(model, [windows[:2]]).gain)).all()
+    assert MixingRatio.of_model(model, [full]).layers == (1, 2)
+    assert torch.isfinite(torch.as_tensor(block_response(model, [full[:2]]).gain)).all()
 
 
 def test_the_gain_is_that_of_the_scaled_attention(checkpoints):
