@@ -125,7 +125,7 @@ def pack(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": model.name,
-        "config": asdict(model.config),
+        "config": model.config.saved(),
         "dataset": dataset,
         "training": training,
         "metrics": metrics,

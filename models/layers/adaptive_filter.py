@@ -73,7 +73,7 @@ class AdaptiveFilter(Mixer):
         own = network + self.factor.numel() + self.shift.numel() + self.gate.numel()
         adaptive = Part("adaptive filter", heads_text(self.heads), own)
         wavelet = Part("+ Haar wavelet filter", f"{self.detail.shape[1]} pairs", self.detail.numel())
-        return (Branch((adaptive, wavelet, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(adaptive, wavelet)),)
 
     def _filtered(self, x: Tensor) -> Tensor:
         odd = x.shape[1] % 2

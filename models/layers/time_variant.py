@@ -73,7 +73,7 @@ class TimeVariantFilter(Mixer):
         own = Part(
             "time-variant filter", f"{filters} of order {taps - 1}", self.basis.numel() + self.coefficients.numel()
         )
-        return (Branch((own, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(own)),)
 
     def overlap(self) -> Tensor:
         """Return how far the basis filters are from orthogonal: sum of (Gram matrix - I)^2, real and imaginary parts.
