@@ -11,6 +11,7 @@ from models.command_line import check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
 from models.files import Kind, check_replaceable, write_atomically
+from models.integrity import integrity_on, lines
 from models.results.runs import RESULT_FILE, result_of
 
 PER_USER_FILE = Kind("a table of users' ranks", b"reciprocal_rank")
@@ -34,6 +35,9 @@ def main(
     result: Annotated[
         Path | None, typer.Option(help="write settings, metrics and ranks as JSON, for models.compare")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--integrity", help="also check that the model does what its architecture promises")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
@@ -62,13 +66,16 @@ def main(
         write_atomically(per_user_file, _table_bytes(table, per_user_file.suffix), PER_USER_FILE)
     if result is not None:
         result_of(model, sequences, ranks, checkpoint).save(result)
+    checks = integrity_on(model, sequences, split) if check else []
     if json:
-        print_json(metrics)
+        print_json(metrics | ({"checks": [each.record() for each in checks]} if check else {}))
         return
     among = "all items" if negatives is None else f"{negatives} unseen items"
     inform(f"{model.title} on {sequences.name}, {split} split, {sequences.num_users} users, ranked among {among}")
     for name, value in metrics.items():
         print(f"{name:8} {value:.4f}")
+    if checks:
+        print(*lines(checks), sep="\n")
 
 
 def _table_bytes(table: pd.DataFrame, suffix: str) -> bytes:

@@ -252,17 +252,18 @@ class Subject:
         data_dir: Path | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
         c: int | None = None,
+        finite: bool = True,
     ) -> "Subject":
         """Load a checkpoint with users of `data`, by default the users that it holds.
 
         which: "all" takes all users of the dataset. "none" is for measures that need no users, and does not look for
         the dataset. settings: for a third-party checkpoint. c: of the measure; also the c of a third-party checkpoint
-        that does not store it.
+        that does not store it. finite: False takes a model whose weights are not finite too.
 
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
         held_out(split)
-        model = models.load(checkpoint, check_device(device), fallback={"c": c}, finite=True, **settings)
+        model = models.load(checkpoint, check_device(device), fallback={"c": c}, finite=finite, **settings)
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]

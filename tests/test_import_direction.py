@@ -9,10 +9,10 @@ MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
     ("errors",),
-    ("files",),
-    ("safe_load", "layers", "datasets"),
+    ("files", "precision"),
+    ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
-    ("architectures",),
+    ("architectures", "integrity"),
     ("third_party",),
     ("registry",),  # of third-party models too
     ("checkpoint", "evaluation"),

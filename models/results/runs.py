@@ -179,7 +179,7 @@ def result_of(
         origin = _origin_beside(Path(path).with_suffix(".json"), test_ranks)
     return Result(
         model=model.name,
-        config=asdict(model.config),
+        config=model.config.saved(),
         training=content["training"],
         dataset={key: value for key, value in content["dataset"].items() if key != "source"},
         versions=content["versions"],

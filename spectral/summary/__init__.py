@@ -37,7 +37,6 @@ from spectral.cosine_similarity import (
     unit_rows,
 )
 from spectral.filter_response import FrequencyResponse, power_of_each
-from spectral.learned_filters import learned_filters
 from spectral.response import Array
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank
 
@@ -258,9 +257,8 @@ def _batches(windows: Tensor, size: int, description: str | None) -> Any:
 
 def _beta(model: Any) -> Array:
     """Return the gain (L, D) of the high frequencies in BSARec's frequency branch."""
-    if not hasattr(model.config, "beta"):
-        return np.zeros((0, model.config.hidden_size))
-    return learned_filters(model).gain[:, -1]
+    betas = [as_float64(beta).numpy() for beta in model.betas()]
+    return np.stack(betas) if betas else np.zeros((0, model.config.hidden_size))
 
 
 class _AlongPositions:
