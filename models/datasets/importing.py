@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from models.datasets.interactions import to_sequences
 from models.datasets.sequences import Sequences
+from models.datasets.text import times_path
 from models.errors import ConfigError, DataError, UserError
 from models.files import write_atomically
 
@@ -65,25 +66,33 @@ class Imported:
     counts: Counts
 
     def save(self, path: Path) -> list[Path]:
-        """Write `path` with one user per line, and the names of users and items beside it; return the three paths."""
+        """Write `path` with one user per line, and beside it times and the names of users and items; return the paths.
+
+        The file of times has the layout of `path`, with the number of each time among the table's times, from 1.
+        """
+        assert self.sequences.times is not None
         paths = output_paths(path)
-        cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
-        lines = [f"{u} {' '.join(map(str, self.sequences.items[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1)]
         tables = [pd.DataFrame({"id": np.arange(1, len(n) + 1), "name": n}) for n in (self.users, self.items)]
-        texts = ["".join(lines), *(table.to_csv(index=False) for table in tables)]
+        lines = [self._lines(self.sequences.items), self._lines(self.sequences.times + 1)]
+        texts = [*lines, *(table.to_csv(index=False) for table in tables)]
         path.parent.mkdir(parents=True, exist_ok=True)
         for target, text in zip(paths, texts, strict=True):
             write_atomically(target, text.encode())
         return paths
 
+    def _lines(self, values: NDArray[np.integer]) -> str:
+        """Return a line for each user, with the values (num_interactions,) of its interactions."""
+        cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
+        return "".join(f"{u} {' '.join(map(str, values[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1))
+
 
 def output_paths(path: Path) -> list[Path]:
-    """Return the files that `Imported.save` writes: the sequences, the names of users, the names of items.
+    """Return the files that `Imported.save` writes: the sequences, their times, the names of users and of items.
 
     >>> [str(path) for path in output_paths(Path("shop.sequences"))]
-    ['shop.sequences', 'shop.users.csv', 'shop.items.csv']
+    ['shop.sequences', 'shop.times.txt', 'shop.users.csv', 'shop.items.csv']
     """
-    return [path, path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
+    return [path, times_path(path), path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
 
 
 def import_table(
