@@ -35,7 +35,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_model_trained_before_a_moment_is_tested_on_the_users_after_it(shop: Path, call: Call):
     path = train("sasrec", f"{shop}:until=0.7", out=shop.with_name("before.pt"), **SETTINGS).path
-    code, out, err = call("models.evaluate", path, "--protocol", "temporal", "--json", "--per-user", "u.csv")
+    code, out, err = call(
+        "models.evaluate", path, "--protocol", "temporal", "--data", shop, "--json", "--per-user", "u.csv"
+    )
     assert code == 0 and "note" not in err, err
     whole = load(str(shop))
     after = views.at_or_after(whole, 0.7)
@@ -47,7 +49,7 @@ def test_a_model_trained_before_a_moment_is_tested_on_the_users_after_it(shop: P
 
 def test_a_model_that_has_seen_the_future_is_said(shop: Path, call: Call, caplog: pytest.LogCaptureFixture):
     path = train("sasrec", str(shop), out=shop.with_name("whole.pt"), **SETTINGS).path
-    code, out, _ = call("models.evaluate", path, "--protocol", "temporal", "--json")
+    code, out, _ = call("models.evaluate", path, "--protocol", "temporal", "--data", shop, "--json")
     assert code == 0 and "has seen the future; train it on the part before with: python -m models.train" in caplog.text
     after = views.at_or_after(load(str(shop)), views.SHARE)
     assert json.loads(out) == pytest.approx(summarise(rank_targets(models.load(path), load(str(shop)), "test")[after]))

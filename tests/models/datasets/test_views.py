@@ -102,3 +102,11 @@ def test_times_that_are_missing_or_do_not_fit_are_named(shop: Path):
         load(f"{shop}:until=0.5")
     with pytest.raises(ValueError, match="there must be a time for each of the 3 items"):
         Sequences("x", np.array([1]), np.array([1, 2, 3], np.int32), np.array([0, 3]), times=np.array([1, 2]))
+
+
+def test_a_table_in_order_has_no_times(tmp_path: Path):
+    rows = [(f"c{u}", f"p{(u + t) % 7}") for u in range(12) for t in range(7)]
+    pd.DataFrame(rows, columns=["who", "what"]).to_csv(tmp_path / "plain.csv", index=False)
+    saved = import_table(tmp_path / "plain.csv", "who", "what").save(tmp_path / "plain.txt")
+    assert [path.name for path in saved] == ["plain.txt", "plain.users.csv", "plain.items.csv"]
+    assert load(str(tmp_path / "plain.txt")).times is None
