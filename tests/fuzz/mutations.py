@@ -241,7 +241,7 @@ def _changed_tensor(random_: random.Random, tensor: torch.Tensor) -> Any:
     if kind == 1:
         return torch.ones(random_.choice(SHAPES), dtype=random_.choice((tensor.dtype, *DTYPES)))
     if kind == 2:
-        return tensor.to(random_.choice(DTYPES))
+        return (tensor.abs() if tensor.is_complex() else tensor).to(random_.choice(DTYPES))
     if kind == 3:
         return tensor[: random_.randint(0, len(tensor))] if tensor.ndim else tensor[None]
     if kind == 4:
