@@ -6,7 +6,8 @@ Heads count from 1, positions from 0.
 
 What is where:
 
-    capture, sources    what a model computes on its users, batch by batch, for models of any origin
+    capture, sources, batches, layout
+                        what a model computes on its users, batch by batch, for models of any origin
     filter_response, transfer_map, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing

@@ -96,7 +96,7 @@ class TransferMapMetric(Accumulator[TransferPower, TransferMap]):
 
 
 class SingularValuesMetric(Accumulator[Gram, SingularValues]):
-    """Accumulates the Gram matrix of rows, for `singular_values`: D x D + D + 1 numbers.
+    """Accumulates the Gram matrix of rows, for `singular_values`: 2 x D x D + D + 1 numbers.
 
     Args:
         size: D, the columns of every update.

@@ -15,7 +15,7 @@ from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.circulant import circulant, wrapped_diagonal_sums
 from models.layers.dropout import Dropout, MaskSource
-from models.layers.frequency import real_fourier_matrices
+from models.layers.frequency import band, real_fourier_matrices
 from models.layers.losses import Loss, info_nce
 from models.layers.matmul import project
 from models.layers.packing import Packing, all_positions
@@ -54,7 +54,7 @@ class FEARecConfig(ContrastiveConfig):
             width, step = self.global_ratio, bins * (1 - self.global_ratio) // max(self.num_layers - 1, 1)
         else:
             width, step = 1 / self.num_layers, bins / self.num_layers
-        return range(int(bins * (1 - width) - layer * step), int(bins - layer * step))
+        return band(bins, width, layer * step)
 
 
 class BandAttention(Mixer):

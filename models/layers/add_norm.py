@@ -62,10 +62,10 @@ class ResidualStep:
 class AddNorm(nn.Module):
     """LayerNorm(dropout(y) + x), the end of every layer; post-norm as in Vaswani et al., NeurIPS 2017."""
 
-    def __init__(self, size: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.dropout = Dropout(p, masks)
-        self.norm = nn.LayerNorm(size, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(size, eps=eps)
 
     def forward(self, y: Tensor, x: Tensor, share: float = 1.0) -> Tensor:
         """Return LayerNorm(dropout(y) + x) * share; y, the layer's output, and x, its input, are (..., D)."""

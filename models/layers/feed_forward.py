@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layers import fused
-from models.layers.add_norm import AddNorm, ResidualStep
+from models.layers.add_norm import NORM_EPS, AddNorm, ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.parts import Part, count_parameters
 
@@ -20,11 +20,11 @@ class FeedForward(nn.Module):
     torch.Size([2, 5, 8])
     """
 
-    def __init__(self, size: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.inner = nn.Linear(size, 4 * size)
         self.outer = nn.Linear(4 * size, size)
-        self.add_norm = AddNorm(size, p, masks)
+        self.add_norm = AddNorm(size, p, masks, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""

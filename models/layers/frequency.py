@@ -54,6 +54,15 @@ def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
     return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
 
 
+def band(bins: int, width: float, down: float) -> range:
+    """Return the bins of the real FFT in a band: a share `width` of them, the highest ones, moved down by `down` bins.
+
+    >>> band(10, 0.6, 0), band(10, 0.6, 3)
+    (range(4, 10), range(1, 7))
+    """
+    return range(int(bins * (1 - width) - down), int(bins - down))
+
+
 class FrequencyLayer(nn.Module):
     """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with residual and LayerNorm.
 
@@ -131,9 +140,14 @@ class LearnedFilter(Mixer):
         self.add_norm = AddNorm(size, p, masks)
 
     @property
+    def response(self) -> Tensor:
+        """The factor of each frequency and dimension, (N // 2 + 1, D, 2): real and imaginary parts."""
+        return self.filter
+
+    @property
     def kernel(self) -> Tensor:
         """The filter in the domain of positions, (N, D): what x is circularly convolved with."""
-        return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
+        return torch.fft.irfft(torch.view_as_complex(self.response), n=self.length, dim=0)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
@@ -146,7 +160,7 @@ class LearnedFilter(Mixer):
     def _filtered(self, x: Tensor) -> Tensor:
         transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
         x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
-        real, imaginary = self.filter.unbind(-1)  # (F, D) each
+        real, imaginary = self.response.unbind(-1)  # (F, D) each
         filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
         return inverse @ torch.cat(filtered, dim=1)
 
