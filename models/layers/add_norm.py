@@ -83,7 +83,7 @@ class AddNorm(nn.Module):
 
     def part(self) -> Part:
         """Return this step for the diagram of a layer."""
-        return Part("add, LayerNorm", "", count_parameters(self))
+        return Part("add, LayerNorm", "", count_parameters(self), adds_input=True)
 
     def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> fused.End:
         """Return what `models.layers.fused` needs to end a layer.

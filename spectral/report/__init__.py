@@ -376,7 +376,8 @@ def _theorem1(subjects: Subjects) -> Section:
     found, missing = _each(subjects, measure)
     text = (
         "HFC over LFC of A^t x against t for the attention of one user with a full window, with and without its causal "
-        "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x whose limit is not DC."
+        "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x "
+        "with pi^T x = 0, pi the left Perron vector (pi^T A = pi^T): it does not become constant."
     )
     figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
     return Section("Theorem 1", text, figures, _summaries(found), missing)
