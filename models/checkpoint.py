@@ -18,6 +18,7 @@ from torch import Tensor
 from models.datasets import Sequences
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, ConfigError, DataError, UserError
+from models.examples import locate
 from models.files import write_atomically
 from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure
@@ -155,7 +156,7 @@ def load(
     checkpoints (models.third_party) the probe is empty, and `checkpoint` says little.
 
     Args:
-        path: The file; or a folder or an index of shards, see models.sharded.
+        path: The file; or a folder or an index of shards, see models.sharded; or `example:sasrec`, see models.examples.
         device: The model's device, as for torch.
         fallback: Settings for a third-party checkpoint, used if neither the file nor a configuration beside it has
             them.
@@ -181,7 +182,7 @@ def load(
     >>> scores.shape  # one score per item, and column 0 for padding
     torch.Size([1, 31])
     """
-    content, file = read_model_file(path)
+    content, file = read_model_file(locate(path))
     if not _is_own(content):
         model = open_third_party(content, file, settings, fallback or {})
         model.probe = no_probe(model.config.max_len)

@@ -9,7 +9,7 @@ MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
     ("errors", "files"),
-    ("safe_load", "layers", "datasets"),
+    ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
     ("architectures",),
     ("third_party",),
