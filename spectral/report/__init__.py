@@ -229,8 +229,9 @@ def _signals(subjects: Subjects, c: int) -> Section:
     found, missing = _each(subjects, measure)
     text = (
         "Item embeddings along the windows of two users: among all users with a full window, the one with the largest "
-        f"and the one with the smallest share of energy in the {c} lowest modes. At the top, the signal with its low "
-        "and its high frequencies, along the direction that holds most of the energy; at the bottom, the spectrum. "
+        f"and the one with the smallest share of energy in the {c} lowest modes. At the top, the signal with its mean, "
+        "its low and its high frequencies, on the axis where the larger of both stands out most; at the bottom, the "
+        "spectrum. "
         "White noise has the same share in every mode."
     )
     figures = {
