@@ -21,13 +21,16 @@ PICTURES = ("png", "pdf", "csv")
 MEASURES = [
     "attention_statistics",
     "block_response",
+    "cka",
     "cosine_similarity",
     "filter_response",
+    "last_item",
     "learned_filters",
     "mixing_ratio",
     "rank_one",
     "signals",
     "singular_values",
+    "strata",
     "theorem1",
     "transfer_map",
 ]
