@@ -25,6 +25,7 @@ except ImportError:  # not a POSIX system: temporary files of killed runs stay
 _ENDS = 4096  # bytes at the start and at the end of a file, in which its mark is looked for
 _PARTIAL = ".partial"
 RECORD = ".spectral-files"  # what was written into a folder
+_LARGEST_RECORD = 16 * 2**20  # bytes, some 200,000 files
 
 
 class OutputError(UserError):
@@ -141,9 +142,13 @@ def _line(path: Path, content: bytes) -> bytes:
 
 
 def _recorded(path: Path) -> list[bytes]:
-    """Return the lines of the record of the folder that `path` is in."""
+    """Return the lines of the record of the folder that `path` is in; raises OutputError if it is too large for one."""
     record = path.with_name(RECORD)
-    return record.read_bytes().splitlines() if record.is_file() else []
+    if not record.is_file():
+        return []
+    if record.stat().st_size > _LARGEST_RECORD:
+        raise OutputError(f"{record}: is too large to be the record of what was written here; move it away")
+    return record.read_bytes().splitlines()
 
 
 def _record(path: Path, content: bytes) -> None:

@@ -127,6 +127,14 @@ def test_notebooks_leave_a_picture_alone_that_they_did_not_draw(tmp_path: Path):
         (tmp_path / "ml-100k" / name).unlink()
 
 
+def test_times_of_an_earlier_import_do_not_stay_beside_other_sequences(run, tmp_path: Path):
+    command = "models.datasets import shop.csv --user who --item what --core 1"
+    assert run(f"{command} --time when")[0] == 0 and (tmp_path / "shop.times.txt").exists()
+    assert run(command)[0] == 0 and not (tmp_path / "shop.times.txt").exists()
+    (tmp_path / "shop.times.txt").write_text("my notes")
+    assert run(command)[0] == 2 and (tmp_path / "shop.times.txt").read_text() == "my notes"
+
+
 def test_a_link_in_place_of_the_record_is_not_followed(run, tmp_path: Path):
     (tmp_path / "elsewhere").write_text("their notes")
     (tmp_path / RECORD).symlink_to(tmp_path / "elsewhere")

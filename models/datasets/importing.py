@@ -34,7 +34,7 @@ from models.datasets.tables.files import ending, opened_text, parts, stem
 from models.datasets.tables.times import Dates, Times, times_of
 from models.datasets.text import times_path
 from models.errors import ConfigError, DataError
-from models.files import write_together
+from models.files import check_replaceable, write_together
 
 _PREVIEW = 5  # rows
 
@@ -141,7 +141,8 @@ class Imported:
         """Write `path` with one user per line, and beside it times and the names of users and items; return the paths.
 
         The file of times has the layout of `path`, with the number of each time among the table's times, from 1. There
-        is none for a table whose rows are in order.
+        is none for a table whose rows are in order, and that of an earlier import is removed. Raises OutputError, and
+        writes nothing, if there are other files.
         """
         path, times, *names = output_paths(path)
         contents = {path: self._lines(self.sequences.items)}
@@ -149,7 +150,10 @@ class Imported:
             contents[times] = self._lines(self.sequences.times + 1)
         for target, values in zip(names, (self.users, self.items), strict=True):
             contents[target] = pd.DataFrame({"id": np.arange(1, len(values) + 1), "name": values}).to_csv(index=False)
+        check_replaceable(times)
         write_together({target: content.encode() for target, content in contents.items()})
+        if times not in contents:
+            times.unlink(missing_ok=True)
         return list(contents)
 
     def _lines(self, values: NDArray[np.integer]) -> str:

@@ -93,3 +93,11 @@ def test_processes_at_once_all_find_their_files_recorded(tmp_path):
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     lines = (tmp_path / RECORD).read_text().splitlines()
     assert len(lines) == 120 and all(re.fullmatch(r"[0-9a-f]{64}  [abc]", line) for line in lines)
+
+
+def test_a_record_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / RECORD).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OutputError, match=r"spectral-files: is too large to be the record"):
+        write_atomically(tmp_path / "a.csv", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == [RECORD]
