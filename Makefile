@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity claims examples paper test lab
+.PHONY: help setup figures redraw tables sensitivity claims examples paper test fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ test: $(STAMP) ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+fuzz: $(STAMP) ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
+	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz
 
 lab: $(STAMP) ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks

@@ -86,7 +86,7 @@ def train(
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
-    _check_ids(sequences)
+    check_ids(sequences)
     config = configure(model, sequences.num_items, sequences.num_users, **settings)
     folder = sequences.name.replace(":", "-")
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
@@ -102,7 +102,7 @@ def train(
     return trainer.fit(show_progress)
 
 
-def _check_ids(sequences: Sequences) -> None:
+def check_ids(sequences: Sequences) -> None:
     """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
     if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
         raise DataError(

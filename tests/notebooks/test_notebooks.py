@@ -13,6 +13,7 @@ from repository import ROOT
 
 from models import notebook
 from models.errors import ConfigError
+from models.files import RECORD
 from models.registry import MODELS
 from models.train import train
 from spectral.gallery import collect
@@ -116,7 +117,7 @@ def test_transformers_are_explored_without_a_word_on_standard_error(tmp_path: Pa
     assert len(outputs) == 3 and all("image/png" in output.data for output in outputs)
     folder = tmp_path / "transformers"
     names = ("attention", "similarity", "smoothing")
-    assert {path.name for path in folder.iterdir()} == {f"{n}.{kind}" for n in names for kind in EXTENSIONS}
+    assert {path.name for path in folder.iterdir()} == {RECORD, *(f"{n}.{kind}" for n in names for kind in EXTENSIONS)}
     trained = pd.read_csv(folder / "similarity.csv").query("model == 'trained'")
     assert (trained["within_sequence"].diff().dropna() > 0).all()  # the claim of its title
     readme = " ".join((ROOT / "README.md").read_text().split())
