@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from models.callbacks import EpochRecord, RunStart
@@ -99,6 +98,7 @@ class Watch:
     Raises ConfigError for an unknown group, an `every` below 1, or if TensorBoard is asked for and not installed.
 
     Example:
+        >>> import torch
         >>> from models.registry import build, configure
         >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8))
         >>> model.initialise(seed=0)

@@ -76,3 +76,10 @@ def test_evaluation_memory_ranks_every_user():
     result = run("evaluation_memory.py", "--dataset", "synthetic:users=700,items=50")
     assert result["users"] == 700
     assert result["above_imports_mb"] < 300
+
+
+def test_watch_cost_is_a_part_of_an_epoch():
+    data = ("--dataset", "synthetic:users=60,items=40", "--models", "sasrec", "--layers", "2", "--steps", "1")
+    [row] = run("watch_cost.py", *data)["rows"]
+    assert list(row) == ["model", "layers", "epoch_seconds", "watch_seconds", "share"]
+    assert row["share"] == pytest.approx(row["watch_seconds"] / row["epoch_seconds"])
