@@ -148,13 +148,27 @@ rule result:
         " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA}"
 
 
+# Training leaves this file beside the checkpoint, epoch by epoch.
+rule watched:
+    message:
+        "Keeping what was watched of {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
+    input:
+        ancient(PROFILE.checkpoint),
+    output:
+        PROFILE.watched,
+    params:
+        watched=lambda wildcards, input: re.sub(r"\.pt$", ".watch.csv", str(input)),
+    shell:
+        "cp {params.watched:q} {output:q}"
+
+
 # Block by block (`--config block=1`), so that the list is worked through in its order; all of it without a block.
 rule runs:
     input:
         [
-            path.format(dataset=dataset, system=system, seed=seed)
+            path
             for dataset, system, seed in PROFILE.listed()
-            for path in (PROFILE.result, PROFILE.summary)
+            for path in PROFILE.files_of(dataset, system, seed)
         ],
 
 
