@@ -229,7 +229,8 @@ class Profile:
         """Return the parameters of the notebooks `remedies` and `dynamics`."""
         systems = self.remedies.systems if notebook == "remedies" else self.remedies.dynamics
         seeds = {system: self.seeds_of(system) for system in systems}
-        return self.results_parameters(dataset=dataset, models=systems, seeds=seeds)
+        of_users = {"data_dir": self.data_dir} if notebook == "remedies" else {}
+        return self.results_parameters(dataset=dataset, models=systems, seeds=seeds, **of_users)
 
     def results_folder(self, dataset: str, profile: str | None = None) -> str:
         """Return the folder of a dataset's results, by default of this profile."""
