@@ -17,6 +17,8 @@ from models.layers.add_norm import ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
+MAX_POSITIONS = 10_000  # attention has the square of it
+MAX_ITEMS = 2**31 - 2  # ids have 32 bits
 LATER = {"later": True}  # metadata of fields that were added to a configuration later: see RecommenderConfig.saved
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
@@ -55,6 +57,8 @@ class RecommenderConfig:
             if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ConfigError(f"{field.name} must be a number, got {value!r}")
         self.check_counts("num_items", "max_len", "hidden_size")
+        if self.max_len > MAX_POSITIONS or self.num_items > MAX_ITEMS:
+            raise ConfigError(f"max_len goes up to {MAX_POSITIONS:,} and num_items up to {MAX_ITEMS:,}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
@@ -118,6 +122,8 @@ class Recommender(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
+    # What the architecture promises beyond what every model does; models.integrity checks it.
+    promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
     special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:

@@ -59,6 +59,7 @@ class BERT4Rec(Encoder):
     published_loss = "ce"
     losses = ("ce",)  # negatives are sampled for the target only, not for every masked item
     special_items = 1  # the mask token
+    promises = ("padding_independent",)
     inert_padding = True
     causal = False
 

@@ -156,6 +156,7 @@ class BSARec(Encoder):
     name, title = "bsarec", "BSARec"
     config_type = BSARecConfig
     published_loss = "ce"
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: BSARecConfig) -> None:

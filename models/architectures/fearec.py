@@ -183,6 +183,7 @@ class FEARec(Encoder):
     config_type = FEARecConfig
     published_loss = "ce"
     needs_same_target = True
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: FEARecConfig) -> None:

@@ -6,7 +6,7 @@ Shapes: B sequences, N positions, D hidden size, M basis filters of order K.
 import torch
 from torch import Tensor, nn
 
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
@@ -55,6 +55,11 @@ class TimeVariantFilter(Mixer):
         """See Mixer; states of padding are set to 0 before the layer. There is no attention."""
         x = x * (packing.items > 0)[..., None]
         return self.add_norm(packing.pack(self.matrix @ packing.to_grid(x)), x), []
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        x = x * (packing.items > 0)[..., None]
+        return [self.add_norm.step("time-variant filter", self.matrix @ x, x)]
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask says where padding is."""

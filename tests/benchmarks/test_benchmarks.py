@@ -83,3 +83,11 @@ def test_watch_cost_is_a_part_of_an_epoch():
     [row] = run("watch_cost.py", *data)["rows"]
     assert list(row) == ["model", "layers", "epoch_seconds", "watch_seconds", "share"]
     assert row["share"] == pytest.approx(row["watch_seconds"] / row["epoch_seconds"])
+
+
+def test_loading_speed_compares_the_two_readers(checkpoint):
+    result = run("loading_speed.py", str(checkpoint), "--rounds", "1")
+    assert list(result) == [checkpoint.name]
+    row = result[checkpoint.name]
+    assert list(row) == ["ours_ms", "torch_ms", "ratio"]
+    assert row["ratio"] == row["ours_ms"] / row["torch_ms"] > 0
