@@ -26,6 +26,7 @@ Measures, by group; layer 0 is the embedding output, and rows without a layer ar
 most common number of items, as in spectral.summary. `outputs` and `similarity` are over all users of the probe.
 """
 
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from torch import Tensor
 from models.callbacks import EpochRecord, RunStart
 from models.checkpoint import draw_probe
 from models.errors import ConfigError
-from models.files import write_atomically
+from models.files import Kind, check_replaceable, write_atomically
 from models.training import MONITOR
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, real_items
@@ -49,9 +50,12 @@ from spectral.response import DEFAULT_C
 from spectral.singular_values import gram
 from spectral.summary import measured_length
 
+logger = logging.getLogger("spectral")
+
 USERS = 256  # of the probe set
 ENDING = ".watch.csv"
 HEADER = "epoch,layer,measure,value"
+FILE = Kind("a file of spectral.watch", HEADER.encode())
 SHOWN = "between_users"  # of the last layer, on the progress line
 _BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?)\.(\d+)\.")  # in the names of weights
 
@@ -95,7 +99,8 @@ class Watch:
     A file of earlier epochs is continued: rows from the current epoch on are replaced. So the file of a run that was
     killed and resumed is the same, byte for byte, as that of one that was not.
 
-    Raises ConfigError for an unknown group, an `every` below 1, or if TensorBoard is asked for and not installed.
+    Raises ConfigError for an unknown group, an `every` below 1, or if TensorBoard is asked for and not installed;
+    before the first epoch OutputError if there is another file at `path`, and ConfigError for a damaged line in it.
 
     Example:
         >>> import torch
@@ -165,10 +170,7 @@ class Watch:
         """Keep what the file has of the epochs before this one."""
         if self._writer_of is not None and self.path is not None:
             self._writer = self._writer_of(str(self.path.with_suffix("")) + ".tensorboard", purge_step=epoch)
-        there = self.path.read_text().splitlines() if epoch and self.path is not None and self.path.is_file() else []
-        if there and there[0] != HEADER:
-            raise ConfigError(f"{self.path}: expected the header {HEADER}, got {there[0][:60]!r}; choose another path")
-        self._lines = [line for line in there[1:] if int(line.partition(",")[0]) < epoch]
+        self._lines = [] if self.path is None else _kept(self.path, epoch)
 
     def _write(self, rows: list[Row]) -> None:
         assert self._lines is not None
@@ -176,7 +178,7 @@ class Watch:
             f"{row.epoch},{'' if row.layer is None else row.layer},{row.measure},{row.value:.6g}" for row in rows
         ]
         if self.path is not None:
-            write_atomically(self.path, ("\n".join([HEADER, *self._lines]) + "\n").encode())
+            write_atomically(self.path, ("\n".join([HEADER, *self._lines]) + "\n").encode(), FILE)
         if self._writer is not None:
             for row in rows:
                 name = row.measure if row.layer is None else f"{row.measure}/layer {row.layer}"
@@ -192,6 +194,22 @@ def callback(tensorboard: bool = False) -> Watch:
         1
     """
     return Watch(tensorboard=tensorboard)
+
+
+def _kept(path: Path, epoch: int) -> list[str]:
+    """Return the lines that a file has of the epochs before this one; warns if it has none and there were some."""
+    check_replaceable(path, FILE)
+    lines = path.read_text().splitlines()[1:] if epoch and path.is_file() else []
+    kept = []
+    for number, line in enumerate(lines, start=2):
+        found = line.partition(",")[0]
+        if not found.isdecimal():
+            raise ConfigError(f"{path}, line {number}: expected {HEADER}, got {line[:60]!r}; choose another path")
+        if int(found) < epoch:
+            kept.append(line)
+    if epoch and not kept:
+        logger.warning("%s: has nothing of the epochs before %d, which were not watched", path, epoch)
+    return kept
 
 
 def _tensorboard() -> Any:
@@ -258,7 +276,7 @@ def _norms(seen: Seen) -> Values:
         for measure, values in (("weight_norm", weight.detach()), ("gradient_norm", weight.grad)):
             if values is None:  # no step was taken yet
                 continue
-            square = float(values.double().square().sum())
+            square = float(as_float64(values).square().sum())
             for place in {None, layer}:
                 squares[place, measure] = squares.get((place, measure), 0.0) + square
     for (layer, measure), square in sorted(squares.items(), key=lambda item: (item[0][0] or 0, item[0][1])):

@@ -9,6 +9,7 @@ import torch
 
 from models.datasets import load
 from models.errors import ConfigError
+from models.files import OutputError
 from models.registry import build, configure
 from models.train import train
 from models.training import Trainer, TrainingConfig
@@ -164,8 +165,24 @@ def test_without_a_probe_set_or_with_another_file_nothing_is_guessed(tmp_path):
         Watch()(model, 0)
     path = tmp_path / "other.csv"
     path.write_text("epoch,loss\n0,1\n")
-    with pytest.raises(ConfigError, match="expected the header"):
-        Watch(list(MEASURES), windows=torch.ones(2, 6, dtype=torch.int64), path=path)(model, 1)
+    for epoch in (0, 1):
+        with pytest.raises(OutputError, match=r"other\.csv: exists and is not a file of spectral\.watch"):
+            Watch(list(MEASURES), windows=torch.ones(2, 6, dtype=torch.int64), path=path)(model, epoch)
+    assert path.read_text() == "epoch,loss\n0,1\n"
+    path.write_text(f"{HEADER}\n0,,loss,1\nnought,,loss,1\n")
+    with pytest.raises(ConfigError, match=r"other\.csv, line 3: expected epoch,layer,measure,value, got 'nought"):
+        Watch(windows=torch.ones(2, 6, dtype=torch.int64), path=path)(model, 1)
+
+
+def test_a_run_that_is_watched_late_says_so(tmp_path, caplog):
+    model = build(configure("sasrec", 30, **SIZES))
+    model.initialise(seed=0)
+    late = tmp_path / "late.watch.csv"
+    Watch(["norms"], windows=torch.ones(2, 6, dtype=torch.int64), path=late)(model, 3)
+    assert "late.watch.csv: has nothing of the epochs before 3" in caplog.text
+    caplog.clear()
+    Watch(["norms"], windows=torch.ones(2, 6, dtype=torch.int64), path=late)(model, 4)
+    assert not caplog.text
 
 
 def test_the_option_of_training_watches_and_the_line_of_an_epoch_shows_it(tmp_path, caplog):
