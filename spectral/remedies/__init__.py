@@ -52,8 +52,8 @@ class Comparison:
     Attributes:
         points: A row for each run: system, depth, seed, NDCG@20 with `metric_low` and `metric_high` over users, and for
             each measure its value, `<measure>_low` and `<measure>_high` over samples of users.
-        correlations: A row for each depth and measure: rho (positive if less smoothing goes with better ranking), low,
-            high (NaN with fewer than four systems), runs, systems.
+        correlations: A row for each depth and measure: rho (positive if less smoothing goes with better ranking), its
+            standard error, low, high (all NaN with fewer than four systems), runs, systems.
         tests: A row for each system: depth, seeds, mean NDCG@20, its difference to the reference of its depth with
             interval, and the p-value of a permutation test over users, as it is and after Holm's correction.
     """
@@ -140,10 +140,10 @@ def compare(
 
 
 def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed: int = SEED) -> dict[str, Any]:
-    """Return rho, low, high, runs and systems of runs of one depth; see the module.
+    """Return rho, its standard error, low, high, runs and systems of runs of one depth; see the module.
 
-    points: columns system, NDCG@20 and the measure. With fewer than four systems there is no interval, and with one
-    value of either there is no correlation: these are NaN.
+    points: columns system, NDCG@20 and the measure. With fewer than four systems there is no error and no interval, and
+    with one value of either there is no correlation: these are NaN.
 
     Example:
         Five systems whose users become less alike the better they rank:
@@ -156,13 +156,14 @@ def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed
     """
     ranks = points[["system", METRIC, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
     groups = [rows[[METRIC, "less_smooth"]].to_numpy() for _, rows in ranks.groupby("system", sort=False)]
-    found = {"rho": _spearman(np.concatenate(groups)), "low": np.nan, "high": np.nan}
+    found = {"rho": _spearman(np.concatenate(groups)), "error": np.nan, "low": np.nan, "high": np.nan}
     if len(groups) >= LEAST_SYSTEMS and np.isfinite(found["rho"]):
         rng = np.random.default_rng(seed)
         drawn = rng.integers(0, len(groups), (draws, len(groups)))
         values = np.array([_spearman(np.concatenate([groups[place] for place in places])) for places in drawn])
         ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
         found["low"], found["high"] = (float(end) for end in np.nanquantile(values, ends))
+        found["error"] = float(np.nanstd(values, ddof=1))
     return found | {"runs": len(points), "systems": len(groups)}
 
 

@@ -67,7 +67,9 @@ def test_the_sentence_follows_the_signs_of_all_seeds(tmp_path):
         ("c", falls, rises, "no common direction"),
     ):
         paths = [write(tmp_path, f"{name}-seed{n}", values, better) for n, values in ((1, first), (2, second))]
-        assert word in Dynamics.read(paths).sentence("between_users", "similarity")
+        said = Dynamics.read(paths).sentence("between_users", "similarity")
+        assert [other for other in ("falls from", "rises from", "no common direction") if other in said] == [word]
+        assert ("half of it by epoch" in said) == (name != "c")
 
 
 @pytest.mark.parametrize(

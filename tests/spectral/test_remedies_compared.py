@@ -44,7 +44,11 @@ def test_the_verdict_follows_the_interval_of_the_correlation(relation, verdict):
         "worse": "less smoothing goes with worse",
         "none": "no relation",
     }
-    assert words[verdict] in found.sentence()
+    said = {
+        word: part for part in found.sentence().split(": ", 1)[1].split("; ") for word in words.values() if word in part
+    }
+    assert "between_users" in said.pop(words[verdict])
+    assert not any("between_users" in part for part in said.values())  # what does not hold is not said
     assert "2 layers, 18 runs of 6 systems" in found.sentence()
 
 
@@ -52,6 +56,7 @@ def test_few_systems_are_undecided():
     found = compared(1, systems=REMEDIES[:3])
     assert found.verdict(2, "between_users") == "undecided"
     assert "too few systems to say for" in found.sentence()
+    assert "goes with" not in found.sentence() and "no relation" not in found.sentence()
     assert found.correlations.low.isna().all() and found.correlations.rho.notna().any()
 
 
@@ -88,6 +93,12 @@ def test_points_and_tests_are_those_of_the_results_and_summaries():
     assert tests.loc["sasrec-none2", "is_reference"] and np.isnan(tests.loc["sasrec-none2", "p_value"])
     assert tests.loc["sasrec-pre_norm2", "difference"] > 0
     assert "sasrec-pre_norm2" in found.tested() and "can be told from sasrec-none2" in found.tested()
+
+
+def test_without_a_difference_no_system_is_told_from_the_reference():
+    results, summaries = runs(0, systems=REMEDIES[:2])
+    equal = [replace(run, test_ranks=results[0].test_ranks, test=results[0].test) for run in results]
+    assert compare(equal, summaries, ["sasrec-none2"]).tested() == "2 layers: none can be told from sasrec-none2."
 
 
 def test_depths_are_compared_by_themselves():

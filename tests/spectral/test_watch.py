@@ -1,11 +1,16 @@
 """Watching a run: the numbers are those of the measures, the file survives a kill, and the run does not notice."""
 
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from repository import ROOT
 
 from models.datasets import load
 from models.errors import ConfigError
@@ -14,7 +19,8 @@ from models.registry import build, configure
 from models.train import train
 from models.training import Trainer, TrainingConfig
 from spectral import FrequencyResponse, capture, cosine_similarity, full_windows, singular_values
-from spectral.watch import HEADER, MEASURES, Watch
+from spectral.dynamics import read_watch
+from spectral.watch import ENDING, HEADER, MEASURES, Watch
 
 DATA = "synthetic:users=120,items=30"  # most of them have full windows of 6
 SIZES = {"max_len": 6, "hidden_size": 8}
@@ -59,6 +65,71 @@ def test_the_file_of_a_run_that_was_killed_is_the_same(run, tmp_path, monkeypatc
     again.fit(show_progress=False)
     for ending in (".watch.csv", ".pt"):
         assert path.with_suffix(ending).read_bytes() == run.with_suffix(ending).read_bytes()
+
+
+def test_the_file_of_a_run_that_was_killed_by_the_system_is_the_same(tmp_path):
+    options = [
+        "--model",
+        "sasrec",
+        "--dataset",
+        DATA,
+        "--epochs",
+        "4",
+        "--hidden-size",
+        "8",
+        "--max-len",
+        "6",
+        "--watch",
+    ]
+    slow = (  # a writer so slow that the kill falls between the files of an epoch
+        "import os, runpy, sys, time; fsync = os.fsync; os.fsync = lambda fd: (time.sleep(0.2), fsync(fd)); "
+        "sys.argv = ['train', *sys.argv[1:]]; runpy.run_module('models.train', run_name='__main__')"
+    )
+    whole, killed = tmp_path / "whole.pt", tmp_path / "killed.pt"
+    process = subprocess.Popen([sys.executable, "-c", slow, *options, "--out", killed], stderr=subprocess.DEVNULL)
+    watched, deadline = killed.with_suffix(ENDING), time.monotonic() + 60
+    while not (watched.exists() and "\n1," in watched.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for path in (whole, killed):
+        command = [sys.executable, "-m", "models.train", *options, "--out", path, "--resume"]
+        subprocess.run(command, check=True, capture_output=True)
+    assert watched.read_bytes() == whole.with_suffix(ENDING).read_bytes()
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_the_five_lines_of_the_documentation_watch_a_loop_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/watching.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = [line for line in example.splitlines() if line and not line.startswith(("from ", "import "))]
+    assert len(lines) <= 5
+    network = torch.nn.Sequential(torch.nn.Embedding(31, 8, padding_idx=0), torch.nn.Linear(8, 8))
+
+    class Mine(torch.nn.Module):
+        """A model that this project knows nothing of: it returns what it computes, as Hugging Face models do."""
+
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, input_ids):
+            embedded = self.network[0](input_ids)
+            return {"hidden_states": (embedded, embedded + self.network[1](embedded)), "attentions": None}
+
+    def train_one_epoch(model):
+        loss = model(torch.randint(1, 31, (8, 6)))["hidden_states"][-1].square().mean()
+        loss.backward()
+
+    windows = torch.randint(1, 31, (20, 6))
+    names = {"model": Mine(), "windows": windows, "train_one_epoch": train_one_epoch, "validate": lambda model: 0.1}
+    exec(example, names)
+    table = read_watch("run.watch.csv")
+    assert sorted(table.epoch.unique()) == list(range(20))
+    assert set(table[table.layer == 1].measure) >= {"hfc_share", "effective_rank", "between_users", "within_sequence"}
+    assert {"NDCG@20", "gradient_norm", "weight_norm"} <= set(table[table.layer.isna()].measure)
 
 
 def test_a_run_that_starts_again_does_not_keep_rows_of_another(run, tmp_path):
