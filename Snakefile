@@ -295,7 +295,7 @@ rule remedies:
         ],
 
 
-for notebook, shown in {"remedies": PROFILE.remedies.systems, "dynamics": PROFILE.remedies.dynamics}.items():
+for notebook in ("remedies", "dynamics"):
 
     rule:
         name:
@@ -304,7 +304,7 @@ for notebook, shown in {"remedies": PROFILE.remedies.systems, "dynamics": PROFIL
             f"Running {notebook}.ipynb on {{wildcards.dataset}}"
         input:
             f"{NOTEBOOKS}/{notebook}.ipynb",
-            asked(PROFILE.remedies_files, systems=shown),
+            asked(PROFILE.remedies_files, notebook=notebook),
         output:
             pictures(notebook, *(["dynamics_paths"] if notebook == "dynamics" else [])),
             [f"{FIGURES}/remedies_{name}.csv" for name in ("tests", "correlations")] if notebook == "remedies" else [],

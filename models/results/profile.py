@@ -5,6 +5,7 @@ profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). T
 `python -m models.remaining` use this module. It is light to import: it needs neither torch nor pandas.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import reduce
@@ -47,11 +48,13 @@ class Remedies:
         datasets: The datasets (folders) that they are drawn for; None for the profile's own.
         systems: In the figure of remedies; the first is the reference.
         dynamics: In the figure of dynamics; these systems are watched while they train.
+        if_there: Further ones in the figure of dynamics, on datasets that have their runs; none is trained for it.
     """
 
     datasets: list[str] | None = None
     systems: list[str] = field(default_factory=list)
     dynamics: list[str] = field(default_factory=list)
+    if_there: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Profile:
         self._check_systems("sensitivity, baselines", self.sensitivity.baselines)
         self._check_systems("remedies, systems", self.remedies.systems)
         self._check_systems("remedies, dynamics", self.remedies.dynamics)
+        self._check_systems("remedies, if_there", self.remedies.if_there)
         for dataset in self.remedies.datasets or ():
             self._check("remedies, datasets", dataset, self.datasets)
         known = self.known_datasets
@@ -216,18 +220,23 @@ class Profile:
         """The datasets (folders) of the figures of remedies and of dynamics."""
         return [self.folder] if self.remedies.datasets is None else self.remedies.datasets
 
-    def remedies_files(self, dataset: str, systems: list[str]) -> list[str]:
-        """Return the files of all runs of some systems; dataset is a folder's name."""
-        return [
-            path
-            for system in systems
-            for seed in self.seeds_of(system)
-            for path in self.files_of(dataset, system, seed)
-        ]
+    def remedies_systems(self, dataset: str, notebook: str) -> list[str]:
+        """Return the systems in the figure of a notebook, `remedies` or `dynamics`; dataset is a folder's name."""
+        if notebook == "remedies":
+            return self.remedies.systems
+        there = [name for name in self.remedies.if_there if all(map(os.path.exists, self._kept(dataset, name)))]
+        return [*self.remedies.dynamics, *there]
+
+    def remedies_files(self, dataset: str, notebook: str) -> list[str]:
+        """Return the files of all runs in the figure of a notebook, likewise."""
+        return [path for system in self.remedies_systems(dataset, notebook) for path in self._kept(dataset, system)]
+
+    def _kept(self, dataset: str, system: str) -> list[str]:
+        return [path for seed in self.seeds_of(system) for path in self.files_of(dataset, system, seed)]
 
     def remedies_parameters(self, dataset: str, notebook: str) -> dict[str, Any]:
         """Return the parameters of the notebooks `remedies` and `dynamics`."""
-        systems = self.remedies.systems if notebook == "remedies" else self.remedies.dynamics
+        systems = self.remedies_systems(dataset, notebook)
         seeds = {system: self.seeds_of(system) for system in systems}
         of_users = {"data_dir": self.data_dir} if notebook == "remedies" else {}
         return self.results_parameters(dataset=dataset, models=systems, seeds=seeds, **of_users)

@@ -185,11 +185,24 @@ def test_the_comparison_of_remedies_differs_in_nothing_else():
     }
 
 
+def test_deeper_runs_are_in_the_figure_of_dynamics_once_they_are_there(tmp_path: Path):
+    found = replace(profile("paper"), figures=str(tmp_path))
+    deep = "sasrec-ce-watched-16"
+    paths = [Path(path) for path in found.files_of("lastfm", deep, 42)]
+    for path in paths:
+        assert deep not in found.remedies_parameters("lastfm", "dynamics")["models"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert found.remedies_parameters("lastfm", "dynamics")["models"] == [*found.remedies.dynamics, deep]
+    assert set(map(str, paths)) < set(found.remedies_files("lastfm", "dynamics"))
+    assert deep not in found.remedies_systems("ml-100k", "dynamics") + found.remedies_systems("lastfm", "remedies")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"remedies": {"systems": "sasrec"}}, "remedies, systems: must be a list, got 'sasrec'"),
-        ({"remedies": {"system": []}}, "remedies: unknown key 'system'; expected one of datasets, dynamics, systems"),
+        ({"remedies": {"system": []}}, "remedies: unknown key 'system'; expected one of datasets, dynamics, if_there"),
         ({"remedies": {"dynamics": ["sasrec-9"]}}, "remedies, dynamics: unknown 'sasrec-9'"),
         ({"remedies": {"datasets": ["moon"]}}, "remedies, datasets: unknown 'moon'"),
     ],
