@@ -54,7 +54,7 @@ def test_leaves_the_computing_to_the_library(path: Path):
 def test_parameters_have_the_names_of_the_library(path: Path):
     parameters = set(papermill.inspect_notebook(path))
     if path.stem == "train":
-        arguments = set(inspect.signature(train).parameters) - {"show_progress"}
+        arguments = set(inspect.signature(train).parameters) - {"show_progress", "callbacks"}
         settings = {field.name for model in MODELS.values() for field in fields(model.config_type)}
         assert arguments <= parameters <= arguments | settings
     elif path.stem == "explore":  # looks at any file
@@ -67,7 +67,7 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert parameters == {"sentences", "model", "length", "seed", "out"}
     elif path.stem.startswith("fig8"):
         assert {"datasets", "setting", "models", "seeds", "profile", "results", "out"} <= parameters
-    elif path.stem.startswith(("table_", "fig5")):  # made of results
+    elif path.stem.startswith(("table_", "fig5", "remedies", "dynamics")):  # made of results
         assert {"dataset", "models", "seeds", "profile", "results", "out"} <= parameters
     else:
         assert {"dataset", "models", "seed", "profile", "runs", "out"} <= parameters
@@ -87,7 +87,7 @@ def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
         "checkpoint": str(tmp_path / "none/paper/lastfm/bsarec-seed42.pt"),
     }
     parameters = {name: value for name, value in given.items() if name in papermill.inspect_notebook(path)}
-    command = r"make (figures|tables|sensitivity) PROFILE=paper DATASET=lastfm"
+    command = r"make (figures|tables|sensitivity|remedies) PROFILE=paper DATASET=lastfm"
     with pytest.raises(papermill.PapermillExecutionError, match=command):
         execute(path, tmp_path, **parameters)
     assert not list(tmp_path.rglob("*.png"))
