@@ -202,9 +202,13 @@ class Output:
         folder = checkpoint.parent if files.out is None else files.out
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written; name another folder with --out")
-        for kind in chosen:
-            check_replaceable(folder / f"{measure}.{kind}")
-        return cls(folder / measure, chosen)
+        return cls(folder / measure, chosen).checked()
+
+    def checked(self) -> "Output":
+        """Return this output; raises OutputError if one of its files would be written in place of another file."""
+        for kind in self.formats:
+            check_replaceable(Path(f"{self.stem}.{kind}"))
+        return self
 
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
         """Write the files and print their paths on standard error."""

@@ -11,7 +11,7 @@ import simulated_summaries
 from repository import ROOT
 
 from models.files import RECORD
-from spectral import plot
+from spectral import plot, watch
 from spectral.gallery import Gallery
 
 Call = Callable[..., tuple[int, str, str]]
@@ -42,6 +42,7 @@ COMMANDS = {
         "here/user_frequency.csv",
         "here/user_frequency_users.csv",
     ],
+    "spectral.dynamics sasrec-seed1.watch.csv --format csv": ["dynamics.csv", "dynamics_paths.csv"],
     "spectral.summary ckpt --out s.npz": ["s.npz"],
     "spectral.compare sasrec-seed1.spectral.npz bsarec-seed1.spectral.npz --out table": ["table"],
     "spectral.claims figures --dataset lastfm --out figures/judged": ["figures/judged.csv", "figures/judged.md"],
@@ -66,6 +67,8 @@ def run(call: Call, checkpoint: Path, tmp_path: Path) -> Callable[[str], tuple[i
     gallery = Gallery(tmp_path / "figures", "")
     gallery.add_table("rings", pd.DataFrame({"k": [1]}))
     gallery.note("rings", caption="Rings.", see="One.")
+    lines = [f"{epoch},{place},{epoch / 9}" for epoch in (0, 1) for place in (",NDCG@20", "1,between_users")]
+    (tmp_path / "sasrec-seed1.watch.csv").write_text("\n".join([watch.HEADER, *lines, ""]))
     rows = [f"{who},{what},{when}" for who in "ab" for when, what in enumerate("xyz")]
     (tmp_path / "shop.csv").write_text("\n".join(["who,what,when", *rows]))
 

@@ -31,6 +31,7 @@ def main(
     dynamics_paths.png, .pdf and .csv.
     """
     output = Output.prepare("dynamics", watched[0], files)
+    output_of_paths = Output(output.stem.with_name("dynamics_paths"), output.formats).checked()
     dynamics = Dynamics.read(watched)
     measures = measure or [name for name in OVERVIEW if name in dynamics.measures]
     rows = [{"measure": name, **row} for name in measures for row in dynamics.changes(name, layer).to_dict("records")]
@@ -44,9 +45,7 @@ def main(
     paths = [name for name in measures if name != against]
     if paths:
         figure = plot.dynamics_paths_panels(dynamics, paths, against, layer)
-        Output(output.stem.with_name("dynamics_paths"), output.formats).write(
-            figure, dynamics.table()[dynamics.table().measure.isin([*paths, against])]
-        )
+        output_of_paths.write(figure, dynamics.table()[dynamics.table().measure.isin([*paths, against])])
 
 
 if __name__ == "__main__":
