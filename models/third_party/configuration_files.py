@@ -264,6 +264,8 @@ def _found(values: Mapping[Any, Any], sections: tuple[str, ...] = (), seen: set[
             continue
         if isinstance(value, Mapping) and "value" in value and name in _OWN:
             value = value["value"]  # as Weights & Biases keeps them
+        if isinstance(value, Tensor) and value.ndim == 0:
+            value = value.item()
         if isinstance(value, Mapping | StandIn):
             if id(value) not in seen:
                 seen.add(id(value))

@@ -210,3 +210,10 @@ def test_another_number_of_positions_in_the_name_is_said(tmp_path, caplog):
         caplog.clear()
         models.load(path, alpha=0.3, c=9)
         assert (f"the file's name says max_len {maxlen}, but the shapes of the file say {N}" in caplog.text) == is_said
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2), torch.tensor(2), "2", 2.0])
+def test_a_number_of_another_library_is_a_number(tmp_path, number):
+    arguments = {"num_attention_heads": number, "alpha": 0.3, "c": 9}
+    torch.save({"state_dict": bsarec_state(), "args": arguments}, tmp_path / "a.pt")
+    assert models.load(tmp_path / "a.pt").config.num_heads == 2
