@@ -34,7 +34,8 @@ MEASURES = [
     "theorem1",
     "transfer_map",
 ]
-TRAIN = "models.train --model sasrec --dataset synthetic:users=20,items=30 --epochs 1 --out m.pt"
+TRAIN = "models.train --model sasrec --dataset synthetic:users=20,items=30 --epochs 1 --watch --out m.pt"
+WATCHED = "epoch,layer,measure,value\n0,,NDCG@20,0.1\n0,1,between_users,0.5\n"
 COMMANDS = {
     **{f"spectral.{name} ckpt --out here --format csv": [f"here/{name}.csv"] for name in MEASURES},
     "spectral.smoothing ckpt --out here": [f"here/smoothing.{kind}" for kind in PICTURES],
@@ -53,7 +54,11 @@ COMMANDS = {
     "models.datasets import shop.csv --user who --item what --time when --core 1": [
         f"shop.{ending}" for ending in ("sequences", "times.txt", "users.csv", "items.csv")
     ],
-    TRAIN: ["m.pt", "m.log.csv", "m.json"],
+    "spectral.dynamics sasrec-seed1.watch.csv --out here --format csv": [
+        "here/dynamics.csv",
+        "here/dynamics_paths.csv",
+    ],
+    TRAIN: ["m.pt", "m.log.csv", "m.json", "m.watch.csv"],
 }
 REPORT = "spectral.report ckpt --max-users 4 --out page.html"
 
@@ -66,6 +71,7 @@ def run(call: Call, checkpoint: Path, tmp_path: Path) -> Callable[[str], tuple[i
     gallery = Gallery(tmp_path / "figures", "")
     gallery.add_table("rings", pd.DataFrame({"k": [1]}))
     gallery.note("rings", caption="Rings.", see="One.")
+    (tmp_path / "sasrec-seed1.watch.csv").write_text(WATCHED)
     rows = [f"{who},{what},{when}" for who in "ab" for when, what in enumerate("xyz")]
     (tmp_path / "shop.csv").write_text("\n".join(["who,what,when", *rows]))
 
