@@ -22,7 +22,7 @@ def test_decay_is_drawn_with_its_prediction_over_it():
         "random, N = 6",
         "random, causal, N = 5",
         r"predicted, $|\lambda_2|^t$",
-        "$x$ with $\\pi^\\top x = 0$",
+        r"$x$ with $\pi^\top x = 0$",
     ]
 
 
