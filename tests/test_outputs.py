@@ -11,7 +11,7 @@ import simulated_summaries
 from repository import ROOT
 
 from models.files import RECORD
-from spectral import plot, watch
+from spectral import plot
 from spectral.gallery import Gallery
 
 Call = Callable[..., tuple[int, str, str]]
@@ -34,7 +34,8 @@ MEASURES = [
     "theorem1",
     "transfer_map",
 ]
-TRAIN = "models.train --model sasrec --dataset synthetic:users=20,items=30 --epochs 1 --out m.pt"
+TRAIN = "models.train --model sasrec --dataset synthetic:users=20,items=30 --epochs 1 --watch --out m.pt"
+WATCHED = "epoch,layer,measure,value\n0,,NDCG@20,0.1\n0,1,between_users,0.5\n"
 COMMANDS = {
     **{f"spectral.{name} ckpt --out here --format csv": [f"here/{name}.csv"] for name in MEASURES},
     "spectral.smoothing ckpt --out here": [f"here/smoothing.{kind}" for kind in PICTURES],
@@ -42,7 +43,6 @@ COMMANDS = {
         "here/user_frequency.csv",
         "here/user_frequency_users.csv",
     ],
-    "spectral.dynamics sasrec-seed1.watch.csv --format csv": ["dynamics.csv", "dynamics_paths.csv"],
     "spectral.summary ckpt --out s.npz": ["s.npz"],
     "spectral.compare sasrec-seed1.spectral.npz bsarec-seed1.spectral.npz --out table": ["table"],
     "spectral.claims figures --dataset lastfm --out figures/judged": ["figures/judged.csv", "figures/judged.md"],
@@ -54,7 +54,11 @@ COMMANDS = {
     "models.datasets import shop.csv --user who --item what --time when --core 1": [
         f"shop.{ending}" for ending in ("sequences", "times.txt", "users.csv", "items.csv")
     ],
-    TRAIN: ["m.pt", "m.log.csv", "m.json"],
+    "spectral.dynamics sasrec-seed1.watch.csv --out here --format csv": [
+        "here/dynamics.csv",
+        "here/dynamics_paths.csv",
+    ],
+    TRAIN: ["m.pt", "m.log.csv", "m.json", "m.watch.csv"],
 }
 REPORT = "spectral.report ckpt --max-users 4 --out page.html"
 
@@ -67,8 +71,7 @@ def run(call: Call, checkpoint: Path, tmp_path: Path) -> Callable[[str], tuple[i
     gallery = Gallery(tmp_path / "figures", "")
     gallery.add_table("rings", pd.DataFrame({"k": [1]}))
     gallery.note("rings", caption="Rings.", see="One.")
-    lines = [f"{epoch},{place},{epoch / 9}" for epoch in (0, 1) for place in (",NDCG@20", "1,between_users")]
-    (tmp_path / "sasrec-seed1.watch.csv").write_text("\n".join([watch.HEADER, *lines, ""]))
+    (tmp_path / "sasrec-seed1.watch.csv").write_text(WATCHED)
     rows = [f"{who},{what},{when}" for who in "ab" for when, what in enumerate("xyz")]
     (tmp_path / "shop.csv").write_text("\n".join(["who,what,when", *rows]))
 

@@ -13,7 +13,7 @@ from spectral.palette import styles_of
 from spectral.plot.figure import COLUMN_WIDTH, grid, legend, marked, shared_legend, style, styled
 
 LABELS = {
-    "gain_nyquist": "gain at the highest frequency (dB)",
+    "gain_nyquist": "gain at Nyquist (dB)",
     "gain_dc": "gain at DC (dB)",
     "hfc_share": "HFC / total energy",
     "effective_rank": "effective rank",

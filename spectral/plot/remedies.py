@@ -29,7 +29,8 @@ def remedies(
 ) -> Axes:
     """Draw NDCG@20 against a measure of smoothing, one point a run, with 95% intervals over users.
 
-    depth: of the runs, by default the smallest. nulls: by depth and measure, the value of an untrained model, drawn as
+    depth: of the runs, by default the smallest; the ending "-<depth>" of a system's name is not in its label, so that a
+    remedy looks the same at every depth. nulls: by depth and measure, the value of an untrained model, drawn as
     a vertical grey line. Raises ConfigError for a depth or a measure that was not compared.
 
     Example:
@@ -50,6 +51,7 @@ def remedies(
     depth = int(comparison.points.depth.min()) if depth is None else depth
     comparison.verdict(depth, measure)  # refuses what was not compared
     points = comparison.points[comparison.points.depth == depth]
+    points = points.assign(system=points.system.str.removesuffix(f"-{depth}"))
     null = (nulls or {}).get(depth, {}).get(measure)
     if null is not None:
         ax.axvline(null, **NULL_LINE | NULL_STYLES["untrained"])
