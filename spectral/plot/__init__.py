@@ -27,8 +27,9 @@ from spectral.plot.attention_statistics import (
     attention_statistics_panels,
     attention_statistics_rollout,
 )
+from spectral.plot.beta import beta
 from spectral.plot.block_response import block_response
-from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
+from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
@@ -36,7 +37,7 @@ from spectral.plot.learned_filters import learned_filters, learned_filters_map, 
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
-from spectral.plot.singular_values import singular_values
+from spectral.plot.singular_values import singular_values, singular_values_panels
 from spectral.plot.smoothing import smoothing, smoothing_panels
 from spectral.plot.theorem1 import theorem1
 from spectral.plot.transfer_map import transfer_map, transfer_map_panels
@@ -52,10 +53,12 @@ __all__ = [
     "attention_statistics",
     "attention_statistics_panels",
     "attention_statistics_rollout",
+    "beta",
     "block_response",
     "check_formats",
     "cosine_similarity",
     "cosine_similarity_kinds",
+    "cosine_similarity_panels",
     "diagram",
     "frequency_response",
     "frequency_response_panels",
@@ -70,6 +73,7 @@ __all__ = [
     "sensitivity_panels",
     "side_by_side",
     "singular_values",
+    "singular_values_panels",
     "smoothing",
     "smoothing_panels",
     "style",

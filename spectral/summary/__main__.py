@@ -15,6 +15,7 @@ def main(
     checkpoint: options.CheckpointArgument,
     *,
     data: options.DataOption = None,
+    nulls: options.Nulls,
     file: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="File to write (default: beside the checkpoint, .spectral.npz)."),
@@ -24,8 +25,10 @@ def main(
     """Measure all users of a dataset, by default that of the training, and write sums that curves are drawn from.
 
     Of all users and of 200 bootstrap samples of them: response of attention, spectrum of hidden states, singular
-    values, ranks and similarities after each layer, and BSARec's beta.
+    values, ranks and similarities after each layer, and BSARec's beta. With --null also of null models, without
+    samples; each draw takes another pass over all users.
     """
+    nulls.check()
     subject = Subject.load(checkpoint, which="all", data=data, **vars(loading))
     about = {
         "model": subject.model.name,
@@ -35,7 +38,8 @@ def main(
         "versions": subject.model.checkpoint["versions"],
     }
     path = file or checkpoint.with_suffix(".spectral.npz")
-    summarise(subject.model, subject.windows, about, subject.batch_size, progress=True).save(path)
+    names = nulls.null or ()
+    summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).save(path)
     inform(f"wrote {path}")
 
 
