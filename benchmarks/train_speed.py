@@ -181,11 +181,13 @@ def main(
         side, model = worker.split(":")
         work(side, model, dataset, data_dir)
         return
+    from benchmarks.published import LOSSES
     from models.command_line import print_json
     from models.registry import MODELS, model_type
 
-    names = models.split(",") if models else list(MODELS)
-    titles = {name: model_type(name).title for name in names}  # unknown ones are refused before anything is timed
+    both = {name: MODELS[name] for name in LOSSES}  # models of which there is a published loop
+    names = models.split(",") if models else list(both)
+    titles = {name: model_type(name, both).title for name in names}  # others are refused before anything is timed
     result = {name: compare(name, dataset, data_dir, rounds, steps) for name in names}
     if "bsarec" in names:
         result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)

@@ -26,8 +26,12 @@ _MODEL_OPTIONS: dict[str, Any] = {
         ),
     ],
     "heads": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, help="Attention heads.")],
-    "alpha": Annotated[float | None, typer.Option(rich_help_panel=_PANEL, help="BSARec's alpha.")],
-    "c": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, metavar="c", help="BSARec's c.")],
+    "alpha": Annotated[
+        float | None, typer.Option(rich_help_panel=_PANEL, help="Weight of the filter (BSARec, WEARec, LoWARec).")
+    ],
+    "c": Annotated[
+        int | None, typer.Option(rich_help_panel=_PANEL, metavar="c", help="Low modes of BSARec or LoWARec.")
+    ],
     "further": Annotated[
         list[str] | None,
         typer.Option(

@@ -1,7 +1,7 @@
 """The interface of every model: an item table, an encoder of windows, dot-product scores, a trace for analysis."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -13,6 +13,7 @@ from torch.nn import functional
 from models.datasets.padding import check_mode, fill_padding
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
+from models.layers.add_norm import ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
@@ -189,6 +190,18 @@ class Recommender(nn.Module):
         """
         raise ConfigError(
             f"{self.title} does not offer its layers one by one, so the response of whole layers cannot be measured"
+        )
+
+    def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
+        """Yield the residual connections of each of the L layers, taken apart, for the sequences of `trace`.
+
+        The last step of a layer is its feed-forward network, whose input is the sum of the outputs of all steps before
+        it, which are parallel; its output is the layer's output. Raises ConfigError if the layers are not of this
+        kind.
+        """
+        raise ConfigError(
+            f"{self.title} is not made of blocks with residual connections, so the parts of its layers cannot be "
+            "measured"
         )
 
     def value_output(self) -> list[Tensor]:

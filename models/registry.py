@@ -11,7 +11,11 @@ from models.architectures.duorec import DuoRec
 from models.architectures.fearec import FEARec
 from models.architectures.fmlprec import FMLPRec
 from models.architectures.gru4rec import GRU4Rec
+from models.architectures.lowarec import LoWARec
 from models.architectures.sasrec import SASRec
+from models.architectures.slime4rec import SLIME4Rec
+from models.architectures.tvrec import TVRec
+from models.architectures.wearec import WEARec
 from models.errors import ConfigError
 from models.recommender import Recommender, RecommenderConfig
 from models.third_party.bsarec_repository import BidirectionalSASRec, OneBandFEARec
@@ -27,7 +31,11 @@ from models.third_party.recbole import (
 from models.third_party.rechorus import ReChorusBSARec, ReChorusSASRec
 
 MODELS: dict[str, type[Recommender]] = {
-    model.name: model for model in (SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser)
+    model.name: model
+    for model in (
+        *(SASRec, BSARec, FMLPRec, DuoRec, FEARec, BERT4Rec, GRU4Rec, Caser),
+        *(TVRec, WEARec, SLIME4Rec, LoWARec),
+    )
 }
 # Architectures that only third-party checkpoints have: they can be loaded and measured, but not trained.
 THIRD_PARTY: dict[str, type[Recommender]] = {

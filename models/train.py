@@ -115,8 +115,10 @@ def main(
     padding: Annotated[
         str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric [zero]")
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="BSARec: weight of the frequency branch [0.9]")] = None,
-    c: Annotated[int | None, typer.Option(help="BSARec: number of low modes, odd [3]")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="BSARec, WEARec, LoWARec: weight of the filter [published]")
+    ] = None,
+    c: Annotated[int | None, typer.Option(help="BSARec, LoWARec: number of low modes, odd [3]")] = None,
     beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
     further: Annotated[
         list[str] | None,

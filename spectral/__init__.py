@@ -6,18 +6,21 @@ Heads count from 1, positions from 0.
 
 What is where:
 
-    capture, sources    what a model computes on its users, batch by batch, for models of any origin
+    capture, sources, batches, layout
+                        what a model computes on its users, batch by batch, for models of any origin
     filter_response, transfer_map, block_response, learned_filters
                         what attention, whole layers and learned filters do to each frequency
     singular_values, cosine_similarity, smoothing
                         how far users, and the positions of one user, are smoothed into one point
+    rank_one, mixing_ratio
+                        the same through the parts of blocks, and how much of a block's output is its residual
     attention_statistics, theorem1
                         what attention maps are like, and where they lead when they are applied again and again
     signals, user_frequency
                         the histories themselves as signals, and for whom models rank well
     sums, accumulator, metrics
                         the sums that measures follow from, and the same as metrics of torchmetrics
-    arrays, blocks, fourier, moments, pooling, response, tables
+    arrays, blocks, fourier, moments, pooling, response, steps, tables
                         what the measures have in common: numbers, masks, modes, means, and the shape of results
     plot, palette       a picture of every measure
     report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
@@ -54,6 +57,8 @@ from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, with
 from spectral.filter_response import FrequencyResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
 from spectral.learned_filters import LearnedFilters, learned_filters
+from spectral.mixing_ratio import MixingRatio, mixing_ratio
+from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
@@ -67,6 +72,8 @@ if TYPE_CHECKING:
         AttentionStatisticsMetric,
         CosineSimilarityMetric,
         FrequencyResponseMetric,
+        MixingRatioMetric,
+        RankOneDistanceMetric,
         SingularValuesMetric,
         SmoothingMetric,
         TransferMapMetric,
@@ -85,6 +92,10 @@ __all__ = [
     "LayerBounds",
     "LayerSpectra",
     "LearnedFilters",
+    "MixingRatio",
+    "MixingRatioMetric",
+    "RankOneDistance",
+    "RankOneDistanceMetric",
     "SingularValues",
     "SingularValuesMetric",
     "Smoothing",
@@ -111,8 +122,11 @@ __all__ = [
     "learned_filters",
     "low_frequency",
     "low_frequency_share",
+    "mixing_ratio",
     "of_length",
     "plot",
+    "rank_one_distance",
+    "relative_distance",
     "singular_values",
     "smoothing",
     "split",

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ROW_SUM_TOLERANCE = {torch.bfloat16: 1e-2, torch.float16: 2e-3}
+
 
 def as_float(x: Any) -> Tensor:
     """Return real numbers as a tensor: half precision becomes float32, integers become float64.
@@ -22,6 +24,19 @@ def as_float(x: Any) -> Tensor:
     if not tensor.is_floating_point():
         return tensor.double()
     return tensor.float() if tensor.element_size() < 4 else tensor
+
+
+def row_sum_tolerance(x: Any) -> float:
+    """Return how far from 1 the row sums of attention may be: 1e-3, or 1e-2 for bfloat16 and 2e-3 for float16.
+
+    x: the maps in the precision in which the model computed them, also a list of tensors.
+
+    Example:
+        >>> row_sum_tolerance(torch.ones(2)), row_sum_tolerance([torch.ones(2, dtype=torch.bfloat16)])
+        (0.001, 0.01)
+    """
+    dtypes = [each.dtype for each in (x if isinstance(x, list | tuple) else [x]) if isinstance(each, Tensor)]
+    return max((ROW_SUM_TOLERANCE.get(dtype, 1e-3) for dtype in dtypes), default=1e-3)
 
 
 def as_float64(x: Any) -> Tensor:

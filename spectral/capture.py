@@ -1,17 +1,19 @@
 """Attention maps and hidden states of a model, batch by batch, and the choice of users by history length."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from models.errors import ConfigError, DataError
 from models.recommender import Trace
-from spectral.sources import called, hooked, traced
+from spectral.batches import EXPECTED, kind_of, moved
+from spectral.sources import Call, Mask, called, hooked, traced
 
 BATCH_SIZE = 256
 
@@ -54,6 +56,19 @@ class Capture:
         """The attention maps that were asked for, by layer number, from 1."""
         return {layer: a for layer, a in enumerate(self.attention, start=1) if a is not None}
 
+    def check_real(self) -> "Capture":
+        """Return the capture if all its positions are real, as measures of attention need it.
+
+        Raises ConfigError if there is padding.
+        """
+        if not bool(self.mask.bool().all()):
+            padded = int((~self.mask.bool()).any(1).sum())
+            raise ConfigError(
+                f"{padded} of {len(self.mask)} captured sequences have padding among their {self.mask.shape[1]} "
+                "positions; capture sequences of one length, or measure their last n positions with length=n"
+            )
+        return self
+
     def last(self, n: int | None) -> "Capture":
         """Return the capture of the last n positions only, or of all positions for None.
 
@@ -79,6 +94,8 @@ def capture(
     hidden: bool | Sequence[str] = True,
     causal: bool = True,
     layers: Collection[int] | None = None,
+    call: Call | None = None,
+    mask: Mask | None = None,
 ) -> Iterator[Capture]:
     """Yield what a model computes on each batch, in evaluation mode, without keeping any of it.
 
@@ -88,16 +105,21 @@ def capture(
         model: One of three kinds. A model with a method `trace(input_ids)`, like `models.recommender.Recommender`. A
             Hugging Face model, or any other callable that returns `hidden_states` and `attentions`. Or any nn.Module,
             if `hidden` and `attention` name its modules.
-        batches: Int tensors (B, N), with padding 0 on the left for a model with `trace`; or one such tensor, which is
-            cut into batches of 256. Or mappings as tokenizers return them, or one such mapping. Its `attention_mask`
-            says which positions are real, and these are moved to the end of their row.
+        batches: Int tensors (B, N), with padding 0 on the left for a model with `trace`; or one such tensor or array,
+            which is cut into batches of 256. Or mappings of tensors as tokenizers return them, or one such mapping. Its
+            `attention_mask` says which positions are real, and these are moved to the end of their row. A Hugging Face
+            model gets rows with padding on the left as rows with padding on the right, unless there are `position_ids`,
+            so that a sentence has the positions that it has alone. With `call`, anything that `call` takes.
         attention: Whether to yield attention; or the names of the modules that output it.
         hidden: Whether to yield hidden states; or the names of the modules that output them, such as
-            ["embeddings", "layers.*"]. The first of these modules is layer 0.
+            ["embeddings", "layers.*"]. The first of these modules is layer 0. States (N, B, D) are turned.
         causal: False drops the causal mask of a model with `trace`.
         layers: The layers to yield, 0 for the embedding output; None for all.
+        call: Runs the model on a batch that was moved to its device, for models that take more than the batch.
+        mask: Takes a batch and returns which positions are real, (B, N); None: the batch's `attention_mask`, or all.
 
-    Raises ConfigError for a model that returns neither, or names that match no module.
+    Raises ConfigError for a model that returns neither, names that match no module, batches of another kind, padding on
+    the right for a model with `trace`, and a model of an encoder and a decoder.
 
     Example:
         A model with two layers and two heads, on two windows of four positions:
@@ -120,10 +142,20 @@ def capture(
         >>> [captured] = capture(network, windows, attention=[], hidden=["0", "1"])
         >>> len(captured.hidden)
         2
+
+        A model that takes its ids in a dictionary, and something else:
+
+        >>> class Scorer(torch.nn.Sequential):
+        ...     def forward(self, batch, temperature):
+        ...         return super().forward(batch["x"]) / temperature
+        >>> run = lambda model, batch: model(batch, temperature=2.0)
+        >>> [captured] = capture(Scorer(*network), {"x": windows}, hidden="*", attention=[], call=run)
+        >>> len(captured.hidden)
+        2
     """
-    in_turn = [batches] if isinstance(batches, Mapping) else batches
-    for batch in in_batches(in_turn) if isinstance(in_turn, Tensor) else in_turn:
-        trace = _trace_of(model, batch, attention, hidden, causal)
+    attention, hidden = ([given] if isinstance(given, str) else given for given in (attention, hidden))
+    for batch in _in_turn(batches):
+        trace = _trace_of(model, moved(batch, _device(model), call is not None), attention, hidden, causal, call, mask)
         wanted = Capture(
             hidden=_chosen(trace.hidden, 0, layers if hidden else ()),
             attention=_chosen(trace.attention or (), 1, layers if attention else ()),
@@ -131,6 +163,19 @@ def capture(
         )
         del trace  # while the caller measures, only what was asked for is in memory
         yield wanted
+
+
+def _in_turn(batches: Any) -> Iterable[Any]:
+    """Return batches one after the other: one tensor or array of ids is cut, one mapping is one batch."""
+    if isinstance(batches, np.ndarray):
+        batches = torch.from_numpy(batches)
+    if isinstance(batches, Tensor):
+        return in_batches(batches)
+    if isinstance(batches, Mapping):
+        return [batches]
+    if not isinstance(batches, Iterable) or isinstance(batches, str):
+        raise ConfigError(f"{EXPECTED}; got {kind_of(batches)}")
+    return batches
 
 
 def _chosen(
@@ -208,20 +253,26 @@ def _no_such_length(lengths: list[int], n: int, positions: int) -> str:
 
 
 def _trace_of(
-    model: Any, batch: Any, attention: bool | Sequence[str], hidden: bool | Sequence[str], causal: bool
+    model: Any,
+    batch: Any,
+    attention: bool | Sequence[str],
+    hidden: bool | Sequence[str],
+    causal: bool,
+    call: Call | None,
+    mask: Mask | None,
 ) -> Trace:
     """Run one batch in evaluation mode. Inference mode must end before the caller of the generator goes on."""
-    device = _device(model)
-    moved = {k: v.to(device) for k, v in batch.items()} if isinstance(batch, Mapping) else batch.to(device)
     training = getattr(model, "training", False)
     if training:
         model.eval()
     try:
         with torch.inference_mode():
             if not (isinstance(attention, bool) and isinstance(hidden, bool)):
-                names = [() if isinstance(given, bool) else given for given in (hidden, attention)]
-                return hooked(model, moved, *names)
-            return traced(model, moved, causal) if hasattr(model, "trace") else called(model, moved, attention)
+                states, maps = (() if isinstance(given, bool) else given for given in (hidden, attention))
+                return hooked(model, batch, states, maps, call, mask)
+            if hasattr(model, "trace") and call is None:
+                return traced(model, batch, causal)
+            return called(model, batch, attention, call, mask)
     finally:
         if training:
             model.train()

@@ -22,7 +22,10 @@ from spectral.cosine_similarity import (
 )
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
 from spectral.fourier import check_c
+from spectral.mixing_ratio import MixingRatio, share_moments
 from spectral.moments import Moments
+from spectral.rank_one import RankOneDistance
+from spectral.rank_one import moments_of_layers as rank_one_moments
 from spectral.response import DEFAULT_C
 from spectral.singular_values import Gram, SingularValues, gram
 from spectral.smoothing import Smoothing, moments_of_layers
@@ -90,7 +93,7 @@ class TransferMapMetric(Accumulator[TransferPower, TransferMap]):
 
 
 class SingularValuesMetric(Accumulator[Gram, SingularValues]):
-    """Accumulates the Gram matrix of rows, for `singular_values`: D x D + D + 1 numbers.
+    """Accumulates the Gram matrix of rows, for `singular_values`: 2 x D x D + D + 1 numbers.
 
     Args:
         size: D, the columns of every update.
@@ -186,6 +189,57 @@ class SmoothingMetric(Accumulator[Moments, Smoothing]):
     def update(self, hidden: Sequence[Tensor] | Tensor, mask: Tensor | None = None) -> None:
         """Add hidden states (B, N, D), one per layer, with their mask (B, N). Errors are those of `smoothing`."""
         super().update(hidden, mask)
+
+
+class RankOneDistanceMetric(Accumulator[Moments, RankOneDistance]):
+    """Accumulates the distances to rank one, for `rank_one_distance`: six numbers per layer.
+
+    Args:
+        num_layers: L + 1, the layers of every update, including the embedding output.
+
+    Example:
+        A constant sequence, then an alternating one; the distance is 0 and 1:
+
+        >>> metric = RankOneDistanceMetric(num_layers=1)
+        >>> metric.update([torch.ones(1, 4, 1)])
+        >>> metric.update([torch.tensor([[[1.0], [-1.0], [1.0], [-1.0]]])])
+        >>> metric.compute().distance
+        array([0.5])
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(rank_one_moments, RankOneDistance.from_moments, torch.empty(num_layers, 0, 1, 1))
+
+    def update(self, hidden: Sequence[Tensor] | Tensor, mask: Tensor | None = None) -> None:
+        """Add hidden states (B, N, D), one per layer, with their mask (B, N). Errors: see `rank_one_distance`."""
+        super().update(hidden, mask)
+
+
+class MixingRatioMetric(Accumulator[Moments, MixingRatio]):
+    """Accumulates the shares of parts of outputs, for `mixing_ratio`: 3 x L x P x (N // 2 + 3) numbers.
+
+    Args:
+        num_layers: L, the layers of every update.
+        names: Of the P parts, the residual first.
+        positions: N.
+
+    Example:
+        An update as large as the residual, then one of zeros; the ratio is 1/2 and 0:
+
+        >>> metric = MixingRatioMetric(num_layers=1, names=["residual", "attention"], positions=2)
+        >>> metric.update(torch.tensor([[3.0, 1.0], [3.0, 1.0]]).view(1, 2, 1, 2, 1))
+        >>> metric.update(torch.tensor([[3.0, 1.0], [0.0, 0.0]]).view(1, 2, 1, 2, 1))
+        >>> metric.compute().mixing_ratio
+        array([[0.25, 0.25]])
+    """
+
+    def __init__(self, num_layers: int, names: Sequence[str], positions: int) -> None:
+        finish = partial(MixingRatio.from_moments, names=tuple(names), positions=positions)
+        super().__init__(share_moments, finish, torch.empty(num_layers, len(names), 0, positions, 1))
+
+    def update(self, parts: Tensor) -> None:
+        """Add the parts (L, P, B, N, D) of a batch. Errors are those of `mixing_ratio`."""
+        super().update(parts)
 
 
 class AttentionStatisticsMetric(Accumulator[AttentionSums, AttentionStatistics]):

@@ -8,7 +8,8 @@ import numpy as np
 
 from models.registry import KNOWN
 
-# The colours of Okabe and Ito, which colour-blind readers can distinguish. Yellow is darkened to be visible on white.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish (yellow is darkened to be visible on white),
+# and four of Tol's muted colours.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
     "sasrec": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "bsarec": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
@@ -18,6 +19,10 @@ MODEL_STYLES: dict[str, dict[str, Any]] = {
     "bert4rec": {"color": "#56B4E9", "marker": "P", "linestyle": "-."},
     "gru4rec": {"color": "#000000", "marker": "X", "linestyle": ":"},
     "caser": {"color": "#E69F00", "marker": "*", "linestyle": ":"},
+    "tvrec": {"color": "#882255", "marker": "<", "linestyle": "-"},
+    "wearec": {"color": "#44AA99", "marker": ">", "linestyle": "--"},
+    "slime4rec": {"color": "#999933", "marker": "p", "linestyle": "-."},
+    "lowarec": {"color": "#332288", "marker": "h", "linestyle": ":"},
 }
 MODEL_NAMES = {name: model.title for name, model in KNOWN.items()}
 # Null models are grey, thin and have their own line styles.

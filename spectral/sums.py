@@ -21,6 +21,7 @@ class Additive(Protocol):
     def __add__(self, other: Self, /) -> Self: ...
 
 
+K = TypeVar("K")
 S = TypeVar("S", bound=Additive)
 
 
@@ -59,16 +60,16 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
-def sum_by_layer(batches: Iterable[Mapping[int, S]]) -> dict[int, S]:
+def sum_by_layer(batches: Iterable[Mapping[K, S]]) -> dict[K, S]:
     """Add up the sums of batches, layer by layer.
 
-    batches: for each batch, its sums by layer number. Returns the totals by layer number.
+    batches: for each batch, its sums by layer number (or by another name of a part). Returns the totals likewise.
 
     Example:
         >>> sum_by_layer([{1: 10, 2: 20}, {1: 1, 2: 2}])
         {1: 11, 2: 22}
     """
-    sums: dict[int, S] = {}
+    sums: dict[K, S] = {}
     for batch in batches:
         for layer, added in batch.items():
             sums[layer] = sums[layer] + added if layer in sums else added
@@ -98,12 +99,17 @@ def sum_of_hidden(captures: Iterable[Capture], measure: Callable[[Tensor, Tensor
     return sums
 
 
-def sum_of_attention(captures: Iterable[Capture], measure: Callable[[list[Tensor]], S]) -> tuple[S, tuple[int, ...]]:
+def sum_of_attention(
+    captures: Iterable[Capture], measure: Callable[[list[Tensor]], S], padded: bool = False
+) -> tuple[S, tuple[int, ...]]:
     """Add up `measure(maps)` over captures.
 
     measure: takes a list of L maps (B, H, N, N), one per layer, of one batch, and returns their sums. Returns the
-    total and the numbers of the layers, from 1. Raises ConfigError if the captures hold no attention, ValueError if
-    there are no captures.
+    total and the numbers of the layers, from 1. padded: whether padding may be among the positions; its rows then count
+    like all others.
+
+    Raises ConfigError if the captures hold no attention or, unless `padded`, have padding; ValueError if there are no
+    captures.
 
     Example:
         The sum of all rows of two maps of three positions; each row sums to 1:
@@ -120,6 +126,8 @@ def sum_of_attention(captures: Iterable[Capture], measure: Callable[[list[Tensor
         if not maps:
             raise ConfigError("the captures hold no attention to measure")
         layers = tuple(maps)
+        if not padded:
+            captured.check_real()
         batch = measure(list(maps.values()))
         sums = batch if sums is None else sums + batch
     if sums is None:

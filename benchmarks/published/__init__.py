@@ -7,6 +7,6 @@ shares no code with `models`; parameter names do agree where layers do, so that 
 """
 
 from benchmarks.published.loop import PrefixDataset, PublishedLoop
-from benchmarks.published.recommenders import PublishedModel, published_model
+from benchmarks.published.recommenders import LOSSES, PublishedModel, published_model
 
-__all__ = ["PrefixDataset", "PublishedLoop", "PublishedModel", "published_model"]
+__all__ = ["LOSSES", "PrefixDataset", "PublishedLoop", "PublishedModel", "published_model"]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.architectures.encoder import AttentionConfig, Block, Encoder
 from models.errors import ConfigError
+from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer, SelfAttention
 from models.layers.dropout import MaskSource
 from models.layers.frequency import FrequencyLayer
@@ -75,6 +76,10 @@ class BSARecMixer(Mixer):
         """See Mixer."""
         frequency = Branch(self.frequency.parts(), f"α = {self.alpha:g}")
         return frequency, Branch(self.attention.parts(), f"1 − α = {1 - self.alpha:g}")
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        return [*self.attention.steps(x, packing, 1 - self.alpha), self.frequency.step(x, self.alpha)]
 
     def value_output(self) -> Tensor:
         """See Mixer; these are the weights of the attention branch."""

@@ -1,6 +1,6 @@
 """What all models made of blocks share: item and position embeddings, and a stack of blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, cast
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.layers.add_norm import NORM_EPS
+from models.layers.add_norm import NORM_EPS, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.feed_forward import FeedForward
@@ -73,11 +73,12 @@ class Encoder(Recommender):
     # True if padding cannot change the output at a real position, so that training may skip it.
     inert_padding: ClassVar[bool]
     causal: ClassVar[bool] = True  # whether attention is forbidden to look ahead
+    positioned: ClassVar[bool] = True  # whether position embeddings are added
 
     def __init__(self, config: EncoderConfig, mixer: Callable[[MaskSource], Mixer]) -> None:
         super().__init__(config)
         size, p = config.hidden_size, config.dropout
-        self.positions = nn.Embedding(config.max_len, size)
+        self.positions = nn.Embedding(config.max_len, size) if self.positioned else None
         self.norm = nn.LayerNorm(size, eps=NORM_EPS)
         self.dropout = Dropout(p, self.masks)
         self.blocks = nn.ModuleList(
@@ -128,6 +129,16 @@ class Encoder(Recommender):
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         return [partial(_output, block, packing) for block in cast(list[Block], self.blocks)]
 
+    def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
+        """See Recommender."""
+        packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
+        x = self.embed(packing)
+        for block in cast(list[Block], self.blocks):
+            mixing = block.mixer.steps(x, packing)
+            feed_forward = block.feed_forward.step(torch.stack([step.output for step in mixing]).sum(0))
+            yield [*mixing, feed_forward]
+            x = feed_forward.output
+
     def value_output(self) -> list[Tensor]:
         """See Recommender."""
         found = [block.mixer.value_output() for block in cast(list[Block], self.blocks)]
@@ -135,14 +146,17 @@ class Encoder(Recommender):
 
     def embed(self, packing: Packing) -> Tensor:
         """Return dropout(LayerNorm(item + position)), the input of the first block, for the packing's rows."""
-        return self.dropout(self.norm(self.items(packing.items) + self.positions(packing.positions)))
+        x = self.items(packing.items)
+        return self.dropout(self.norm(x if self.positions is None else x + self.positions(packing.positions)))
 
     def embedding_parts(self) -> tuple[Part, ...]:
         """Return the steps before the first block."""
         rows, size = self.items.weight.shape
+        table = self.positions
+        position = "+ position embedding"
         return (
             Part("item embedding", f"{rows:,} × {size}", count_parameters(self.items)),
-            Part("+ position embedding", f"{len(self.positions.weight)} × {size}", count_parameters(self.positions)),
+            *([] if table is None else [Part(position, f"{len(table.weight)} × {size}", count_parameters(table))]),
             Part("LayerNorm, dropout", "", count_parameters(self.norm)),
         )
 

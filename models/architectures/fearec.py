@@ -11,11 +11,11 @@ from models.architectures.duorec import ContrastiveConfig
 from models.architectures.encoder import Block, Encoder
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.circulant import circulant, wrapped_diagonal_sums
 from models.layers.dropout import Dropout, MaskSource
-from models.layers.frequency import real_fourier_matrices
+from models.layers.frequency import band, real_fourier_matrices
 from models.layers.losses import Loss, info_nce
 from models.layers.matmul import project
 from models.layers.packing import Packing, all_positions
@@ -54,7 +54,7 @@ class FEARecConfig(ContrastiveConfig):
             width, step = self.global_ratio, bins * (1 - self.global_ratio) // max(self.num_layers - 1, 1)
         else:
             width, step = 1 / self.num_layers, bins / self.num_layers
-        return range(int(bins * (1 - width) - layer * step), int(bins - layer * step))
+        return band(bins, width, layer * step)
 
 
 class BandAttention(Mixer):
@@ -87,14 +87,24 @@ class BandAttention(Mixer):
         mixed, attention, _ = self.mix(x, torch.cat([group.mask for group in packing.groups]))
         return mixed, [attention]
 
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        update, _, _ = self._update(x, torch.cat([group.mask for group in packing.groups]))
+        return [self.add_norm.step("attention and auto-correlation", update, x)]
+
     def mix(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output (B, N, D), the attention (B, H, N, N) and the weights of the delays (B, N).
 
         mask: (B, 1, N, N), added to the scores.
         """
+        update, attention, weight = self._update(x, mask)
+        return self.add_norm(update, x), attention, weight
+
+    def _update(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `mix` returns, with the output (B, N, D) before residual and norm."""
         scores, weight = self._scores(x)
-        mixed, attention = self._mix_rows(x, scores, mask, circulant(weight))
-        return self.add_norm(mixed, x), attention, weight
+        update, attention = self._mix_rows(x, scores, mask, circulant(weight))
+        return update, attention, weight
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the delays need the scores of all positions, the rest only those of the last one."""

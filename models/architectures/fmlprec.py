@@ -16,19 +16,24 @@ class FMLPRecConfig(EncoderConfig):
     """Configuration of FMLP-Rec; see EncoderConfig."""
 
 
-class FMLPRec(Encoder):
+class FilterEncoder(Encoder):
     """Blocks of learned filters; there is no mask, so padding and later positions influence every position."""
 
-    name, title = "fmlprec", "FMLP-Rec"
-    config_type = FMLPRecConfig
-    published_loss = "bce"
     inert_padding = False
-
-    def __init__(self, config: FMLPRecConfig) -> None:
-        super().__init__(config, lambda masks: LearnedFilter(config.hidden_size, config.max_len, config.dropout, masks))
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; the trace also has the filters, which do not depend on the input."""
         mixers = [cast(LearnedFilter, block.mixer) for block in cast(list[Block], self.blocks)]
-        filters = [torch.view_as_complex(mixer.filter) for mixer in mixers]
+        filters = [torch.view_as_complex(mixer.response) for mixer in mixers]
         return replace(super().trace(input_ids, causal), filters=filters)
+
+
+class FMLPRec(FilterEncoder):
+    """Each block multiplies every frequency of every dimension by a learned number."""
+
+    name, title = "fmlprec", "FMLP-Rec"
+    config_type = FMLPRecConfig
+    published_loss = "bce"
+
+    def __init__(self, config: FMLPRecConfig) -> None:
+        super().__init__(config, lambda masks: LearnedFilter(config.hidden_size, config.max_len, config.dropout, masks))

@@ -10,8 +10,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from models.errors import ConfigError
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.packing import Group, Packing
 from models.layers.parts import Branch, Part, count_parameters, heads_text
@@ -58,6 +59,16 @@ class Mixer(nn.Module):
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
         """Return the steps of the layer; parallel steps are branches, whose outputs are added."""
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """Return the branches of the layer at x (B, N, D), taken apart; the sum of their outputs is the output.
+
+        packing: of all positions. Raises ConfigError if the layer is not made of such steps.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say what it adds to its input, so the parts of its blocks cannot be "
+            "measured"
+        )
 
     def value_output(self) -> Tensor | None:
         """Return W_v^h W_o^h (H, D, D) if the output is x + sum_h A_h x W_v^h W_o^h before the LayerNorm, else None.
@@ -111,6 +122,11 @@ class SelfAttention(Mixer):
         """Return the steps of the layer."""
         own = Part("self-attention", heads_text(self.heads), count_parameters(self.qkv, self.output))
         return own, self.add_norm.part()
+
+    def steps(self, x: Tensor, packing: Packing, share: float = 1.0) -> list[ResidualStep]:
+        """See Mixer; the output is multiplied by `share`."""
+        context, _ = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, None)
+        return [self.add_norm.step("attention", self.output(context).view(x.shape), x, share)]
 
     def value_output(self) -> Tensor:
         """See Mixer."""

@@ -1,9 +1,10 @@
 """The position-wise feed-forward network of a block."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import NORM_EPS, AddNorm, ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.parts import Part, count_parameters
 
@@ -19,16 +20,20 @@ class FeedForward(nn.Module):
     torch.Size([2, 5, 8])
     """
 
-    def __init__(self, size: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.inner = nn.Linear(size, 4 * size)
         self.outer = nn.Linear(4 * size, size)
-        self.add_norm = AddNorm(size, p, masks)
+        self.add_norm = AddNorm(size, p, masks, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
+
+    def step(self, x: Tensor) -> ResidualStep:
+        """Return the layer at x (..., D), taken apart."""
+        return self.add_norm.step("feed-forward", self.outer(functional.gelu(self.inner(x))), x)
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""

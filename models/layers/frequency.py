@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import fused
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
@@ -54,6 +54,15 @@ def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
     return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
 
 
+def band(bins: int, width: float, down: float) -> range:
+    """Return the bins of the real FFT in a band: a share `width` of them, the highest ones, moved down by `down` bins.
+
+    >>> band(10, 0.6, 0), band(10, 0.6, 3)
+    (range(4, 10), range(1, 7))
+    """
+    return range(int(bins * (1 - width) - down), int(bins - down))
+
+
 class FrequencyLayer(nn.Module):
     """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with residual and LayerNorm.
 
@@ -92,6 +101,12 @@ class FrequencyLayer(nn.Module):
         """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
         return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
 
+    def step(self, x: Tensor, share: float) -> ResidualStep:
+        """Return the layer at x (B, N, D), taken apart; its output is multiplied by `share`."""
+        basis = self.basis.to(x.dtype).to(x.device)
+        low = basis @ (basis.T @ x)
+        return self.add_norm.step("frequency filter", low + self.beta * (x - low), x, share)
+
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
         length, c = self.basis.shape
@@ -125,17 +140,29 @@ class LearnedFilter(Mixer):
         self.add_norm = AddNorm(size, p, masks)
 
     @property
+    def response(self) -> Tensor:
+        """The factor of each frequency and dimension, (N // 2 + 1, D, 2): real and imaginary parts."""
+        return self.filter
+
+    @property
     def kernel(self) -> Tensor:
         """The filter in the domain of positions, (N, D): what x is circularly convolved with."""
-        return torch.fft.irfft(torch.view_as_complex(self.filter), n=self.length, dim=0)
+        return torch.fft.irfft(torch.view_as_complex(self.response), n=self.length, dim=0)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""
+        return self.add_norm(self._filtered(x), x), []
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        return [self.add_norm.step("learned filter", self._filtered(x), x)]
+
+    def _filtered(self, x: Tensor) -> Tensor:
         transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
         x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
-        real, imaginary = self.filter.unbind(-1)  # (F, D) each
+        real, imaginary = self.response.unbind(-1)  # (F, D) each
         filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
-        return self.add_norm(inverse @ torch.cat(filtered, dim=1), x), []
+        return inverse @ torch.cat(filtered, dim=1)
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not used."""

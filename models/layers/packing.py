@@ -48,11 +48,11 @@ class Packing:
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
 
     def pack(self, values: Tensor) -> Tensor:
-        """Return values (B, N) of the positions in the order of `items`: (M,), or (B, N) if all are computed."""
+        """Return values (B, N, ...) in the order of `items`: (M, ...), or as they are if all positions are computed."""
         if self.grid is None:
             return values
-        rows = values.new_empty(len(self.items) + 1)  # the last one collects what is not computed
-        return rows.index_copy_(0, self.grid.flatten(), values.flatten())[:-1]
+        rows = values.new_empty(len(self.items) + 1, *values.shape[2:])  # the last one collects what is not computed
+        return rows.index_copy_(0, self.grid.flatten(), values.flatten(0, 1))[:-1]
 
     def to_grid(self, rows: Tensor) -> Tensor:
         """Return rows (M, D) at their positions, (B, N, D), 0 where there is no row; rows (B, N, D) as they are."""

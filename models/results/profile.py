@@ -7,6 +7,7 @@ profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). T
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ class Profile:
         """Return the settings with which a system is trained, including its model; dataset is a folder's name."""
         model = self.systems[system]["model"]
         of_dataset = self.dataset_settings.get(self.datasets[dataset], {}).get(model, {})
-        return self.training | self.model_settings[model] | of_dataset | self.systems[system]
+        return reduce(_merged, [self.training, self.model_settings[model], of_dataset, self.systems[system]])
 
     def training_parameters(self, dataset: str, system: str, seed: str | int) -> dict[str, Any]:
         """Return the parameters of the notebook that trains one run; dataset is a folder's name."""

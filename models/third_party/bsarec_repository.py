@@ -19,16 +19,13 @@ from models.architectures.fearec import FEARec, FEARecConfig
 from models.architectures.fmlprec import FMLPRec, FMLPRecConfig
 from models.architectures.gru4rec import GRU4Rec, GRU4RecConfig
 from models.architectures.sasrec import SASRec, SASRecConfig
-from models.datasets.padding import MODES
-from models.errors import ConfigError
 from models.recommender import Recommender
+from models.third_party import skeleton
 from models.third_party.file_format import Format, Origin, Weights, both, linear, stacked
 from models.third_party.settings import one_of, real
+from models.third_party.skeleton import BLOCK, EMBEDDED, TABLES
 
-ACTIVATION = "gelu"
 SHARED_KEYS = ("sasrec", "duorec", "fearec", "bert4rec")  # models whose files have the same keys
-PADDINGS = {mode: mode for mode in MODES} | {"mirror": "symmetric"}  # the reproduction's word (Janhutter/BSARec)
-FACTS = "BSARec's repository and FMLP-Rec train with it unless told otherwise"
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,6 @@ class OneBandFEARec(FEARec):
     config_type = OneBandFEARecConfig
 
 
-_EMBEDDED = {"items.weight": "item_embeddings.weight", "positions.weight": "position_embeddings.weight"} | linear(
-    "norm", "LayerNorm"
-)
-_TABLES = ("item_embeddings.weight", "position_embeddings.weight", *both("LayerNorm"))
-_BLOCK = "item_encoder.blocks.{}"
-
-
 def _attention(name: str, key: str) -> dict[str, Origin]:
     return (
         stacked(f"{name}.qkv", f"{key}.query", f"{key}.key", f"{key}.value")
@@ -90,37 +80,10 @@ def _filter(key: str) -> dict[str, Origin]:
     )
 
 
-def _feed_forward(key: str) -> dict[str, Origin]:
-    return (
-        linear("blocks.{}.feed_forward.inner", f"{key}.dense_1")
-        | linear("blocks.{}.feed_forward.outer", f"{key}.dense_2")
-        | linear("blocks.{}.feed_forward.add_norm.norm", f"{key}.LayerNorm")
-    )
-
-
-def _sizes(weights: Weights, special_items: int = 0) -> dict[str, Any]:
-    given = weights.settings.default("padding", one_of(*PADDINGS), "zero", "as published")
-    return {
-        "padding": PADDINGS[given],
-        "num_items": weights.rows("item_embeddings.weight") - 1 - special_items,
-        "max_len": weights.rows("position_embeddings.weight"),
-        "hidden_size": weights.columns("item_embeddings.weight"),
-    }
-
-
-def _check_activation(weights: Weights) -> None:
-    found = weights.settings.default("activation", str, ACTIVATION, FACTS)
-    if found != ACTIVATION:
-        raise ConfigError(
-            f"{weights.settings.path}: is {weights.settings.title} with activation {found!r}; only {ACTIVATION} is "
-            "supported for these files"
-        )
-
-
 def _read_bsarec(weights: Weights) -> Recommender:
-    sizes = _sizes(weights)
+    sizes = skeleton.sizes(weights)
     heads, alpha, c = weights.heads(sizes["hidden_size"]), weights.alpha(), weights.modes(sizes["max_len"])
-    _check_activation(weights)
+    skeleton.check_activation(weights)
     weights.settings.check()
     scalar = weights.state["item_encoder.blocks.0.layer.filter_layer.sqrt_beta"].numel() == 1
     config = BSARecConfig(
@@ -131,14 +94,14 @@ def _read_bsarec(weights: Weights) -> Recommender:
         c=c,
         beta="scalar" if scalar else "vector",
     )
-    filters = f"{_BLOCK}.layer.filter_layer"
+    filters = f"{BLOCK}.layer.filter_layer"
     return weights.into(
         BSARec(config),
-        _EMBEDDED
+        EMBEDDED
         | {"blocks.{}.mixer.frequency.sqrt_beta": f"{filters}.sqrt_beta"}
         | linear("blocks.{}.mixer.frequency.add_norm.norm", f"{filters}.LayerNorm")
-        | _attention("blocks.{}.mixer.attention", f"{_BLOCK}.layer.attention_layer")
-        | _feed_forward(f"{_BLOCK}.feed_forward"),
+        | _attention("blocks.{}.mixer.attention", f"{BLOCK}.layer.attention_layer")
+        | skeleton.feed_forward(f"{BLOCK}.feed_forward"),
     )
 
 
@@ -152,18 +115,18 @@ def _read_shared(weights: Weights) -> Recommender:
         f"one of {', '.join(SHARED_KEYS)}, whose keys are the same: bert4rec if the data has {rows - 2} items, one of "
         f"the others if it has {rows - 1}",
     )
-    sizes = _sizes(weights, BERT4Rec.special_items if name == "bert4rec" else 0)
+    sizes = skeleton.sizes(weights, BERT4Rec.special_items if name == "bert4rec" else 0)
     config: dict[str, Any] = sizes | {"num_layers": weights.layers, "num_heads": weights.heads(sizes["hidden_size"])}
-    _check_activation(weights)
+    skeleton.check_activation(weights)
     model: Callable[[], Recommender]
-    attention = _attention("blocks.{}.mixer", f"{_BLOCK}.layer")
+    attention = _attention("blocks.{}.mixer", f"{BLOCK}.layer")
     if name == "fearec":
         bands = settings.default(
             "bands", one_of("sliding", "first"), "sliding", "first: all layers on the first band, as in older code"
         )
         for ratio, default in (("global_ratio", 0.6), ("spatial_ratio", 0.1)):
             config[ratio] = settings.default(ratio, real, default, "as published")
-        attention = _band_attention("blocks.{}.mixer", f"{_BLOCK}.layer")
+        attention = _band_attention("blocks.{}.mixer", f"{BLOCK}.layer")
         model = {
             "sliding": lambda: FEARec(FEARecConfig(**config)),
             "first": lambda: OneBandFEARec(OneBandFEARecConfig(**config)),
@@ -174,15 +137,18 @@ def _read_shared(weights: Weights) -> Recommender:
             "duorec": lambda: DuoRec(DuoRecConfig(**config)),
         }.get(name, lambda: SASRec(SASRecConfig(**config)))
     settings.check()
-    return weights.into(model(), _EMBEDDED | attention | _feed_forward(f"{_BLOCK}.feed_forward"))
+    return weights.into(model(), EMBEDDED | attention | skeleton.feed_forward(f"{BLOCK}.feed_forward"))
 
 
 def _read_fmlprec(block: str, filters: str, feed_forward: str) -> Callable[[Weights], Recommender]:
     def read(weights: Weights) -> Recommender:
-        _check_activation(weights)
+        sizes = skeleton.sizes(weights)
+        skeleton.check_activation(weights)
         weights.settings.check()
-        model = FMLPRec(FMLPRecConfig(**_sizes(weights), num_layers=weights.layers))
-        return weights.into(model, _EMBEDDED | _filter(f"{block}.{filters}") | _feed_forward(f"{block}.{feed_forward}"))
+        model = FMLPRec(FMLPRecConfig(**sizes, num_layers=weights.layers))
+        return weights.into(
+            model, EMBEDDED | _filter(f"{block}.{filters}") | skeleton.feed_forward(f"{block}.{feed_forward}")
+        )
 
     return read
 
@@ -192,9 +158,9 @@ def _read_s3rec(weights: Weights) -> Recommender:
 
 
 def _read_first_sasrec(weights: Weights, mask_items: int = 0) -> Recommender:
-    sizes = _sizes(weights, mask_items)
+    sizes = skeleton.sizes(weights, mask_items)
     heads = weights.heads(sizes["hidden_size"])
-    _check_activation(weights)
+    skeleton.check_activation(weights)
     causal = True
     if mask_items:
         why = "as S3-Rec ranks; bidirectional: as it is pre-trained"
@@ -208,17 +174,18 @@ def _read_first_sasrec(weights: Weights, mask_items: int = 0) -> Recommender:
     block = "item_encoder.layer.{}"
     return weights.into(
         model,
-        _EMBEDDED
+        EMBEDDED
         | items
         | _attention("blocks.{}.mixer", f"{block}.attention")
-        | _feed_forward(f"{block}.intermediate"),
+        | skeleton.feed_forward(f"{block}.intermediate"),
     )
 
 
 def _read_gru4rec(weights: Weights) -> Recommender:
+    sizes = skeleton.sizes(weights)
     weights.settings.check()
     size = weights.columns("gru_layers.weight_hh_l0")
-    config = GRU4RecConfig(**_sizes(weights), num_layers=weights.layers, gru_hidden_size=size)
+    config = GRU4RecConfig(**sizes, num_layers=weights.layers, gru_hidden_size=size)
     gru: dict[str, Origin] = {
         f"layers.{{}}.weight_{part}_l0": f"gru_layers.weight_{part}_l{{}}" for part in ("ih", "hh")
     }
@@ -226,10 +193,11 @@ def _read_gru4rec(weights: Weights) -> Recommender:
 
 
 def _read_caser(weights: Weights) -> Recommender:
+    sizes = skeleton.sizes(weights)
     weights.settings.note("the mean user is used if users are not given")
     weights.settings.check()
     config = CaserConfig(
-        **_sizes(weights),
+        **sizes,
         num_users=weights.rows("user_embeddings.weight"),
         vertical=weights.rows("conv_v.weight"),
         horizontal=weights.rows("conv_h.0.weight"),
@@ -246,10 +214,9 @@ def _read_caser(weights: Weights) -> Recommender:
 
 
 _ATTENTION_PARTS = ("query", "key", "value", "dense", "LayerNorm")
-_DENSE_PARTS = ("dense_1", "dense_2", "LayerNorm")
-_FEED_FORWARD = both(*(f"{_BLOCK}.feed_forward.{part}" for part in _DENSE_PARTS))
+_FEED_FORWARD = skeleton.feed_forward_keys(f"{BLOCK}.feed_forward")
 _LAYER = "item_encoder.layer.{}"
-_INTERMEDIATE = both(*(f"{_LAYER}.intermediate.{part}" for part in _DENSE_PARTS))
+_INTERMEDIATE = skeleton.feed_forward_keys(f"{_LAYER}.intermediate")
 _FIRST_ATTENTION = both(*(f"{_LAYER}.attention.{part}" for part in _ATTENTION_PARTS))
 _PRETRAINING = tuple(f"{task}_norm" for task in ("aap", "mip", "map", "sp"))
 
@@ -257,11 +224,11 @@ FORMATS = (
     Format(
         "BSARec of BSARec's repository",
         (
-            *_TABLES,
-            f"{_BLOCK}.layer.filter_layer.sqrt_beta",
+            *TABLES,
+            f"{BLOCK}.layer.filter_layer.sqrt_beta",
             *both(
-                f"{_BLOCK}.layer.filter_layer.LayerNorm",
-                *(f"{_BLOCK}.layer.attention_layer.{part}" for part in _ATTENTION_PARTS),
+                f"{BLOCK}.layer.filter_layer.LayerNorm",
+                *(f"{BLOCK}.layer.attention_layer.{part}" for part in _ATTENTION_PARTS),
             ),
             *_FEED_FORWARD,
         ),
@@ -271,28 +238,28 @@ FORMATS = (
     ),
     Format(
         f"{' or '.join(SHARED_KEYS)} of BSARec's repository",
-        _TABLES + both(*(f"{_BLOCK}.layer.{part}" for part in _ATTENTION_PARTS)) + _FEED_FORWARD,
+        TABLES + both(*(f"{BLOCK}.layer.{part}" for part in _ATTENTION_PARTS)) + _FEED_FORWARD,
         _read_shared,
         own_ids=True,
     ),
     Format(
         "FMLP-Rec of BSARec's repository",
-        (*_TABLES, f"{_BLOCK}.layer.complex_weight", *both(f"{_BLOCK}.layer.LayerNorm"), *_FEED_FORWARD),
-        _read_fmlprec(_BLOCK, "layer", "feed_forward"),
+        (*TABLES, f"{BLOCK}.layer.complex_weight", *both(f"{BLOCK}.layer.LayerNorm"), *_FEED_FORWARD),
+        _read_fmlprec(BLOCK, "layer", "feed_forward"),
         own_ids=True,
     ),
     Format(
         "FMLP-Rec of its own repository",
-        (*_TABLES, f"{_LAYER}.filterlayer.complex_weight", *both(f"{_LAYER}.filterlayer.LayerNorm"), *_INTERMEDIATE),
+        (*TABLES, f"{_LAYER}.filterlayer.complex_weight", *both(f"{_LAYER}.filterlayer.LayerNorm"), *_INTERMEDIATE),
         _read_fmlprec(_LAYER, "filterlayer", "intermediate"),
         own_ids=True,
     ),
     Format(
-        "SASRec of FMLP-Rec's repository", _TABLES + _FIRST_ATTENTION + _INTERMEDIATE, _read_first_sasrec, own_ids=True
+        "SASRec of FMLP-Rec's repository", TABLES + _FIRST_ATTENTION + _INTERMEDIATE, _read_first_sasrec, own_ids=True
     ),
     Format(
         "S3-Rec",
-        (*_TABLES, "attribute_embeddings.weight", *_FIRST_ATTENTION, *_INTERMEDIATE),
+        (*TABLES, "attribute_embeddings.weight", *_FIRST_ATTENTION, *_INTERMEDIATE),
         _read_s3rec,
         optional=tuple(rf"{task}\.(weight|bias)" for task in _PRETRAINING),
         own_ids=True,

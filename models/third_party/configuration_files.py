@@ -40,6 +40,10 @@ MODEL_NAMES = (
     "caser",
     "s3rec",
     "gsasrec",
+    "tvrec",
+    "wearec",
+    "slime4rec",
+    "lowarec",
 )
 MOST_READ = 1 << 20  # bytes of a file beside the checkpoint
 
@@ -56,6 +60,8 @@ _MODELS_OWN = re.compile(r"model|net$|network|^arch|encoder|backbone|recommender
 _OF_OTHERS = re.compile(r"loss|optim|sched|criterion|augment|regulari|sampler|callback|logger")
 # By these a section that is not the model's may mean another thing.
 _COMMON_WORDS = ("alpha", "c", "padding", "norm", "attention")
+# LoWARec's configurations have both of these, and its model uses only the second.
+_UNUSED_BESIDE = {"num_attention_heads": "proj_n_heads"}
 DEEPEST = 12  # sections within sections, and containers within the content of a file
 
 Found = tuple[tuple[str, ...], str, Any]  # sections, setting, value
@@ -200,6 +206,8 @@ def _found(values: Mapping[Any, Any], sections: tuple[str, ...] = (), seen: set[
     for key, value in values.items():
         *outer, name = re.split(r"[./]", str(key))
         inner = (*sections, *outer)
+        if _UNUSED_BESIDE.get(name) in values:
+            continue
         if isinstance(value, Mapping) and "value" in value and name in _OWN:
             value = value["value"]  # as Weights & Biases keeps them
         value = _number(value)

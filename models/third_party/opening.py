@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.architectures.encoder import EncoderConfig
 from models.datasets.registry import DATASETS
 from models.errors import CheckpointError, ConfigError
 from models.recommender import Recommender, not_finite
-from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus
+from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus, successors
 from models.third_party.file_format import NAMED_KEYS, Format, Weights
 from models.third_party.settings import Settings, Source, canonical, plain, same
 
@@ -21,6 +22,7 @@ logger = logging.getLogger("models")
 
 FORMATS: tuple[Format, ...] = (
     *bsarec_repository.FORMATS,
+    *successors.FORMATS,
     *rechorus.FORMATS,
     *recbole.FORMATS,
     *pmixer.FORMATS,
@@ -97,7 +99,7 @@ def _check_model(settings: Settings, inside: list[Source], outside: list[Source]
 
 def _compare_sizes(settings: Settings, model: Recommender) -> None:
     """Say if a configuration beside the file has other sizes than the file, because then it is that of another file."""
-    if not hasattr(model.config, "num_heads"):
+    if not isinstance(model.config, EncoderConfig):
         return
     for source in settings.sources:
         for name in configuration_files.SIZES:

@@ -12,7 +12,7 @@ logger = logging.getLogger("models")
 # Our name of each setting, followed by its names in third-party configurations.
 NAMES: dict[str, tuple[str, ...]] = {
     "model": ("model_type", "model_name"),
-    "num_heads": ("heads", "n_heads", "num_attention_heads", "head", "nhead"),
+    "num_heads": ("heads", "n_heads", "num_attention_heads", "head", "nhead", "proj_n_heads"),
     "alpha": (),
     "c": (),
     "activation": ("hidden_act",),
@@ -24,6 +24,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "bands": (),
     "global_ratio": (),
     "spatial_ratio": (),
+    "projections": ("dim_proj",),
+    "dynamic_ratio": (),
+    "slide_mode": (),
     "padding": (),
     "weights": (),  # which of several state dicts in a file
 }
@@ -115,6 +118,19 @@ class Settings:
         if found is not None or name in self._missing:
             return value if found is None else found
         self._said.append(f"{name} {value} by default ({why})")
+        return value
+
+    def shown(self, name: str, kind: Callable[[Any], Any], value: Any) -> Any:
+        """Return a value that the shapes show; a configuration that says another one is noted.
+
+        Raises ConfigError if an option says another one.
+        """
+        self.used.add(name)
+        if name in self.given and (given := self._read(name, self.given[name], kind, option(name))) != value:
+            raise ConfigError(f"{self.path}: {option(name).rstrip('=')} is {given}, but the file's shapes say {value}")
+        for source in self.sources:
+            if source.get(name) is not None and not same(source.get(name), value):
+                self.note(f"{name} {value} by the shapes, although {source.where} says {source.get(name)}")
         return value
 
     def note(self, text: str) -> None:

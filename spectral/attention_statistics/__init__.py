@@ -40,13 +40,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
 from spectral.sums import sum_of_attention
-from spectral.theorem1.spectrum import ROW_SUM_TOLERANCE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,8 +100,8 @@ class AttentionStatistics:
     ) -> "AttentionStatistics":
         """Average over the sequences of all captures, over their last `length` positions, or all for None.
 
-        residual: r, 0 to 1. Raises ConfigError if the model has no attention, and ValueError for no captures or rows
-        that do not sum to 1.
+        residual: r, 0 to 1. Raises ConfigError if the model has no attention, or a sequence has padding among these
+        positions, and ValueError for no captures or rows that do not sum to 1.
         """
         sums, layers = sum_of_attention(
             (captured.last(length) for captured in captures), lambda maps: sum_over_sequences(maps, residual)
@@ -204,8 +203,8 @@ def sum_over_sequences(attention: Any, residual: float = RESIDUAL) -> AttentionS
     """
     if not 0 <= residual <= 1:
         raise ValueError(f"residual must lie in 0..1, got {residual}")
-    maps = layers_of(attention)
-    measures, perron, mixed = zip(*(_of_layer(_row_stochastic(a), residual) for a in maps), strict=True)
+    maps, tolerance = layers_of(attention), row_sum_tolerance(attention)
+    measures, perron, mixed = zip(*(_of_layer(_row_stochastic(a, tolerance), residual) for a in maps), strict=True)
     if len({pi.shape for pi in perron}) != 1:
         raise ValueError("all layers must have the same shape (B, H, N, N)")
     rolled = reduce(lambda below, above: above @ below, mixed)  # (B, N, N)
@@ -239,13 +238,13 @@ def _of_layer(maps: Tensor, residual: float) -> tuple[Tensor, Tensor, Tensor]:
     return measures, left_perron_vectors(maps).sum(0), mixed
 
 
-def _row_stochastic(maps: Tensor) -> Tensor:
+def _row_stochastic(maps: Tensor, tolerance: float) -> Tensor:
     """Return maps as float64 with rows that sum to exactly 1."""
     if maps.shape[-1] < 2:
         raise ValueError("attention must be over at least 2 positions, got 1")
     exact = check_finite(as_float64(maps), "attention")
     sums = exact.sum(-1, keepdim=True)
-    if len(exact) and (exact.min() < 0 or (sums - 1).abs().max() > ROW_SUM_TOLERANCE):
+    if len(exact) and (exact.min() < 0 or (sums - 1).abs().max() > tolerance):
         raise ValueError(
             "attention must be row-stochastic over the positions that are measured: no negative entry, and rows that "
             f"sum to 1; got a smallest entry of {exact.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}"

@@ -72,14 +72,15 @@ class LayerBounds:
         captures: the same sequences with hidden states and attention, for `measured`. length: the one that the
         statistics were made with.
 
-        Raises ValueError if the matrices do not fit the heads or the hidden states.
+        Raises ValueError if the matrices do not fit the heads or the hidden states, and ConfigError for padding among
+        the positions.
         """
         matrices = {layer: _matrices(value_output, layer, statistics) for layer in statistics.layers}
         norms = torch.stack([torch.linalg.matrix_norm(m, ord=2) for m in matrices.values()]).numpy()
         growth = (statistics.hfc_factor * norms).sum(1)
         factors = sum_by_layer(
             {layer: Moments.of(_factors(*_input_of(layer, captured), products)) for layer, products in matrices.items()}
-            for captured in (captured.last(length) for captured in captures)
+            for captured in (captured.last(length).check_real() for captured in captures)
         )
         return cls(
             layers=statistics.layers,

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from spectral.arrays import check_finite
+from spectral.capture import Capture
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C, Array, Response, decibels
 
@@ -128,8 +129,8 @@ def block_response(
 
     Args:
         model: With `trace` and `layer_functions`, like `models.recommender.Recommender`.
-        batches: Int tensors (B, N), padding 0. All N positions should be real items, or the last `length` of them:
-            see `spectral.full_windows`.
+        batches: Int tensors (B, N), padding 0. All N positions are real items, or the last `length` of them: see
+            `spectral.full_windows`.
         c: Number of modes that count as low frequency.
         length: Measure the last n positions only; None for all.
         probes: Random outputs per user. With N x D or more of them, all unit vectors are used instead of random ones,
@@ -137,8 +138,8 @@ def block_response(
         seed: Of the random outputs, and of the bootstrap samples.
         resamples: R, the number of bootstrap samples of the users, as in `FrequencyResponse.from_captures`.
 
-    Raises ConfigError if the model is not a stack of layers, and ValueError for no sequences, an impossible c or no
-    probes.
+    Raises ConfigError if the model is not a stack of layers or a position is padding, and ValueError for no sequences,
+    an impossible c or no probes.
 
     Example:
         A model whose only layer is uniform attention, X -> A X. Only the mean passes, as `frequency_response` says of
@@ -164,6 +165,7 @@ def block_response(
     sampled, drawn = torch.zeros(()), torch.zeros(resamples, dtype=torch.float64)
     users = positions = 0
     for batch in batches:
+        Capture((), (), batch > 0).last(length).check_real()
         parts = torch.stack(
             [
                 torch.stack(_power_of_layer(layer, x, length, probes, generator))

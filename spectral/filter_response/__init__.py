@@ -65,6 +65,7 @@ class FrequencyResponse(Response):
         length: int | None = None,
         resamples: int = 0,
         seed: int = 0,
+        padded: bool = False,
     ) -> "FrequencyResponse":
         """Average over the users of all captures.
 
@@ -75,8 +76,11 @@ class FrequencyResponse(Response):
             resamples: R, the number of bootstrap samples of the users. How often a user is in a sample is a Poisson
                 variable of mean 1, so that memory does not grow with users (Hanley and MacGibbon 2006).
             seed: Of the bootstrap samples.
+            padded: Whether padding may be among the positions. Its rows then count like all others, so this shows what
+                padding does, not what attention does.
 
-        Raises ConfigError if the model has no attention, and ValueError for an impossible c or no captures.
+        Raises ConfigError if the model has no attention or there is padding without `padded`, and ValueError for an
+        impossible c or no captures.
 
         Example:
             >>> maps = torch.full((2, 1, 4, 4), 1 / 4)
@@ -88,6 +92,7 @@ class FrequencyResponse(Response):
         sums, layers = sum_of_attention(
             (captured.last(length) for captured in captures),
             lambda maps: attention_power(maps, rng.poisson(1.0, (len(maps[0]), resamples)).T),
+            padded,
         )
         return sums.response(c, layers)
 

@@ -93,15 +93,20 @@ def measure(subject: Subject, length: int | None, padding: bool, c: int, nulls: 
     if padding:
         windows = subject.users()
         subject.describe(len(windows), "users with their whole windows, padding included")
-        found["padded"] = _measure(subject, windows, c, None, {})
+        found["padded"] = _measure(subject, windows, c, None, {}, padded=True)
     return found
 
 
 def _measure(
-    subject: Subject, windows: Tensor, c: int, length: int | None, nulls: dict[str, list[FrequencyResponse]]
+    subject: Subject,
+    windows: Tensor,
+    c: int,
+    length: int | None,
+    nulls: dict[str, list[FrequencyResponse]],
+    padded: bool = False,
 ) -> Measured:
     captures = (captured.last(length) for captured in subject.captures(windows, hidden=False))
-    sums, layers = sum_of_attention(captures, lambda maps: Passed(attention_power(maps), transfer_power(maps)))
+    sums, layers = sum_of_attention(captures, lambda maps: Passed(attention_power(maps), transfer_power(maps)), padded)
     return Measured(sums.response.response(c, layers), sums.transfer.transfer_map(c, layers), nulls)
 
 

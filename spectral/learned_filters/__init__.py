@@ -108,7 +108,7 @@ class LearnedFilters:
 
 
 def learned_filters(model: Any) -> LearnedFilters:
-    """Return the filters of a model that has them (FMLP-Rec, BSARec). Raises ConfigError for any other model.
+    """Return the filters of FMLP-Rec, SLIME4Rec or BSARec. Raises ConfigError for a model without such filters.
 
     Sources: Zhou et al., WWW 2022, section 4.2; Shin et al., AAAI 2024, section 4.2.
 
@@ -127,7 +127,7 @@ def learned_filters(model: Any) -> LearnedFilters:
     with torch.inference_mode():
         filters = model.trace(window).filters
     if filters is None:
-        raise ConfigError(f"{model.title} has no learned filters; FMLP-Rec and BSARec have")
+        raise ConfigError(f"{model.title} has no learned filters; FMLP-Rec, SLIME4Rec and BSARec have")
     learned = torch.stack(list(filters)).detach().to("cpu", torch.complex128).numpy()
     positions = model.config.max_len
     # These modes are real: the inverse transform ignores the imaginary part of their factors.

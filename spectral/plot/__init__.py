@@ -34,6 +34,8 @@ from spectral.plot.diagram import diagram
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
+from spectral.plot.mixing_ratio import mixing_ratio
+from spectral.plot.rank_one import rank_one, rank_one_parts
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
@@ -66,7 +68,10 @@ __all__ = [
     "learned_filters",
     "learned_filters_map",
     "learned_filters_sorted",
+    "mixing_ratio",
     "panels",
+    "rank_one",
+    "rank_one_parts",
     "ring_graph",
     "save",
     "sensitivity",

@@ -6,7 +6,7 @@ without a network, and can be printed. If a model does not have a measure, the p
 Contents: `sections`, the parts of the page, which a notebook can show one by one, and `page`, all of them as HTML.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,9 @@ from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
 from spectral.findings import DECIDING, MARGINS, finding
 from spectral.learned_filters import learned_filters
+from spectral.mixing_ratio import MixingRatio
 from spectral.nulls import nulls_of
+from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
 from spectral.singular_values import GAUSSIAN, LayerSpectra
@@ -108,6 +110,8 @@ def sections(subjects: Subjects, c: int = DEFAULT_C, nulls: Nulls = DEFAULT_NULL
         _singular_values(subjects, nulls),
         _similarity(subjects, nulls),
         _smoothing(subjects, c, nulls),
+        _rank_one(subjects),
+        _mixing_ratio(subjects),
     ]
 
 
@@ -278,7 +282,7 @@ def _layer_response(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     from spectral import plot
 
     def measure(subject: Subject, windows: Tensor) -> BlockResponse:
-        return block_response(subject.model, in_batches(windows, subject.batch_size, subject.model.name), c)
+        return block_response(subject.model, _batches(subject, windows), c)
 
     found, missing = _each(subjects, lambda s: measure(s, s.full_windows()[:JACOBIAN_USERS]))
     of_nulls = _under_nulls(
@@ -462,6 +466,41 @@ def _smoothing(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     )
     figures = {"Measures of smoothness along positions": plot.smoothing_panels(found, of_nulls)} if found else {}
     return Section("How smooth sequences become", text, figures, _summaries(found), missing, findings)
+
+
+def _rank_one(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    def of_parts(subject: Subject) -> RankOneDistance:
+        return RankOneDistance.of_parts(subject.model, _batches(subject, subject.users()))
+
+    found, _ = _each(subjects, lambda s: RankOneDistance.from_captures(s.captures(s.users(), attention=False)))
+    parts, missing = _each(subjects, of_parts)
+    text = (
+        "||X - 1 x^T|| / ||X|| of the real positions of each user, x their mean: 0 if all positions are equal. The "
+        "dotted line is white noise of the same lengths. Through the parts of a block, a hollow marker is what a "
+        "sub-layer adds, the next point the sum with the residual, and the third the LayerNorm of the sum."
+    )
+    figures: dict[str, Any] = {"Distance to rank one over layers": plot.rank_one(found).figure} if found else {}
+    figures |= _panels("Distance to rank one through the parts of blocks", parts, plot.rank_one_parts, height=2.8)
+    return Section("Distance to rank one", text, figures, _summaries(found | parts), missing)
+
+
+def _mixing_ratio(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: MixingRatio.of_model(s.model, _batches(s, s.full_windows())))
+    text = (
+        "How much of a block's output is not its residual, by frequency, over users with a full window: at 0 the "
+        "output is what entered the block, at 1 nothing of it is left. The table has the shares of all parts of the "
+        "output."
+    )
+    figures = _panels("Mixing ratio of blocks", found, plot.mixing_ratio)
+    return Section("What blocks keep of their input", text, figures, _summaries(found), missing)
+
+
+def _batches(subject: Subject, windows: Tensor) -> Iterator[Tensor]:
+    return in_batches(windows, subject.batch_size, subject.model.name)
 
 
 def _under_nulls(

@@ -2,7 +2,10 @@
 
 A steep spectrum means that users were smoothed into few directions. The values are the square roots of the eigenvalues
 of the Gram matrix X^T X (D x D), which is summed in float64 batch by batch. They are therefore exact to about 1e-8 of
-the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`.
+the largest one, and smaller values are rounding errors. The mean vector is removed only with `center`. The Gram matrix
+of what is left is summed about the mean of the batches so far (Chan et al. 1983), so it keeps these digits also where
+all users are nearly one point. What is then below the rounding of the mean itself, max(n, D) x 2^-52 of the
+uncentered norm, is 0.
 
 A matrix of independent numbers has a spectrum too, and it falls. `SingularValues.gaussian` simulates matrices of the
 same size whose columns are normal with the same means and variances: what there would be without any correlation
@@ -16,8 +19,8 @@ Component Analysis, 2002, section 6.1.1; comparison with simulated matrices: Hor
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -32,6 +35,7 @@ from spectral.sums import Sums, sum_of_hidden
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+ROUNDING = 2.0**-52  # of a number in float64, relative
 
 GAUSSIAN = "gaussian"  # the name of the null that only matrices have
 GAUSSIAN_DRAWS = 20  # simulated matrices; their smallest and largest values are a band of some 90%
@@ -182,7 +186,8 @@ class Gram(Sums):
     """The sums of a matrix X (n, D) from which its singular values are computed.
 
     Attributes:
-        products: (D, D) float64, X^T X.
+        scatter: (D, D) float64, the sum of (x - m)(x - m)^T over rows x with mean m.
+        mean_products: (D, D) float64, n m m^T.
         total: (D,) float64, the sum of the rows.
         users: n.
 
@@ -195,22 +200,51 @@ class Gram(Sums):
 
     addends = "rows of equally many columns"
 
-    products: Tensor
+    scatter: Tensor
+    mean_products: Tensor
     total: Tensor
     users: int
+
+    @property
+    def products(self) -> Tensor:
+        """X^T X, (D, D) float64."""
+        return self.scatter + self.mean_products
+
+    def __post_init__(self) -> None:
+        """Move what lies between the means of several batches into the scatter, after a sum field by field.
+
+        torchmetrics adds so over processes. The sum of `mean_products` is then that of several means, not of one.
+        """
+        of_one_mean = _outer(self.total, self.users)
+        if not torch.equal(self.mean_products, of_one_mean):
+            object.__setattr__(self, "scatter", self.scatter + (self.mean_products - of_one_mean))
+            object.__setattr__(self, "mean_products", of_one_mean)
+
+    def __add__(self, other: Self) -> Self:
+        """Add the sums of two batches, the scatter about the mean of both. Raises ValueError for other columns."""
+        both = super().__add__(other)
+        if not self.users or not other.users:
+            return both
+        apart = other.total / other.users - self.total / self.users  # more exact than the difference of products
+        between = self.users * other.users / both.users * torch.outer(apart, apart)
+        return replace(both, scatter=self.scatter + other.scatter + between)
 
     def singular_values(self, center: bool = False) -> SingularValues:
         """Return the singular values of the matrix. Raises ValueError if it has no rows or is not finite."""
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
-        products = check_finite(self.products, "the matrix")
-        means = self.total / self.users
-        deviations = (products.diag() / self.users - means.square()).clamp(min=0).sqrt()
+        check_finite(self.scatter, "the matrix")
+        squares = torch.linalg.eigvalsh(self.scatter if center else self.products).flip(0)
+        squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
-            products = products - torch.outer(self.total, means)
-        squares = torch.linalg.eigvalsh(products).flip(0).clamp(min=0)  # rounding makes zeros slightly negative
+            squares[squares <= self.products.trace() * (ROUNDING * max(self.users, len(squares))) ** 2] = 0
         values = squares.sqrt()[: min(self.users, len(squares))].numpy()
-        return SingularValues(values, self.users, center, means.numpy(), deviations.numpy())
+        deviations = (self.scatter.diag() / self.users).clamp(min=0).sqrt()
+        return SingularValues(values, self.users, center, (self.total / self.users).numpy(), deviations.numpy())
+
+
+def _outer(total: Tensor, users: int) -> Tensor:
+    return torch.outer(total, total) / max(users, 1)
 
 
 def singular_values(x: Any, center: bool = False) -> SingularValues:
@@ -285,4 +319,6 @@ def gram(x: Any) -> Gram:
                 [2., 5.]], dtype=torch.float64)
     """
     rows = as_rows(x)
-    return Gram(rows.T @ rows, rows.sum(0), len(rows))
+    total = rows.sum(0)
+    apart = rows - total / max(len(rows), 1)
+    return Gram(apart.T @ apart, _outer(total, len(rows)), total, len(rows))

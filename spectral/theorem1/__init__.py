@@ -256,8 +256,8 @@ def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | 
     """Return ||HFC|| / ||LFC|| of the hidden states after each layer, with the energies summed over users.
 
     The ratio is over all positions, or the last `length`. It shows what whole blocks do: residuals, projections,
-    LayerNorm and feed-forward network are included, so the theorem does not apply. Raises ValueError if there are no
-    hidden states.
+    LayerNorm and feed-forward network are included, so the theorem does not apply. Raises ConfigError if there is
+    padding among these positions, and ValueError if there are no hidden states.
 
     Example:
         The signal 3, 1 has an LFC of 2, 2 and an HFC of 1, -1:
@@ -271,7 +271,7 @@ def layer_ratios(captures: Iterable[Capture], c: int = DEFAULT_C, length: int | 
         low, high = split(as_float64(hidden), c)
         return torch.stack([high.square().sum(), low.square().sum()])
 
-    energies = sum_of_hidden((captured.last(length) for captured in captures), energies_of)
+    energies = sum_of_hidden((captured.last(length).check_real() for captured in captures), energies_of)
     return {layer: float((high / low).sqrt()) for layer, (high, low) in energies.items()}
 
 

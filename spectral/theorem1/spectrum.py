@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 
 ROUNDING = 1e-14  # a vector or an eigenvalue below this is a rounding error
-ROW_SUM_TOLERANCE = 1e-3  # rows of a softmax in half or single precision sum to 1 within this
 
 Array = NDArray[np.float64]
 
@@ -91,7 +90,7 @@ def row_stochastic(attention: Any) -> Array:
     """Return a matrix (N, N) in float64, with rows divided by their sums.
 
     Raises ValueError if it is not (N, N) with N >= 2, is not finite, has negative entries, or has rows whose sums
-    differ from 1 by more than 1e-3.
+    differ from 1 by more than 1e-3 (more in half precision, see `spectral.arrays.row_sum_tolerance`).
 
     Example:
         >>> row_stochastic([[1, 0], [0.25, 0.75]])
@@ -102,7 +101,7 @@ def row_stochastic(attention: Any) -> Array:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         raise ValueError(f"attention must be (N, N) with N at least 2, got shape {matrix.shape}")
     sums = matrix.sum(1, keepdims=True)
-    if matrix.min() < 0 or np.abs(sums - 1).max() > ROW_SUM_TOLERANCE:
+    if matrix.min() < 0 or np.abs(sums - 1).max() > row_sum_tolerance(attention):
         raise ValueError(
             "attention must be row-stochastic: no negative entry, and rows that sum to 1; "
             f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}"

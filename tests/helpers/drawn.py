@@ -19,7 +19,9 @@ from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
 from spectral.filter_response import FrequencyResponse
 from spectral.learned_filters import LearnedFilters
+from spectral.mixing_ratio import MixingRatio
 from spectral.over_seeds import Betas, Similarities, Spectrum
+from spectral.rank_one import RankOneDistance
 from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
@@ -104,6 +106,27 @@ def smoothing(place: int, layers: int = 2, sequences: int = 9) -> Smoothing:
     values = {name: (number + 1) * np.exp(-(place + 1) * depth / 12) for number, name in enumerate(SMOOTHNESS)}
     error = {name: values[name] * (0.05 if sequences > 1 else np.nan) for name in SMOOTHNESS}
     return Smoothing(depth, **values, standard_error=error, sequences=sequences, long_sequences=sequences, c=3)
+
+
+def rank_one(place: int, layers: int = 2, sequences: int = 9) -> RankOneDistance:
+    """Of every layer and of the parts of every block: attention brings positions together, the residual apart."""
+    parts = [(0, "layer", "output")]
+    for layer in range(1, layers + 1):
+        for step in ("attention", "frequency filter", "feed-forward"):
+            parts += [(layer, step, stage) for stage in ("alone", "with residual", "after norm")]
+        parts.append((layer, "layer", "output"))
+    number = np.arange(len(parts))
+    distance = (0.8 - 0.3 * np.sin(number) ** 2) * np.exp(-(place + 1) * number / 400)
+    error = np.full(len(parts), 0.01 if sequences > 1 else np.nan)
+    return RankOneDistance(tuple(parts), distance, error, np.full(len(parts), 0.95), np.full(len(parts), sequences))
+
+
+def mixing_ratio(layers: int = 2) -> MixingRatio:
+    residual = 0.2 + 0.1 * np.arange(layers)[:, None] / layers + 0.5 * (OMEGA / np.pi) ** 2
+    attention = (1 - residual) * np.cos(OMEGA / 4)
+    share = np.stack([residual, attention, 1 - residual - attention], axis=1)
+    names = ("residual", "attention", "feed-forward")
+    return MixingRatio(names, share, 0.02 * share, share[..., 1], share[..., 2], N, 9)
 
 
 def attention_statistics(place: int, layers: int = 2, heads: int = 2) -> AttentionStatistics:
@@ -227,6 +250,9 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "mixing_ratio": lambda size, **ax: plot.mixing_ratio(mixing_ratio(size.layers), label="sasrec", **ax),
+    "rank_one": lambda size, **ax: plot.rank_one(size.of_each(rank_one, size.layers, size.seeds), **ax),
+    "rank_one_parts": lambda size, **ax: plot.rank_one_parts(rank_one(0, size.layers), label="bsarec", **ax),
     "learned_filters": lambda size, **ax: plot.learned_filters(learned_filters(size.layers), **ax),
     "learned_filters_map": lambda size, **ax: plot.learned_filters_map(
         learned_filters(size.layers), size.layers, "phase", **ax

@@ -15,7 +15,10 @@ from models.training import Trainer, TrainingConfig, TrainingError
 
 DATA = "synthetic:users=60,items=40"
 SMALL = {"hidden_size": 8, "max_len": 10, "num_layers": 1}
-NEW = ("fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser")
+NEW = (
+    *("fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"),
+    *("tvrec", "wearec", "slime4rec", "lowarec"),
+)
 
 
 @pytest.mark.parametrize(("model", "loss"), [("bsarec", "ce"), ("bsarec", "bpr"), ("sasrec", "bce"), ("sasrec", "ce")])

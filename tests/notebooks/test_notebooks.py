@@ -15,6 +15,7 @@ from models import notebook
 from models.errors import ConfigError
 from models.registry import MODELS
 from models.train import train
+from spectral.gallery import collect
 
 EXTENSIONS = ("png", "pdf", "csv", "json")
 TRANSFORMERS = ROOT / "notebooks/explore_transformers.ipynb"
@@ -57,6 +58,8 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert arguments <= parameters <= arguments | settings
     elif path.stem == "explore":  # looks at any file
         assert parameters == {"checkpoint", "settings", "dataset", "data_dir", "max_users", "c"}
+    elif path.stem == "claims":  # of all datasets and systems
+        assert parameters == {"datasets", "profile", "results", "out", "data_dir"}
     elif path.stem == "table_datasets":  # looks at no run
         assert {"datasets", "out"} <= parameters
     elif path == TRANSFORMERS:  # its models were trained elsewhere, or not at all
@@ -71,7 +74,7 @@ def test_parameters_have_the_names_of_the_library(path: Path):
 
 @each_notebook
 def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
-    if path.stem in ("train", "table_datasets") or path == TRANSFORMERS:
+    if path.stem in ("train", "table_datasets", "claims") or path == TRANSFORMERS:
         pytest.skip("needs no run")
     given = {
         "dataset": "lastfm",
@@ -87,6 +90,16 @@ def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
     with pytest.raises(papermill.PapermillExecutionError, match=command):
         execute(path, tmp_path, **parameters)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_claims_without_runs_are_undecided_and_say_so(tmp_path: Path):
+    execute(ROOT / "notebooks/claims.ipynb", tmp_path, results=str(tmp_path), out=str(tmp_path))
+    table = pd.read_csv(tmp_path / "claims.csv")
+    of_data = table[table.dataset.notna()]
+    assert set(of_data.verdict) == {"undecided"} and of_data.reason.str.startswith("no runs on ").all()
+    (note,) = collect(tmp_path)
+    assert note.name == "claims" and "Reproduced: theorem-1-rate" in note.see
+    assert "undecided: no runs on lastfm" in (tmp_path / "claims.md").read_text()
 
 
 def execute(path: Path, folder: Path, **parameters) -> nbformat.NotebookNode:

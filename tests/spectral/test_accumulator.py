@@ -36,6 +36,8 @@ METRICS: dict[str, tuple[tuple, Callable[[int], tuple[Tensor, ...]]]] = {
     "AttentionStatisticsMetric": ((L, H, N, 0.3), attention),
     "CosineSimilarityMetric": ((D, "published"), rows),
     "FrequencyResponseMetric": ((L, H, N), attention),
+    "MixingRatioMetric": ((L, ["residual", "attention"], N), lambda users: (drawn(L, 2, users, N, D),)),
+    "RankOneDistanceMetric": ((L,), lambda users: hidden(users, L)),
     "SingularValuesMetric": ((D, True), rows),
     "SmoothingMetric": ((L,), lambda users: hidden(users, L)),
     "TransferMapMetric": ((L, H, N), attention),

@@ -14,7 +14,16 @@ from models import datasets
 from spectral import FrequencyResponse
 from spectral.capture import of_length
 
-MEASURES = ["filter_response", "block_response", "singular_values", "cosine_similarity", "smoothing", "theorem1"]
+MEASURES = [
+    "filter_response",
+    "block_response",
+    "singular_values",
+    "cosine_similarity",
+    "smoothing",
+    "rank_one",
+    "mixing_ratio",
+    "theorem1",
+]
 
 
 @pytest.mark.parametrize("measure", MEASURES)

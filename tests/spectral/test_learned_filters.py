@@ -69,7 +69,7 @@ def test_the_table_and_the_summary_hold_the_same_numbers():
     assert record["nyquist_median"] == pytest.approx(np.median(np.abs(filters.filters[1, -1])))
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - {"fmlprec", "bsarec"}))
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"fmlprec", "bsarec", "slime4rec"}))
 def test_other_models_have_none(name):
     settings = {"num_users": 3} if name == "caser" else {}
     with pytest.raises(ConfigError, match="has no learned filters"):

@@ -12,7 +12,8 @@ MODELS = list(palette.MODEL_STYLES)
 
 
 def test_every_model_has_colour_marker_and_line_of_its_own():
-    assert MODELS == ["sasrec", "bsarec", "fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"]
+    published = ["sasrec", "bsarec", "fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"]
+    assert [*published, "tvrec", "wearec", "slime4rec", "lowarec"] == MODELS
     assert set(palette.MODEL_STYLES) == set(MODELS) <= set(palette.MODEL_NAMES)
     for one, other in combinations(palette.MODEL_STYLES.values(), 2):
         assert one["marker"] != other["marker"]  # which is what grey leaves

@@ -19,8 +19,8 @@ from spectral.report import names_of
 from spectral.signals import extreme_signals
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = 12
-PICTURES = 15  # of architectures there are two, of histories three, of attention maps two, of bounds none
+SECTIONS = 14
+PICTURES = 18  # two of architectures, of attention maps and of rank one, three of histories, none of bounds
 
 
 class Page(HTMLParser):

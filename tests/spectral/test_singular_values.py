@@ -97,7 +97,7 @@ def test_accumulators_merge_and_reset_and_stay_small():
     second.update(x[10:])
     first.merge_state(second)
     np.testing.assert_allclose(first.compute().values, singular_values(x).values, rtol=1e-9)
-    assert sum(value.numel() for value in first.metric_state.values()) == size == 4 * 4 + 4 + 1
+    assert sum(value.numel() for value in first.metric_state.values()) == size == 2 * 4 * 4 + 4 + 1
     first.reset()
     with pytest.raises(ValueError, match="no rows"):
         first.compute()
@@ -118,7 +118,7 @@ def test_what_is_no_matrix_of_users_is_refused(x, message):
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(ValueError, match=r"equally many columns add up, got products of \(4, 4\) and \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"equally many columns add up, got scatter of \(4, 4\) and \(3, 3\)"):
         SingularValuesMetric(4).update(torch.ones(2, 3))
 
 
@@ -150,6 +150,34 @@ def test_singular_values_prints_its_documented_json(call, checkpoint, model, tmp
         assert list(layer) == ["layer", "effective_rank", "stable_rank", "k95", "singular_values"]
         np.testing.assert_allclose(layer["singular_values"], other["singular_values"], rtol=1e-6)
         assert layer["effective_rank"] == pytest.approx(other["effective_rank"])
+
+
+@pytest.mark.parametrize("batches", [1, 7])
+def test_what_is_left_of_users_that_are_nearly_one_point_keeps_its_digits(batches):
+    x = 10 + 1e-6 * np.random.default_rng(0).standard_normal((2000, 16))
+    metric = SingularValuesMetric(16, center=True)
+    for part in np.array_split(x, batches):
+        metric.update(part)
+    np.testing.assert_allclose(metric.compute().values, scipy.linalg.svdvals(x - x.mean(0)), rtol=1e-6)
+    spectra = LayerSpectra.from_captures(
+        [
+            Capture((torch.from_numpy(part)[:, None],), (), torch.ones(len(part), 1))
+            for part in np.array_split(x, batches)
+        ],
+        center=True,
+    )
+    np.testing.assert_array_equal(spectra.layers[0].values, metric.compute().values)
+
+
+@pytest.mark.parametrize("size", [1, 2, 64])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_of_users_that_are_one_point_nothing_is_left(size, kind):
+    row = np.random.default_rng(1).standard_normal(size).astype(kind)
+    metric = SingularValuesMetric(size, center=True)
+    for users in (500, 3, 1, 700):
+        metric.update(np.tile(row, (users, 1)))
+    result = metric.compute()
+    assert (result.values == 0).all() and math.isnan(result.effective_rank)
 
 
 @given(st.integers(1, 20), st.integers(1, 8), SEEDS)

@@ -228,6 +228,16 @@ def test_tables_are_made_of_results_and_again_without_checkpoints(tmp_path: Path
     assert not list((tmp_path / "runs").rglob("*.pt"))
 
 
+def test_the_ledger_of_claims_trains_nothing(tmp_path: Path):
+    folder = tmp_path / "figures/synthetic/runs/smoke"
+    folder.mkdir(parents=True)
+    (folder / "sasrec-seed1.json").write_text("{}")
+    planned = subprocess.run(command(tmp_path, "--dry-run", "claims"), capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout, re.MULTILINE))
+    assert jobs == {"claims": "1", "total": "1"}
+
+
 def test_the_table_of_datasets_is_made(tmp_path: Path):
     given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "out": str(tmp_path)}
     notebook = ROOT / "notebooks/table_datasets.ipynb"

@@ -52,7 +52,9 @@ def test_every_system_of_a_profile_can_be_trained_on_every_dataset(name: str):
     for system in found.systems:
         for dataset in found.datasets:
             settings = found.settings_for(system, dataset)
-            of_model = {key: value for key, value in settings.items() if key not in arguments}
+            of_model = {key: value for key, value in settings.items() if key not in arguments} | settings.get(
+                "settings", {}
+            )
             configure(settings["model"], 100, **of_model)
     for dataset, system, seed in found.listed():
         assert found.training_parameters(dataset, system, seed)["out"].endswith(f"{dataset}/{system}-seed{seed}.pt")

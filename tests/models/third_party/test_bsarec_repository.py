@@ -316,3 +316,10 @@ def test_shapes_that_do_not_fit_together_are_named_by_the_keys_of_the_file(tmp_p
     torch.save(bsarec_state() | {key: torch.zeros(3)}, tmp_path / "file.pt")
     with pytest.raises(CheckpointError, match=rf"{key} of shape \(3,\) instead of \(64,\)"):
         models.load(tmp_path / "file.pt", heads=2, alpha=0.3, c=9)
+
+
+def test_the_padding_of_fmlprec_can_be_named(tmp_path):
+    torch.save(
+        fmlprec_state("item_encoder.blocks.{}.layer", "item_encoder.blocks.{}.feed_forward"), tmp_path / "file.pt"
+    )
+    assert models.load(tmp_path / "file.pt", padding="mirror").config.padding == "symmetric"

@@ -1,5 +1,6 @@
 """Eigenvalues and Perron vectors of attention maps, against numpy's whole decomposition."""
 
+import numpy as np
 import pytest
 import torch
 from attention_maps import attention, naive
@@ -38,3 +39,42 @@ def test_large_maps_have_the_eigenvalues_of_the_whole_decomposition(causal):
         expected = naive(a.numpy(), causal)
         assert second.item() == pytest.approx(expected["lambda2"], abs=1e-8)
         assert factor.item() == pytest.approx(expected["hfc_factor"], abs=1e-8)
+
+
+@pytest.mark.parametrize("n", [2, 20, 21, 49, 51, 57, 100, 127, 128, 130])
+def test_maps_with_equal_rows_have_one_eigenvalue(n):
+    row = torch.softmax(torch.randn(n, generator=torch.Generator().manual_seed(0)), -1)
+    for maps in (torch.full((1, 1, n, n), 1 / n), row.expand(1, 1, n, n)):
+        found = attention_statistics(maps)  # a constant signal is put out, so nothing but DC is left
+        assert found.lambda2.item() == pytest.approx(0, abs=1e-9)
+        assert found.hfc_factor.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_one_map_with_equal_rows_leaves_the_others_of_its_batch_as_they_are():
+    n = 21
+    maps = torch.stack([attention(n, seed=1), torch.full((n, n), 1 / n).double(), attention(n, seed=2)])
+    moduli = second_moduli(maps)
+    for place in (0, 2):
+        expected = naive(maps[place].numpy(), False)["lambda2"]
+        assert moduli[place].item() == pytest.approx(expected, abs=1e-9)
+    assert moduli[1].item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_routine_that_fails_is_replaced_by_another(monkeypatch):
+    maps = torch.stack([attention(6, seed=1), attention(6, seed=2)])
+    second, factors = second_moduli(maps), hfc_factors(maps)
+
+    def fails(*given, **options):
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(torch.linalg, "eigvals", fails)
+    monkeypatch.setattr(torch.linalg, "matrix_norm", fails)
+    torch.testing.assert_close(second_moduli(maps), second, atol=1e-9, rtol=0)
+    torch.testing.assert_close(hfc_factors(maps), factors, atol=1e-9, rtol=0)
+    direct = np.linalg.eigvals
+
+    def fails_too():
+        raise np.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(np.linalg, "eigvals", lambda a: direct(a) if np.trace(a) > 6 else fails_too())
+    torch.testing.assert_close(second_moduli(maps), second, atol=1e-9, rtol=0)
