@@ -94,6 +94,11 @@ class Spectrum:
         """The estimate whose runs a caption counts."""
         return self.normalised
 
+    @property
+    def mean_nulls(self) -> dict[str, list[SingularValues]]:
+        """The mean over the draws of each null model, for pictures of several systems; all Gaussian matrices."""
+        return {name: draws if name == GAUSSIAN else [_mean_spectrum(draws)] for name, draws in self.nulls.items()}
+
     def table(self) -> "DataFrame":
         """Return the values, divided by the largest, with their intervals and null models."""
         table = self.values.table().drop(columns="singular_value")
@@ -121,6 +126,11 @@ class Similarities:
     def interval(self) -> Estimate:
         """The estimate whose runs a caption counts."""
         return self.between_users
+
+    @property
+    def mean_nulls(self) -> dict[str, list[CosineSimilarity]]:
+        """The mean over the draws of each null model, for pictures of several systems."""
+        return {name: [_mean_similarity(draws)] for name, draws in self.nulls.items()}
 
     def table(self) -> "DataFrame":
         """Return a row for each layer and kind, with the intervals, and the null models."""

@@ -19,20 +19,23 @@ from spectral.gallery.sentences import listing
 from spectral.over_seeds import Betas, Gains, Similarities, Spectrum
 from spectral.palette import title_of
 from spectral.response import CUTOFF_DB
+from spectral.singular_values import GAUSSIAN
 from spectral.transfer_map import TransferMap
 
 NULLS = {
     "uniform": "uniform attention under the same mask",
     "untrained": "initial weights",
     "shuffled": "shuffled histories",
-    "gaussian": "simulated Gaussian matrices of the same column variances",
+    GAUSSIAN: "simulated Gaussian matrices of the same column variances",
 }
 
 
 def drawn(results: Mapping[str, Gains | Spectrum | Similarities]) -> str:
     """Return what the bands and the grey lines of results are, by system."""
     intervals = {name: found.interval for name, found in results.items()}
-    return f"{bands(intervals)} {null_models({name: found.nulls for name, found in results.items()})}".strip()
+    means = not all(isinstance(found, Gains) for found in results.values())
+    nulls = null_models({name: found.nulls for name, found in results.items()}, means)
+    return f"{bands(intervals)} {nulls}".strip()
 
 
 def each(results: Mapping[str, Any], say: Callable[[Any], str]) -> str:
@@ -73,8 +76,10 @@ def bands(estimates: Mapping[str, Estimate]) -> str:
     )
 
 
-def null_models(nulls: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
-    """Return which null models are drawn, of which systems if not of all; "" for none. nulls: draws by system and null.
+def null_models(nulls: Mapping[str, Mapping[str, Sequence[Any]]], means: bool = False) -> str:
+    """Return which null models are drawn, of which systems if not of all; "" for none.
+
+    nulls: the draws, by system and null. means: whether the mean of the draws is drawn, except of Gaussian matrices.
 
     Example:
         >>> null_models({"sasrec": {"uniform": [0], "untrained": [0, 0]}, "fmlprec": {"untrained": [0, 0]}})
@@ -85,7 +90,8 @@ def null_models(nulls: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
         having = [title_of(name) for name, of_system in nulls.items() if null in of_system]
         draws = max(len(of_system.get(null, ())) for of_system in nulls.values())
         parts = [_and(having)] if len(having) < len(nulls) else []
-        parts += [f"{draws} draws"] if draws > 1 else []
+        of = "mean of " if means and null != GAUSSIAN else ""
+        parts += [f"{of}{draws} draws"] if draws > 1 else []
         said.append(NULLS[null] + (f" ({'; '.join(parts)})" if parts else ""))
     return f"Grey: {', '.join(said)}." if said else ""
 

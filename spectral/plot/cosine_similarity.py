@@ -58,10 +58,10 @@ def cosine_similarity(
 
 
 def cosine_similarity_panels(rows: Mapping[str, Mapping[str, Similarities]]) -> Figure:
-    """Draw both similarities over the runs of systems, with intervals and null models: users left, positions right.
+    """Draw both similarities over the runs of systems, users left, positions right, with intervals and null models.
 
-    rows: a row of panels each, such as for each depth: by title, results by system. A single row has no title. One
-    legend below serves all.
+    rows: a row of panels each, such as for each depth: by title, results by system. A single row has no title. A
+    null model is the mean of its draws. One legend below serves all.
 
     Example:
         >>> import torch
@@ -79,7 +79,7 @@ def cosine_similarity_panels(rows: Mapping[str, Mapping[str, Similarities]]) -> 
             cosine_similarity(
                 {name: found.similarity for name, found in results.items()},
                 kind=kind,
-                nulls={name: found.nulls for name, found in results.items()},
+                nulls={name: found.mean_nulls for name, found in results.items()},
                 intervals={name: getattr(found, kind) for name, found in results.items()},
                 ax=ax,
             )

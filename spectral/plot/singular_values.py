@@ -76,7 +76,7 @@ def singular_values(
 
 
 def singular_values_panels(columns: Mapping[str, Mapping[str, Spectrum]]) -> Figure:
-    """Draw the spectra over the runs of systems, with intervals and null models.
+    """Draw the spectra over the runs of systems, with intervals and null models, each the mean of its draws.
 
     columns: a panel each, such as for each depth: by title, results by system. A single panel has no title. Every panel
     has a scale of its own, and null models may leave it. One legend below serves all.
@@ -96,7 +96,7 @@ def singular_values_panels(columns: Mapping[str, Mapping[str, Spectrum]]) -> Fig
     for (title, results), ax in zip(columns.items(), axes, strict=True):
         singular_values(
             {name: found.values for name, found in results.items()},
-            nulls={name: found.nulls for name, found in results.items()},
+            nulls={name: found.mean_nulls for name, found in results.items()},
             intervals={name: found.normalised for name, found in results.items()},
             ax=ax,
         )

@@ -99,6 +99,17 @@ def test_a_null_of_some_runs_is_the_mean_over_those():
     np.testing.assert_allclose(found[0].gain_db, RUNS[0].response().gain_db - 10 * np.log10(4))
 
 
+def test_several_draws_of_a_null_are_drawn_as_their_mean():
+    run, other = RUNS[0], RUNS[1]
+    held = [replace(run, nulls={"shuffled": [run, other]})]
+    [mean] = similarities(held).mean_nulls["shuffled"]
+    expected = (run.similarity().between_users + other.similarity().between_users) / 2
+    np.testing.assert_allclose(mean.between_users, expected)
+    [mean] = spectrum(held).mean_nulls["shuffled"]
+    both = [each.singular_values[-1] / each.singular_values[-1, 0] for each in (run, other)]
+    np.testing.assert_allclose(mean.values, np.sqrt(both[0] * both[1]))
+
+
 def test_betas_are_sorted_before_they_are_averaged():
     values = np.array([[[0.9, 0.1, 0.5]], [[0.0, 0.2, 0.4]]])
     found = Betas(values)

@@ -184,3 +184,6 @@ def test_only_the_nulls_that_are_drawn_are_named():
     assert captions.null_models({"sasrec": {}}) == ""
     text = captions.null_models({"sasrec": {"shuffled": [0] * 5}, "fmlprec": {}})
     assert text == "Grey: shuffled histories (SASRec; 5 draws)."
+    both = {"sasrec": {"untrained": [0] * 5, "gaussian": [0] * 20}}
+    assert "initial weights (mean of 5 draws)" in captions.null_models(both, means=True)
+    assert "variances (20 draws)" in captions.null_models(both, means=True)
