@@ -165,6 +165,14 @@ class Betas:
 
     values: Array
 
+    @classmethod
+    def of_model(cls, model: Any) -> "Betas":
+        """Return beta of a single model. Raises ConfigError for a model without it."""
+        betas = [beta.detach().double().cpu().numpy() for beta in model.betas()]
+        if not betas:
+            raise ConfigError(f"{model.title} has no beta, which only BSARec's frequency branch has")
+        return cls(np.stack(betas)[None])
+
     @property
     def layers(self) -> tuple[int, ...]:
         """The number of each layer, from 1."""

@@ -8,10 +8,11 @@ from repository import ROOT
 MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
-    ("errors", "files"),
-    ("safe_load", "layers", "datasets"),
+    ("errors",),
+    ("files", "precision"),
+    ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
-    ("architectures",),
+    ("architectures", "integrity"),
     ("third_party",),
     ("registry",),  # of third-party models too
     ("checkpoint", "evaluation"),

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from models.command_line import inform
+from models.files import check_replaceable
 from spectral import command_line as options
 from spectral.command_line import Subject, run
-from spectral.summary import summarise
+from spectral.summary import FILE, summarise
 
 
 def main(
@@ -29,6 +30,8 @@ def main(
     samples; each draw takes another pass over all users.
     """
     nulls.check()
+    path = file or checkpoint.with_suffix(".spectral.npz")
+    check_replaceable(path, FILE)
     subject = Subject.load(checkpoint, which="all", data=data, **vars(loading))
     about = {
         "model": subject.model.name,
@@ -37,7 +40,6 @@ def main(
         "seed": subject.model.checkpoint["seed"],
         "versions": subject.model.checkpoint["versions"],
     }
-    path = file or checkpoint.with_suffix(".spectral.npz")
     names = nulls.null or ()
     summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).save(path)
     inform(f"wrote {path}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from models.checkpoint import known_source
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, DataError
 from models.registry import KNOWN, build, configure
@@ -54,12 +55,14 @@ def read_runs(
     nulls: Sequence[str] = (),
     draws: int = 1,
     data_dir: str | Path | None = None,
+    data: str | None = None,
 ) -> Runs:
     """Return the summaries <system>-seed<seed>.spectral.npz of a folder, by system.
 
     seeds: by system. nulls: of the null models that a file holds, these are kept, at most `draws` of each. If the first
     file of a system does not hold uniform attention or initial weights, they are measured now as far as that is
-    possible without its checkpoint. data_dir: where to look for the dataset that this needs.
+    possible without its checkpoint. data_dir, data: where the dataset is that this needs; see
+    `models.checkpoint.windows_of`.
 
     Raises CheckpointError for a summary that is missing (the message names the command that makes it) or is not one,
     and DataError if the dataset is needed and not found.
@@ -68,7 +71,7 @@ def read_runs(
     for system, of_system in seeds.items():
         paths = [Path(folder, f"{system}-seed{seed}.spectral.npz") for seed in of_system]
         found = [_with_nulls(read_summary(_made(path)), nulls, draws) for path in paths]
-        runs[system] = [_completed(found[0], paths[0], nulls, draws, data_dir), *found[1:]]
+        runs[system] = [_completed(found[0], paths[0], nulls, draws, data_dir, data), *found[1:]]
     return runs
 
 
@@ -133,7 +136,12 @@ def _with_nulls(summary: SpectralSummary, names: Sequence[str], draws: int) -> S
 
 
 def _completed(
-    summary: SpectralSummary, path: Path, names: Sequence[str], draws: int, data_dir: str | Path | None
+    summary: SpectralSummary,
+    path: Path,
+    names: Sequence[str],
+    draws: int,
+    data_dir: str | Path | None,
+    data: str | None,
 ) -> SpectralSummary:
     wanted = {name for name in ("uniform", "untrained") if {name, "all"} & set(names)} - summary.nulls.keys()
     added = {}
@@ -141,18 +149,21 @@ def _completed(
         added["uniform"] = [uniform]
     beside = path.with_name(path.name.replace(".spectral.npz", ".json"))
     if "untrained" in wanted and beside.exists():
-        added["untrained"] = _untrained(summary, beside, draws, data_dir)
+        added["untrained"] = _untrained(summary, beside, draws, data_dir, data)
     return replace(summary, nulls=added | summary.nulls)
 
 
-def _untrained(summary: SpectralSummary, path: Path, draws: int, data_dir: str | Path | None) -> list[SpectralSummary]:
+def _untrained(
+    summary: SpectralSummary, path: Path, draws: int, data_dir: str | Path | None, data: str | None
+) -> list[SpectralSummary]:
     """Return the summaries of models with initial weights, from the result of a run."""
     result = results.read(path)
-    sequences = load_sequences(result.dataset["name"], data_dir)
+    name = result.dataset["name"]
+    sequences = load_sequences(data or known_source({"name": name, "source": name}), data_dir)
     if sequences.fingerprint != summary.about["fingerprint"]:
         raise DataError(
             f"{sequences.name} is not the data that {path} was trained on, so models with initial weights cannot be "
-            "measured on its users; name its folder with data_dir, or leave out the null untrained"
+            "measured on its users; name its file with data, or leave out the null untrained"
         )
     model = build(configure(result.model, among=KNOWN, **result.config)).eval()
     windows = torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
