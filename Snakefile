@@ -233,6 +233,27 @@ rule claims:
         PAPERMILL
 
 
+rule table_protocols:
+    message:
+        "Running {rule}.ipynb on {wildcards.dataset}"
+    input:
+        f"{NOTEBOOKS}/table_protocols.ipynb",
+        expand(PROFILE.result, system=["sasrec", "bsarec"], seed=PROFILE.seed, allow_missing=True),
+    output:
+        expand(f"{FIGURES}/table_protocols.{{format}}", format=["csv", "md", "json"], allow_missing=True),
+    log:
+        f"{LOGS}/table_protocols.ipynb",
+    params:
+        notebook=f"{NOTEBOOKS}/table_protocols.ipynb",
+        parameters=lambda wildcards: json.dumps(
+            PROFILE.results_parameters(
+                dataset=wildcards.dataset, seeds=[PROFILE.seed], runs=PROFILE.runs, data_dir=PROFILE.data_dir
+            )
+        ),
+    shell:
+        PAPERMILL
+
+
 rule table:
     message:
         "Making {wildcards.table} for {wildcards.dataset}"

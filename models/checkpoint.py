@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.datasets import DATASETS, Sequences, synthetic
 from models.datasets import load as load_sequences
+from models.datasets.views import SHARE, at_or_after, before, share_of, split_name
 from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.examples import locate
 from models.files import Kind, write_atomically
@@ -274,12 +276,7 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
-    sequences = load_sequences(data or known_source(trained_on), data_dir)
-    if sequences.num_items > model.config.num_items:
-        raise DataError(
-            f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
-            f"{model.config.num_items}; it was trained on {trained_on['name']}"
-        )
+    sequences = _fitting(model, data or known_source(trained_on), data_dir)
     if not trained_on["fingerprint"] and not data:
         logger.warning("note: using the users of %s, the data that a configuration names", sequences.name)
     elif not trained_on["fingerprint"]:
@@ -294,10 +291,55 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     return sequences
 
 
+def _fitting(model: Recommender, name: str, data_dir: str | Path | None) -> Sequences:
+    """Return a dataset. Raises DataError if it has items that the model does not have."""
+    assert model.checkpoint is not None
+    sequences = load_sequences(name, data_dir)
+    if sequences.num_items > model.config.num_items:
+        raise DataError(
+            f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
+            f"{model.config.num_items}; it was trained on {model.checkpoint['dataset']['name']}"
+        )
+    return sequences
+
+
+def after_training(
+    model: Recommender, data: str | None = None, data_dir: str | Path | None = None
+) -> tuple[Sequences, NDArray[np.bool_]]:
+    """Return the whole dataset of a model that was trained on the part before a moment, and its users after it.
+
+    The users, (num_users,) bool, are those whose last item comes at or after this moment: their test targets, and all
+    that they took before, are new to the model. A model that was trained on the whole dataset has seen the future; its
+    users are those after 80% of the interactions, and a note says so. Arguments and errors are those of `sequences_of`;
+    DataError too for a dataset without times.
+
+    Source: a global split by time with the last item as target, as in Gusak et al., RecSys 2025 (arXiv 2507.16289).
+    """
+    assert model.checkpoint is not None
+    trained_on = model.checkpoint["dataset"]
+    base, knob, value = split_name(str(trained_on["source"]))
+    if knob != "until":
+        sequences, share = sequences_of(model, data, data_dir), SHARE
+        logger.warning(
+            "note: %s was trained on items after the split as well, so it has seen the future; train it on the part "
+            "before with: python -m models.train --dataset %s:until=%g",
+            *(model.title, sequences.source, share),
+        )
+        return sequences, at_or_after(sequences, share)
+    name = data or known_source({**trained_on, "source": base})
+    sequences, share = _fitting(model, name, data_dir), share_of(value)
+    if before(sequences, share).fingerprint != trained_on["fingerprint"]:
+        raise DataError(
+            f"{sequences.name} before {share:.0%} of its interactions is not what the checkpoint was trained on "
+            f"({trained_on['name']})"
+        )
+    return sequences, at_or_after(sequences, share)
+
+
 def known_source(trained_on: Mapping[str, Any]) -> str:
     """Return the source of a checkpoint's data if that is a name; raises DataError if it is not."""
     name, source = trained_on["name"], trained_on["source"]
-    if source in DATASETS:
+    if split_name(str(source))[0] in DATASETS:
         return str(source)
     if synthetic.is_synthetic(source):
         knobs = synthetic.parse(source)

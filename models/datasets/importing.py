@@ -15,7 +15,7 @@ Every step is counted:
 Users are numbered from 1 in the order of their first remaining row, and so are items.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from models.datasets.tables import json_lines, parquet, text
 from models.datasets.tables.columns import Columns, Wanted
 from models.datasets.tables.files import ending, opened_text, parts, stem
 from models.datasets.tables.times import Dates, Times, times_of
+from models.datasets.text import times_path
 from models.errors import ConfigError, DataError
 from models.files import write_atomically
 
@@ -100,6 +101,8 @@ class Interactions:
         users, items = (column.dictionary_encode() for column in (self.user, self.item))
         user, item = (np.asarray(codes.indices).astype(np.int64) for codes in (users, items))
         sequences, kept = to_sequences(user, item, self.time, k, self.name, source="")
+        if not self.time.any():  # rows in order, or all at one time
+            sequences = replace(sequences, times=None)
         counts = Counts(
             rows=self.rows,
             without_value=self.without_value,
@@ -135,25 +138,35 @@ class Imported:
     reading: Reading
 
     def save(self, path: Path) -> list[Path]:
-        """Write `path` with one user per line, and the names of users and items beside it; return the three paths."""
-        paths = output_paths(path)
-        cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
-        lines = [f"{u} {' '.join(map(str, self.sequences.items[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1)]
-        tables = [pd.DataFrame({"id": np.arange(1, len(n) + 1), "name": n}) for n in (self.users, self.items)]
-        texts = ["".join(lines), *(table.to_csv(index=False) for table in tables)]
+        """Write `path` with one user per line, and beside it times and the names of users and items; return the paths.
+
+        The file of times has the layout of `path`, with the number of each time among the table's times, from 1. There
+        is none for a table whose rows are in order.
+        """
+        path, times, *names = output_paths(path)
+        contents = {path: self._lines(self.sequences.items)}
+        if self.sequences.times is not None:
+            contents[times] = self._lines(self.sequences.times + 1)
+        for target, values in zip(names, (self.users, self.items), strict=True):
+            contents[target] = pd.DataFrame({"id": np.arange(1, len(values) + 1), "name": values}).to_csv(index=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in zip(paths, texts, strict=True):
+        for target, content in contents.items():
             write_atomically(target, content.encode())
-        return paths
+        return list(contents)
+
+    def _lines(self, values: NDArray[np.integer]) -> str:
+        """Return a line for each user, with the values (num_interactions,) of its interactions."""
+        cut = zip(self.sequences.offsets[:-1], self.sequences.offsets[1:], strict=True)
+        return "".join(f"{u} {' '.join(map(str, values[a:b]))}\n" for u, (a, b) in enumerate(cut, start=1))
 
 
 def output_paths(path: Path) -> list[Path]:
-    """Return the files that `Imported.save` writes: the sequences, the names of users, the names of items.
+    """Return the files that `Imported.save` writes: the sequences, their times, the names of users and of items.
 
     >>> [str(path) for path in output_paths(Path("shop.sequences"))]
-    ['shop.sequences', 'shop.users.csv', 'shop.items.csv']
+    ['shop.sequences', 'shop.times.txt', 'shop.users.csv', 'shop.items.csv']
     """
-    return [path, path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
+    return [path, times_path(path), path.with_suffix(".users.csv"), path.with_suffix(".items.csv")]
 
 
 def import_table(path: str | Path, user: str, item: str, time: str | None = None, k: int = 5, **how: Any) -> Imported:

@@ -11,6 +11,7 @@ and said to be one: SASRec's own data come so (Kang and McAuley, ICDM 2018).
 import codecs
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,31 @@ def read_sequences(path: Path, name: str | None = None, source: str | None = Non
         skipped=skipped,
         source=str(path.absolute()) if source is None else source,
     )
+
+
+def times_path(path: Path) -> Path:
+    """Return where the times of a file of sequences are: in the same layout, with a time in place of each item.
+
+    >>> str(times_path(Path("shop.txt")))
+    'shop.times.txt'
+    """
+    return path.with_suffix(".times.txt")
+
+
+def read_with_times(path: Path) -> Sequences:
+    """Return the sequences in a file, with their times if these are beside it.
+
+    Raises DataError as `read_sequences` does, and if the times are not of the same users and lengths.
+    """
+    sequences, beside = read_sequences(path), times_path(path)
+    if not beside.is_file():
+        return sequences
+    times = read_sequences(beside)
+    if not (np.array_equal(times.users, sequences.users) and np.array_equal(times.offsets, sequences.offsets)):
+        raise DataError(
+            f"{beside} must have a time for each item in {path}, user by user; import the table again, or remove it"
+        )
+    return replace(sequences, times=times.items.astype(np.int64))
 
 
 def _tokens(path: Path, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

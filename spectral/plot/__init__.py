@@ -29,10 +29,12 @@ from spectral.plot.attention_statistics import (
 )
 from spectral.plot.beta import beta
 from spectral.plot.block_response import block_response
+from spectral.plot.cka import cka, cka_panels
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
+from spectral.plot.last_item import last_item
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
 from spectral.plot.mixing_ratio import mixing_ratio
 from spectral.plot.rank_one import rank_one, rank_one_parts
@@ -41,6 +43,7 @@ from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
 from spectral.plot.singular_values import singular_values, singular_values_panels
 from spectral.plot.smoothing import smoothing, smoothing_panels
+from spectral.plot.strata import strata, strata_panels
 from spectral.plot.theorem1 import theorem1
 from spectral.plot.transfer_map import transfer_map, transfer_map_panels
 from spectral.plot.user_frequency import user_frequency
@@ -58,6 +61,8 @@ __all__ = [
     "beta",
     "block_response",
     "check_formats",
+    "cka",
+    "cka_panels",
     "cosine_similarity",
     "cosine_similarity_kinds",
     "cosine_similarity_panels",
@@ -65,6 +70,7 @@ __all__ = [
     "frequency_response",
     "frequency_response_panels",
     "grid",
+    "last_item",
     "learned_filters",
     "learned_filters_map",
     "learned_filters_sorted",
@@ -81,6 +87,8 @@ __all__ = [
     "singular_values_panels",
     "smoothing",
     "smoothing_panels",
+    "strata",
+    "strata_panels",
     "style",
     "theorem1",
     "transfer_map",

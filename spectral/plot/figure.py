@@ -117,7 +117,7 @@ def side_by_side(
 
 
 def panels_of_measures(
-    results: Mapping[str, Any],
+    results: Any,
     measures: Sequence[str],
     draw: Callable[..., Any],
     columns: int,

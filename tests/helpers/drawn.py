@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import simulated_summaries as simulated
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +18,9 @@ from spectral import CosineSimilarity, over_seeds, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
+from spectral.cka import LinearCKA
 from spectral.filter_response import FrequencyResponse
+from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters
 from spectral.mixing_ratio import MixingRatio
 from spectral.over_seeds import Betas, Similarities, Spectrum
@@ -26,6 +29,7 @@ from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
 from spectral.smoothing import Smoothing
+from spectral.strata import StratifiedSimilarity, Stratum
 from spectral.summary import SpectralSummary
 from spectral.theorem1 import EXCEPTIONAL, Case
 from spectral.transfer_map import TransferMap
@@ -127,6 +131,28 @@ def mixing_ratio(layers: int = 2) -> MixingRatio:
     share = np.stack([residual, attention, 1 - residual - attention], axis=1)
     names = ("residual", "attention", "feed-forward")
     return MixingRatio(names, share, 0.02 * share, share[..., 1], share[..., 2], N, 9)
+
+
+def cka(models: list[str], layers: int = 2) -> LinearCKA:
+    """Layers are the less alike the farther apart they are; the embedding output of the first model has none."""
+    names = tuple((model, layer) for model in models for layer in range(layers + 1))
+    depth = np.array([layer + 3.0 * models.index(model) for model, layer in names])
+    values = np.exp(-np.abs(depth[:, None] - depth) / 3)
+    values[0] = values[:, 0] = np.nan
+    return LinearCKA(names, values, 0.1 * values, 30)
+
+
+def last_item(place: int, k: int = 10, users: int = 9) -> LastItemOverlap:
+    overlap = 0.3 + 0.4 * np.arange(1, k + 1) / k - 0.02 * place
+    errors = dict.fromkeys(("overlap", "same", "same_order"), np.full(k, 0.03 if users > 1 else np.nan))
+    return LastItemOverlap(overlap, overlap**2, overlap**3, overlap / 4, errors, users)
+
+
+def strata(groups: int = 3, layers: int = 2) -> StratifiedSimilarity:
+    cut = tuple(Stratum(10.0 * g, 10.0 * g + 9, torch.arange(20 + g)) for g in range(1, groups + 1))
+    cosine = tuple(cosine_similarity(3 * g, layers) for g in range(groups))
+    overlap = tuple(last_item(3 * g) for g in range(groups))
+    return StratifiedSimilarity("length", cut, cosine, tuple(cka(["mine"], layers) for _ in cut), overlap)
 
 
 def attention_statistics(place: int, layers: int = 2, heads: int = 2) -> AttentionStatistics:
@@ -250,6 +276,9 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "cka": lambda size, **ax: plot.cka(cka(["sasrec"], size.layers), "sasrec", **ax),
+    "last_item": lambda size, **ax: plot.last_item(size.of_each(last_item, 10, size.seeds), **ax),
+    "strata": lambda size, **ax: plot.strata(strata(size.heads, size.layers), "cka_with_last", **ax),
     "mixing_ratio": lambda size, **ax: plot.mixing_ratio(mixing_ratio(size.layers), label="sasrec", **ax),
     "rank_one": lambda size, **ax: plot.rank_one(size.of_each(rank_one, size.layers, size.seeds), **ax),
     "rank_one_parts": lambda size, **ax: plot.rank_one_parts(rank_one(0, size.layers), label="bsarec", **ax),
@@ -307,6 +336,8 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     ),
     "user_signal_panels": lambda size: plot.user_signal_panels([user_signal(7), user_signal(30)], Attributes()),
     "smoothing_panels": lambda size: plot.smoothing_panels(size.of_each(smoothing, size.layers, size.seeds)),
+    "cka_panels": lambda size: plot.cka_panels(cka(size.names[:3], size.layers)),
+    "strata_panels": lambda size: plot.strata_panels(strata(size.heads, size.layers)),
 }
 
 

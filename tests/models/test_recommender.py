@@ -42,7 +42,8 @@ def test_blocks_taken_apart_are_those_of_the_trace(name: str, causal: bool):
     for steps, before, after in zip(layers, hidden, hidden[1:], strict=False):
         *mixing, feed_forward = steps
         assert all(torch.equal(step.x, mixing[0].x) for step in mixing)
-        torch.testing.assert_close(mixing[0].x, before)
+        real = WINDOWS > 0  # TV-Rec sets the states of padding to 0
+        torch.testing.assert_close(mixing[0].x[real], before[real])
         torch.testing.assert_close(feed_forward.x, torch.stack([step.output for step in mixing]).sum(0))
         torch.testing.assert_close(feed_forward.output, after)
         for step in steps:

@@ -80,6 +80,7 @@ def test_batch_size_changes_nothing(call, checkpoint, tmp_path):
     ]
     for one, other in zip(results[0]["responses"], results[1]["responses"], strict=True):
         assert one.pop("head") == other.pop("head")
+        assert one.pop("transfer") == pytest.approx(other.pop("transfer"), rel=1e-4, abs=1e-4)
         assert one == pytest.approx(other, rel=1e-4, abs=1e-4)
 
 

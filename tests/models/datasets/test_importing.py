@@ -71,7 +71,7 @@ def test_dates_are_times_as_well(tmp_path: Path):
 
 def test_what_was_saved_loads_as_a_dataset(tmp_path: Path):
     imported = import_table(write(tmp_path / "shop.csv"), "who", "what", "when", k=3)
-    path, users, items = imported.save(tmp_path / "new" / "shop.txt")
+    path, _times, users, items = imported.save(tmp_path / "new" / "shop.txt")
     assert load(path).fingerprint == imported.sequences.fingerprint
     assert pd.read_csv(users, dtype=str).name.tolist() == ["b", "a", "007"]
     assert pd.read_csv(items).id.tolist() == [1, 2, 3]
