@@ -80,11 +80,6 @@ class AdaptiveFilter(Mixer):
         local = functional.pad(haar_filter(x[:, : x.shape[1] - odd], self._details()), (0, 0, 0, odd))
         return torch.lerp(local, self._adaptive(x, self.inverse), self.alpha)
 
-    def _filtered(self, x: Tensor) -> Tensor:
-        odd = x.shape[1] % 2
-        local = functional.pad(haar_filter(x[:, : x.shape[1] - odd], self._details()), (0, 0, 0, odd))
-        return torch.lerp(local, self._adaptive(x, self.inverse), self.alpha)
-
     def _details(self) -> Tensor:
         return self.detail.transpose(0, 1).flatten(1)  # (N // 2, D)
 

@@ -35,9 +35,8 @@ def test_gradients_reach_every_parameter(name: str):
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"gru4rec", "caser", "lowarec"}))
 def test_blocks_taken_apart_are_those_of_the_trace(name: str, causal: bool):
     model = random_model(name)
-    windows = WINDOWS[-1:] if name == "tvrec" else WINDOWS  # whose states of padding are set to 0 before every layer
-    hidden = model.trace(windows, causal).hidden
-    layers = list(model.residual_steps(windows, causal))
+    hidden = model.trace(WINDOWS, causal).hidden
+    layers = list(model.residual_steps(WINDOWS, causal))
     assert len(layers) == len(hidden) - 1
     for steps, before, after in zip(layers, hidden, hidden[1:], strict=False):
         *mixing, feed_forward = steps
