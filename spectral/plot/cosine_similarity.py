@@ -9,9 +9,10 @@ from spectral.cosine_similarity import CosineSimilarity
 from spectral.estimate import Estimate
 from spectral.over_seeds import Similarities
 from spectral.palette import styles_of
-from spectral.plot.bands import FAINTEST, band
+from spectral.plot.bands import FAINTEST, ONE_MODEL, USERS, band, shade
 from spectral.plot.figure import HEIGHT, grid, layer_axis, legend, shared_legend, style, styled
 from spectral.plot.nulls import Nulls, null_lines, null_marker
+from spectral.resampling import interval
 
 
 @styled()
@@ -101,7 +102,8 @@ def cosine_similarity_kinds(
 ) -> Axes:
     """Draw both similarities of one model over layers: between users, and within a sequence.
 
-    nulls: by name, the similarities of each draw of a null model, in thin grey with the markers of the model's lines.
+    With bootstrap samples of the users, their 95% intervals are shaded. nulls: by name, the similarities of each draw
+    of a null model, in thin grey with the markers of the model's lines.
 
     Example:
         >>> import numpy as np
@@ -122,6 +124,9 @@ def cosine_similarity_kinds(
         label="within a sequence",
     )
     for kind, look in (("between_users", {"marker": "o"}), ("within_sequence", {"marker": "s"})):
+        if similarity.deviation is not None:
+            ends = interval(getattr(similarity, kind), similarity.deviation[kind])
+            shade(ax, similarity.layers, *ends, color, USERS, ONE_MODEL)
         curves = {null: [getattr(draw, kind) for draw in draws] for null, draws in (nulls or {}).items()}
         null_lines(ax, similarity.layers, curves, **null_marker(look))
     layer_axis(ax, "mean cosine similarity")

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from spectral.estimate import Estimate
 from spectral.over_seeds import Spectrum
 from spectral.palette import styles_of
-from spectral.plot.bands import FAINTEST, band
+from spectral.plot.bands import FAINTEST, ONE_MODEL, USERS, band, shade
 from spectral.plot.figure import HEIGHT, drawable, grid, legend, marked, shared_legend, style, styled
 from spectral.plot.nulls import Nulls, null_band, null_lines
 from spectral.singular_values import SingularValues
@@ -32,7 +32,8 @@ def singular_values(
     normalised: divide each spectrum by its largest value, which is necessary to compare different numbers of users.
     effective_rank: add the effective rank to the names in the legend. nulls: by the name of a spectrum and of the null,
     the spectra of its draws: thin grey lines, and for "gaussian" a grey band of all draws. intervals: by the name of a
-    spectrum, (r,) each, to shade.
+    spectrum, (r,) each, to shade. Of spectra with bootstrap samples the interval over users is shaded, if they are
+    normalised.
 
     Example:
         >>> from spectral import singular_values as measure
@@ -54,6 +55,8 @@ def singular_values(
         values = spectrum.normalised if normalised else spectrum.values
         index = np.arange(1, len(values) + 1)
         rank = f" ({spectrum.effective_rank:.1f})" if effective_rank else ""
+        if normalised and spectrum.resampled is not None:
+            shade(ax, index, *spectrum.band(), styles[name]["color"], USERS, ONE_MODEL)
         if name in (intervals or {}):
             many = len(spectra) > FAINTEST
             band(ax, index, (intervals or {})[name], styles[name]["color"], outer_only=many)

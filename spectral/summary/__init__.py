@@ -36,15 +36,15 @@ from spectral.cosine_similarity import (
     CosineSimilarity,
     Directions,
     SequenceSimilarities,
-    directions,
-    sequence_similarities,
     similarity_of_each,
     unit_rows,
 )
 from spectral.filter_response import FrequencyResponse, power_of_each
 from spectral.nulls import DRAWS, under_nulls
+from spectral.resampling import SampledGram, SampledSimilarities, sampled_gram, sampled_similarities
 from spectral.response import DEFAULT_C, Array
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank
+from spectral.sums import Sums
 from spectral.transfer_map import TransferMap, transfer_power
 
 FORMAT = "spectral-recommender-summary"
@@ -306,7 +306,7 @@ def summarise(
     counts = np.random.default_rng(SAMPLES_SEED).poisson(1.0, (len(windows), SAMPLES)).astype(np.int8)[:, :samples]
     length = measured_length(windows)
     chosen = real_items(windows) == length
-    along, last = _AlongPositions(length, samples), _LastPosition(samples)
+    along, last = _AlongPositions(length, samples), _LastPosition()
     for rows, batch in _batches(windows, batch_size, f"{model.name}, all users" if progress else None):
         for captured in capture(model, [batch], attention=False):
             last.add(captured, torch.from_numpy(counts[rows]))
@@ -406,53 +406,56 @@ class _AlongPositions:
 class _LastPosition:
     """Sums over all users: representations at the last position, and similarities between positions."""
 
-    def __init__(self, samples: int) -> None:
-        self.layers: list[tuple[Gram, Directions, SequenceSimilarities]] = []
-        self.counts, self.squared_counts, self.sequence_counts = torch.zeros(3, samples, dtype=torch.float64)
-        self.samples: dict[str, Tensor] = {}
+    def __init__(self) -> None:
+        self.layers: list[_Layer] = []
 
     def add(self, captured: Capture, counts: Tensor) -> None:
         """Add the users of a capture. counts: (B, R), how often each user is in each sample."""
-        weights = counts.double().T  # (R, B)
-        states = _stacked(captured)  # (L + 1, B, N, D)
-        batch = [(gram(x[:, -1]), directions(x[:, -1]), sequence_similarities(x, captured.mask)) for x in states]
-        pairs = list(zip(self.layers, batch, strict=True)) if self.layers else []
-        self.layers = [(a + x, b + y, c + z) for (a, b, c), (x, y, z) in pairs] or batch
-        rows = states[:, :, -1]
-        products = torch.einsum("lbd,lbe->lbde", rows, rows).flatten(2)
-        units = torch.stack([unit_rows(x) for x in rows])
-        several = captured.mask.sum(1).cpu() >= 2
-        within = torch.stack([similarity_of_each(x, captured.mask) for x in states])  # (L + 1, sequences)
-        _add(self.samples, "products", torch.einsum("rb,lbp->rlp", weights, products))
-        _add(self.samples, "directions", torch.einsum("rb,lbd->rld", weights, units))
-        _add(self.samples, "within", weights[:, several] @ within.T)
-        self.counts += weights.sum(1)
-        self.squared_counts += weights.square().sum(1)
-        self.sequence_counts += weights[:, several].sum(1)
+        batch = [_layer(x, captured.mask, counts.T) for x in _stacked(captured)]
+        self.layers = [a + b for a, b in zip(self.layers, batch, strict=True)] if self.layers else batch
 
     def result(self) -> dict[str, Any]:
         """Return the fields of the summary."""
-        grams, totals, within = zip(*self.layers, strict=True)
-        size = len(totals[0].total)
-        products = self.samples["products"].unflatten(-1, (size, size))
-        values = torch.linalg.eigvalsh(products).flip(-1).clamp(min=0).sqrt()[..., : min(totals[0].users, size)]
-        # Pairs of different users only: a user equals itself, however much the model smooths.
-        pairs = (self.counts.square() - self.squared_counts)[:, None]
-        between = (self.samples["directions"].square().sum(-1) - self.squared_counts[:, None]) / pairs
-        spectra = [layer.singular_values() for layer in grams]
+        spectra = [layer.gram.singular_values() for layer in self.layers]
+        drawn = [layer.grams.singular_values(len(spectra[0].values)) for layer in self.layers]
+        values = torch.from_numpy(np.stack(drawn, axis=1))
         return {
-            "sequences": within[0].sequences,
+            "sequences": self.layers[0].within.sequences,
             "singular_values": np.stack([spectrum.values for spectrum in spectra]),
-            "column_means": np.stack([spectrum.column_means for spectrum in spectra]),
-            "column_deviations": np.stack([spectrum.column_deviations for spectrum in spectra]),
-            "directions": torch.stack([layer.total for layer in totals]).numpy(),
-            "within": np.array([layer.total for layer in within]),
+            "column_means": np.array([spectrum.column_means for spectrum in spectra]),
+            "column_deviations": np.array([spectrum.column_deviations for spectrum in spectra]),
+            "directions": torch.stack([layer.directions.total for layer in self.layers]).numpy(),
+            "within": np.array([layer.within.total for layer in self.layers]),
             "output_singular_values_samples": values[:, -1].numpy(),
             "effective_rank_samples": effective_rank(values).numpy(),
             "stable_rank_samples": stable_rank(values).numpy(),
-            "between_samples": between.numpy(),
-            "within_samples": (self.samples["within"] / self.sequence_counts[:, None]).numpy(),
+            "between_samples": np.stack([layer.similarities.between_users for layer in self.layers], axis=1),
+            "within_samples": np.stack([layer.similarities.within_sequence for layer in self.layers], axis=1),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer(Sums):
+    """The sums of one layer over all users, and over bootstrap samples of them."""
+
+    gram: Gram
+    directions: Directions
+    within: SequenceSimilarities
+    grams: SampledGram
+    similarities: SampledSimilarities
+
+
+def _layer(states: Tensor, mask: Tensor, counts: Tensor) -> _Layer:
+    """states: (B, N, D). counts: (R, B)."""
+    rows = states[:, -1]
+    units, within = unit_rows(rows), similarity_of_each(states, mask)
+    return _Layer(
+        gram(rows),
+        Directions(units.sum(0), len(units)),
+        SequenceSimilarities(float(within.sum()), len(within)),
+        sampled_gram(rows, counts),
+        sampled_similarities(units, within, mask.sum(1) >= 2, counts),
+    )
 
 
 def _stacked(captured: Capture) -> Tensor:
