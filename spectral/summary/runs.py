@@ -3,7 +3,7 @@
 Files of format 1 hold no null models. Two of them need no checkpoint: the gain of uniform attention follows from the
 mask alone, and models with initial weights from the configuration in the result beside the summary, and the dataset.
 
-Contents: `read_runs`, `read_results`, `summarised`; `uniform_attention` and `epochs_of`.
+Contents: `read_runs`, `read_results`, `summarised`; `uniform_attention`, `architecture` and `epochs_of`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import torch
 from models.checkpoint import known_source
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, DataError
+from models.recommender import Recommender
 from models.registry import KNOWN, build, configure
 from models.results import runs as results
 from models.results.runs import Result
@@ -81,6 +82,18 @@ def read_results(folder: str | Path, seeds: Mapping[str, Sequence[int]]) -> dict
         system: [results.read(_made(Path(folder, f"{system}-seed{seed}.json"))) for seed in of_system]
         for system, of_system in seeds.items()
     }
+
+
+def architecture(result: Result) -> Recommender:
+    """Return a model with the configuration of a run, and weights that were not trained.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> run = SimpleNamespace(model="sasrec", config={"num_items": 20, "num_layers": 3})
+        >>> architecture(run).config.num_layers
+        3
+    """
+    return build(configure(result.model, among=KNOWN, **result.config))
 
 
 def epochs_of(behind: Mapping[str, Any]) -> str:
@@ -165,7 +178,7 @@ def _untrained(
             f"{sequences.name} is not the data that {path} was trained on, so models with initial weights cannot be "
             "measured on its users; name its file with data, or leave out the null untrained"
         )
-    model = build(configure(result.model, among=KNOWN, **result.config)).eval()
+    model = architecture(result).eval()
     windows = torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
 
     def measure(other: Any, inputs: Any) -> SpectralSummary:
