@@ -21,6 +21,8 @@ What is where:
                         what attention maps are like, and where they lead when they are applied again and again
     signals, user_frequency
                         the histories themselves as signals, and for whom models rank well
+    watch, dynamics     the cheap measures after every epoch of a training run, and what becomes of them
+    remedies            whether less smoothing goes with better ranking, over runs
     sums, accumulator, metrics
                         the sums that measures follow from, and the same as metrics of torchmetrics
     arrays, blocks, fourier, moments, pooling, resampling, response, steps, tables, users_in_common

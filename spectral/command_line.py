@@ -21,6 +21,7 @@ from models.command_line import check_device, inform
 from models.command_line import run as run_command
 from models.datasets.sequences import held_out, training_counts
 from models.errors import ConfigError, DataError
+from models.files import check_replaceable
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
 from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls, with_null_columns
@@ -190,7 +191,7 @@ class Output:
 
     @classmethod
     def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
-        """Check the formats, and that the folder can be written. Raises ConfigError or OSError."""
+        """Check the formats, and that the files can be written. Raises ConfigError, OutputError or OSError."""
         chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
         unknown = [part for part in chosen if part not in FORMATS.split(",")]
         if unknown or not chosen:
@@ -201,6 +202,8 @@ class Output:
         folder = checkpoint.parent if files.out is None else files.out
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written; name another folder with --out")
+        for kind in chosen:
+            check_replaceable(folder / f"{measure}.{kind}")
         return cls(folder / measure, chosen)
 
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:

@@ -36,7 +36,8 @@ def _rows_by_user(subject: Subject) -> dict[int, int]:
 
 
 def _data(subject: Subject) -> str:
-    """Return the fingerprint of the data of the users, or their name if a checkpoint does not identify them."""
+    """Return the fingerprint of the data of the users, or their name if no checkpoint identifies them."""
     if subject.sequences is not None:
         return str(subject.sequences.fingerprint)
-    return subject.model.checkpoint["dataset"]["fingerprint"] or subject.dataset
+    checkpoint = subject.model.checkpoint
+    return (checkpoint["dataset"]["fingerprint"] if checkpoint is not None else None) or subject.dataset

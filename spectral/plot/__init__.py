@@ -32,12 +32,14 @@ from spectral.plot.block_response import block_response
 from spectral.plot.cka import cka, cka_panels
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
+from spectral.plot.dynamics import dynamics, dynamics_panels, dynamics_paths, dynamics_paths_panels
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
 from spectral.plot.last_item import last_item
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
 from spectral.plot.mixing_ratio import mixing_ratio
 from spectral.plot.rank_one import rank_one, rank_one_parts
+from spectral.plot.remedies import remedies, remedies_panels
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
@@ -67,6 +69,10 @@ __all__ = [
     "cosine_similarity_kinds",
     "cosine_similarity_panels",
     "diagram",
+    "dynamics",
+    "dynamics_panels",
+    "dynamics_paths",
+    "dynamics_paths_panels",
     "frequency_response",
     "frequency_response_panels",
     "grid",
@@ -78,6 +84,8 @@ __all__ = [
     "panels",
     "rank_one",
     "rank_one_parts",
+    "remedies",
+    "remedies_panels",
     "ring_graph",
     "save",
     "sensitivity",

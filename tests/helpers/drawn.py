@@ -19,12 +19,15 @@ from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
 from spectral.cka import LinearCKA
+from spectral.dynamics import Dynamics
 from spectral.filter_response import FrequencyResponse
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters
 from spectral.mixing_ratio import MixingRatio
 from spectral.over_seeds import Betas, Similarities, Spectrum
 from spectral.rank_one import RankOneDistance
+from spectral.remedies import MEASURES as LESS_SMOOTH
+from spectral.remedies import Comparison as Remedies
 from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
@@ -246,6 +249,36 @@ def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
     return pd.concat(tables)
 
 
+def watched(names: list[str], seeds: int = 3, epochs: int = 6) -> Dynamics:
+    """Shares that fall and a metric that rises and falls, both a little other for every seed."""
+    rows = []
+    for place, name in enumerate(names):
+        for seed in range(seeds):
+            for epoch in range(epochs + seed):
+                share = (0.5 + 0.02 * seed) / (1 + 0.2 * epoch * (1 + place))
+                ranked = 0.05 + 0.01 * place - 0.001 * (epoch - 3 - seed) ** 2
+                rows.append((name, str(seed), epoch, 1, "hfc_share", share))
+                rows.append((name, str(seed), epoch, pd.NA, "NDCG@20", ranked))
+    return Dynamics(pd.DataFrame(rows, columns=["system", "seed", "epoch", "layer", "measure", "value"]))
+
+
+def remedies(names: list[str], seeds: int = 3) -> Remedies:
+    """A point for each run; the more similar its users, the worse it ranks."""
+    points, depth = [], 2
+    for place, name in enumerate(names):
+        for seed in range(seeds):
+            metric = 0.05 + 0.004 * place + 0.001 * seed
+            point = {"system": name, "depth": depth, "seed": seed, "NDCG@20": metric}
+            point |= {"metric_low": metric - 0.005, "metric_high": metric + 0.005}
+            for measure in LESS_SMOOTH:
+                value = 0.6 - 0.05 * place + 0.01 * seed
+                point |= {measure: value, f"{measure}_low": value - 0.02, f"{measure}_high": value + 0.02}
+            points.append(point)
+    found = {"depth": depth, "rho": 0.5, "low": -0.1, "high": 0.9, "runs": len(points), "systems": len(names)}
+    correlations = pd.DataFrame([found | {"measure": measure} for measure in LESS_SMOOTH])
+    return Remedies(pd.DataFrame(points), correlations, pd.DataFrame())
+
+
 def diagram(layers: int = 2) -> Any:
     return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
 
@@ -273,6 +306,11 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     "diagram": lambda size, **ax: plot.diagram(diagram(size.layers), **ax),
     "attention_statistics": lambda size, **ax: plot.attention_statistics(
         size.of_each(attention_statistics, size.layers, size.heads), **ax
+    ),
+    "dynamics": lambda size, **ax: plot.dynamics(watched(size.names, size.seeds), "hfc_share", **ax),
+    "dynamics_paths": lambda size, **ax: plot.dynamics_paths(watched(size.names, size.seeds), "hfc_share", **ax),
+    "remedies": lambda size, **ax: plot.remedies(
+        remedies(size.names, size.seeds), nulls={2: {"between_users": 0.2}}, **ax
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
@@ -318,6 +356,9 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
     ),
+    "dynamics_panels": lambda size: plot.dynamics_panels(watched(size.names, size.seeds), ["hfc_share", "NDCG@20"]),
+    "dynamics_paths_panels": lambda size: plot.dynamics_paths_panels(watched(size.names, size.seeds), ["hfc_share"]),
+    "remedies_panels": lambda size: plot.remedies_panels(remedies(size.names, size.seeds)),
     "frequency_response_panels": lambda size: plot.frequency_response_panels(
         {name: frequency_response(size.layers, 1, resamples=0) for name in size.names},
         {name: {"uniform": [frequency_response(1, resamples=0)]} for name in size.names},
