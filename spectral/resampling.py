@@ -11,18 +11,18 @@ Contents: `draw_counts`; the sums `SampledGram` and `SampledSimilarities`, of `s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
-from models.results.significance import CONFIDENCE
 from spectral.sums import Sums
 
 RESAMPLES = 200  # bootstrap samples of the users that commands draw
+ERRORS = NormalDist().inv_cdf(0.975)  # standard errors on either side of a value, 1.96, in a 95% interval
 ONE_MODEL: Mapping[str, int] = {"seeds": 1}  # of tables of one model
 
 Array = NDArray[np.float64]
@@ -152,7 +152,7 @@ def interval(value: Any, deviation: Any) -> tuple[Array, Array]:
         >>> [float(end.round(2)) for end in interval(1.0, 0.5)]
         [0.02, 1.98]
     """
-    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.asarray(deviation)
+    half = ERRORS * np.asarray(deviation)
     return np.asarray(value - half), np.asarray(value + half)
 
 
