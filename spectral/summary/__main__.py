@@ -9,6 +9,7 @@ from models.command_line import inform
 from models.files import check_replaceable
 from spectral import command_line as options
 from spectral.command_line import Subject, run
+from spectral.nulls import nulls_of
 from spectral.summary import FILE, summarise
 
 
@@ -27,7 +28,7 @@ def main(
 
     Of all users and of 200 bootstrap samples of them: response of attention, spectrum of hidden states, singular
     values, ranks and similarities after each layer, and BSARec's beta. With --null also of null models, without
-    samples; each draw takes another pass over all users.
+    samples; each draw takes another pass over all users. A null that the model does not have is left out, with a note.
     """
     nulls.check()
     path = file or checkpoint.with_suffix(".spectral.npz")
@@ -40,7 +41,10 @@ def main(
         "seed": subject.model.checkpoint["seed"],
         "versions": subject.model.checkpoint["versions"],
     }
-    names = nulls.null or ()
+    has = nulls_of(subject.model)
+    names = [name for name in nulls.null or () if name in (*has, "all")]
+    if lacking := [name for name in nulls.null or () if name not in (*has, "all")]:
+        inform(f"note: {subject.model.title} has no attention to replace, so the summary lacks {', '.join(lacking)}")
     summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).save(path)
     inform(f"wrote {path}")
 
