@@ -41,10 +41,13 @@ FIGURES = f"{PROFILE.figures}/{{dataset}}"
 # The notebooks that draw trained models, and their figures.
 DRAWN = {
     "fig1_signals": ["fig1"],
-    "fig2_filter": ["fig2a", "fig2b", "fig2c", "fig2d"],
+    # Summaries of an older format hold no transfer maps, so these are not asked for.
+    "fig2_filter": ["fig2a", "fig2b", *([] if PROFILE.from_summaries else ["fig2b_transfer"])],
+    "fig2_layers": ["fig2c", "fig2d"],
     "fig3_oversmoothing": ["fig3a", "fig3b"],
     "fig4_architecture": ["fig4"],
-    "fig7_filters": ["fig7a", "fig7b", "fig7c"],
+    "fig7_beta": ["fig7a"],
+    "fig7_filters": ["fig7b", "fig7c"],
     "theorem1": ["theorem1"],
 }
 # Figures of results of runs, by the setting that they vary; drawn with the others once these results are there.
@@ -52,6 +55,7 @@ SENSITIVITY = {"alpha": "fig5", "c": "fig6"}
 SENSITIVITY_DATASETS = {"alpha": "fig8", "c": "fig9"}
 GALLERY = [f"{PROFILE.figures}/{page}" for page in ("README.md", "index.html")]
 DATA = f"--data-dir {PROFILE.data_dir}" if PROFILE.data_dir else ""
+NULLS = " ".join([f"--draws {PROFILE.null_draws}", *(f"--null {null}" for null in PROFILE.nulls)])
 # Papermill runs a notebook and keeps it, with its outputs, as the log of the job: also where it failed. At this level
 # it shows what the notebook writes to standard error (the progress of a training run) and nothing of its own.
 PAPERMILL = (
@@ -149,6 +153,7 @@ rule result:
     shell:
         "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {DATA} {params.data:q}"
         " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA} {params.data:q}"
+        " {NULLS}"
 
 
 # Training leaves this file beside the checkpoint, epoch by epoch.
@@ -183,7 +188,7 @@ for notebook, names in DRAWN.items():
         message:
             f"Running {notebook}.ipynb on {{wildcards.dataset}}"
         input:
-            checkpoints(*PROFILE.behind(notebook)),
+            asked(PROFILE.drawn_from, notebook=notebook),
             f"{NOTEBOOKS}/{notebook}.ipynb",
         output:
             pictures(*names),

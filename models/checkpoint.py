@@ -276,7 +276,7 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
-    sequences = _fitting(model, data or _known_source(trained_on), data_dir)
+    sequences = _fitting(model, data or known_source(trained_on), data_dir)
     if not trained_on["fingerprint"] and not data:
         logger.warning("note: using the users of %s, the data that a configuration names", sequences.name)
     elif not trained_on["fingerprint"]:
@@ -326,7 +326,7 @@ def after_training(
             *(model.title, sequences.source, share),
         )
         return sequences, at_or_after(sequences, share)
-    name = data or _known_source({**trained_on, "source": base})
+    name = data or known_source({**trained_on, "source": base})
     sequences, share = _fitting(model, name, data_dir), share_of(value)
     if before(sequences, share).fingerprint != trained_on["fingerprint"]:
         raise DataError(
@@ -336,7 +336,7 @@ def after_training(
     return sequences, at_or_after(sequences, share)
 
 
-def _known_source(trained_on: Mapping[str, Any]) -> str:
+def known_source(trained_on: Mapping[str, Any]) -> str:
     """Return the source of a checkpoint's data if that is a name; raises DataError if it is not."""
     name, source = trained_on["name"], trained_on["source"]
     if split_name(str(source))[0] in DATASETS:

@@ -25,7 +25,7 @@ What is where:
     remedies            whether less smoothing goes with better ranking, over runs
     sums, accumulator, metrics
                         the sums that measures follow from, and the same as metrics of torchmetrics
-    arrays, blocks, fourier, moments, pooling, response, steps, tables, users_in_common
+    arrays, blocks, fourier, moments, pooling, resampling, response, steps, tables, users_in_common
                         what the measures have in common: numbers, masks, modes, means, and the shape of results
     plot, palette       a picture of every measure
     integrity           whether a model does what its architecture promises

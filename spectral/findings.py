@@ -9,7 +9,8 @@ The two nulls that decide answer different questions, so a sentence names each: 
 choice of positions does, beyond *initial weights* what training does. Shuffled histories answer a third one, whether
 the order of the items matters.
 
-Contents: `beyond` for one value, and `finding` for a sentence about the layers of a model.
+Contents: `beyond` for one value, and `finding` for a sentence about the layers of a model. The captions of figures are
+made of them in `spectral.gallery.captions`.
 
 Source: the prediction interval of a further draw of a normal variable, for example Hahn and Meeker, Statistical
 Intervals, 1991, chapter 4.
@@ -26,11 +27,12 @@ DECIDING = {"uniform": "uniform attention", "untrained": "its initial weights"} 
 MARGINS = {"gain_db": 0.5, "effective_rank": 1.0, "similarity": 0.05, "share": 0.05}
 
 
-def beyond(value: float, draws: Sequence[float], margin: float, comparisons: int = 1) -> int:
+def beyond(value: float, draws: Sequence[float], margin: float, comparisons: int = 1, error: float = 0.0) -> int:
     """Return 1 if a value lies above a null, -1 if below, and 0 if it is not beyond it.
 
     draws: the value of each draw of the null. margin: the least difference that matters. comparisons: how many values
-    are compared on the same page.
+    are compared on the same page. error: how far the interval of the value itself reaches on either side; all of it
+    must be beyond the null.
 
     Example:
         Half a dB above uniform attention matters, a tenth does not. Draws that vary widen what is not beyond:
@@ -45,7 +47,7 @@ def beyond(value: float, draws: Sequence[float], margin: float, comparisons: int
     if (n := len(values)) > 1:
         quantile = student.ppf(1 - LEVEL / comparisons / 2, n - 1)
         reach = max(margin, quantile * values.std(ddof=1) * math.sqrt(1 + 1 / n))
-    return int(math.copysign(1, difference)) if abs(difference) > reach else 0
+    return int(math.copysign(1, difference)) if abs(difference) - error > reach else 0
 
 
 def finding(
@@ -57,6 +59,8 @@ def finding(
     below: str,
     margin: float,
     comparisons: int | None = None,
+    errors: Mapping[int, float] | None = None,
+    by: str = "",
 ) -> str:
     """Return a sentence about a model's layers against each of its nulls; "" if no null decides.
 
@@ -68,6 +72,8 @@ def finding(
         below: What it means to lie below it.
         margin: The least difference that matters.
         comparisons: How many values are compared on the same page; None for the layers alone.
+        errors: By layer, how far the interval of the value reaches on either side; None for values without one.
+        by: What was compared, for a model that is beyond no null, as in "by its effective rank".
 
     Example:
         >>> finding(
@@ -87,16 +93,23 @@ def finding(
             continue
         sides: dict[int, list[int]] = {1: [], -1: []}
         for layer, value in values.items():
-            side = beyond(value, [draw[layer] for draw in draws], margin, comparisons or len(values))
+            error = (errors or {}).get(layer, 0.0)
+            side = beyond(value, [draw[layer] for draw in draws], margin, comparisons or len(values), error)
             sides.setdefault(side, []).append(layer)
         said = [
-            f"{words} {reference} {_layers(sides[side])}" for side, words in ((1, above), (-1, below)) if sides[side]
+            f"{words} {reference} {in_layers(sides[side])}" for side, words in ((1, above), (-1, below)) if sides[side]
         ]
-        clauses.append(" and ".join(said) or f"cannot be told apart from {reference} in any layer")
+        where = "in any layer" if len(values) > 1 else in_layers(list(values))
+        clauses.append(" and ".join(said) or " ".join(f"cannot be told apart from {reference} {where} {by}".split()))
     return f"{title} {'; it '.join(clauses)}." if clauses else ""
 
 
-def _layers(layers: Sequence[int]) -> str:
-    """Return layers as words, as in "in layers 1, 2 and 4"."""
+def in_layers(layers: Sequence[int]) -> str:
+    """Return layers as words.
+
+    Example:
+        >>> in_layers([1, 2, 4]), in_layers([3])
+        ('in layers 1, 2 and 4', 'in layer 3')
+    """
     *most, last = map(str, layers)
     return f"in layers {', '.join(most)} and {last}" if most else f"in layer {last}"

@@ -38,6 +38,20 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MOST_LABELS = 8  # layers or matrices in a legend; of more than these, only some are named
 
 
+def title_of(system: str) -> str:
+    """Return the name of a system for people: the title of its model, and what sets a variant apart from it.
+
+    Example:
+        >>> title_of("sasrec"), title_of("sasrec-ce"), title_of("my model")
+        ('SASRec', 'SASRec (CE)', 'my model')
+    """
+    model, _, variant = str(system).partition("-")
+    if model not in MODEL_NAMES:
+        return str(system)
+    loss = variant.upper() if variant in ("ce", "bce", "bpr") else variant
+    return f"{MODEL_NAMES[model]} ({loss})" if variant else MODEL_NAMES[model]
+
+
 def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
     """Return the style and label of each line, as arguments of `plot`.
 
@@ -55,7 +69,7 @@ def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
         if name in layers:
             continue
         key = name if name in MODEL_STYLES else spare.pop(0) if spare else next(iter(MODEL_STYLES))
-        styles[name] = MODEL_STYLES[key] | {"label": MODEL_NAMES.get(name, str(name))}
+        styles[name] = MODEL_STYLES[key] | {"label": title_of(name)}
     return styles
 
 

@@ -19,7 +19,10 @@ from models.errors import ConfigError
 
 VARIED_MODEL = "bsarec"  # the model whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
-_OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that read the dataset; the others need only models
+_OF_USERS = ("fig1", "fig2", "fig3", "fig7_filters")  # notebooks that read the dataset; the others need only models
+# Notebooks that spectral summaries, and the results beside them, are enough for.
+_OF_SUMMARIES = ("fig2_filter", "fig3_oversmoothing", "fig4_architecture", "fig7_beta")
+_WITH_NULLS = ("fig2", "fig3")  # notebooks that draw null models
 SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 
@@ -86,6 +89,10 @@ class Profile:
         dataset_settings: By dataset and model, settings that override those of the model.
         variants: By system, its model and the settings in which it differs; they override all others.
         sensitivity: See Sensitivity.
+        nulls: The null models in figures of curves (spectral.nulls), or "all".
+        null_draws: Draws of each null model that is random.
+        from_summaries: Whether figures of curves are made from the spectral summaries of runs, of all seeds that are
+            there, instead of the checkpoints of `seed`.
         remedies: See Remedies.
         seeds: By system, the seeds of the runs for tables; `default` is for all others, `sensitivity` for those of
             the sensitivity figures.
@@ -111,6 +118,9 @@ class Profile:
     model_settings: dict[str, dict[str, Any]]
     variants: dict[str, dict[str, Any]]
     sensitivity: Sensitivity
+    nulls: list[str]
+    null_draws: int
+    from_summaries: bool
     seeds: dict[str, list[int]]
     tables: dict[str, list[str]]
     run_list: list[Block]
@@ -144,6 +154,8 @@ class Profile:
             for dataset in block.datasets:
                 self._check(f"run_list, block {number}", dataset, self.datasets)
         self._check("missing", self.missing, ("train", "name"))
+        for null in self.nulls:
+            self._check("nulls", null, ("all", "uniform", "untrained", "shuffled"))
         if self.block is not None and not 1 <= self.block <= len(self.run_list):
             raise ConfigError(f"{self.file}, block: must lie in 1..{len(self.run_list)}, got {self.block}")
 
@@ -267,11 +279,41 @@ class Profile:
         return self.seeds.get("sensitivity", self.seeds["default"])
 
     def shown(self, notebook: str) -> list[str]:
-        """Return the systems in a notebook's figures, which the start of its name tells: fig3 of fig3_oversmoothing."""
-        return self.figure_models.get(notebook.partition("_")[0], self.models)
+        """Return the systems in a notebook's figures, by its name or the start of it: fig3 of fig3_oversmoothing."""
+        return self.figure_models.get(notebook, self.figure_models.get(notebook.partition("_")[0], self.models))
+
+    def seeds_drawn(self, notebook: str, dataset: str) -> dict[str, list[int]] | None:
+        """Return the seeds of the summaries that a notebook draws, by system; None if it draws checkpoints.
+
+        They are those that are there, or the seed of the figures if there is none.
+        """
+        if not self.from_summaries or notebook not in _OF_SUMMARIES:
+            return None
+        return {system: self._summarised_seeds(system, dataset) or [self.seed] for system in self.behind(notebook)}
+
+    def _summarised_seeds(self, system: str, dataset: str) -> list[int]:
+        pattern = Path(self.summary.format(dataset=dataset, system=system, seed="*")).name
+        found = Path(self.results_folder(dataset)).glob(pattern)
+        seeds = [path.name.removeprefix(f"{system}-seed").partition(".")[0] for path in found]
+        return sorted(int(seed) for seed in seeds if seed.isdecimal())
+
+    def drawn_from(self, notebook: str, dataset: str) -> list[str]:
+        """Return the files that a notebook draws: checkpoints, or spectral summaries with the results beside them."""
+        seeds = self.seeds_drawn(notebook, dataset)
+        if seeds is None:
+            return [
+                self.checkpoint.format(dataset=dataset, system=system, seed=self.seed)
+                for system in dict.fromkeys(self.behind(notebook))
+            ]
+        return [
+            path.format(dataset=dataset, system=system, seed=seed)
+            for system, of_system in seeds.items()
+            for seed in of_system
+            for path in (self.summary, self.result)
+        ]
 
     def behind(self, notebook: str) -> list[str]:
-        """Return the systems whose checkpoints a notebook loads; Figure 3 also shows deep systems."""
+        """Return the systems that a notebook loads; Figure 3 also shows deep systems."""
         shown = self.shown(notebook)
         has_deep = self.depth and notebook.startswith("fig3")
         return [*shown, *(f"{system}-{self.depth}" for system in shown)] if has_deep else shown
@@ -338,6 +380,10 @@ class Profile:
         parameters = shown | {"runs": self.runs, "out": self.figures}
         if notebook.startswith("fig3"):
             parameters |= {"depth": self.depth}
+        if notebook in _OF_SUMMARIES:
+            parameters |= {"seeds": self.seeds_drawn(notebook, dataset)}
+        if notebook.startswith(_WITH_NULLS):
+            parameters |= {"null": self.nulls, "draws": self.null_draws}
         if notebook.startswith(_OF_USERS):
             parameters |= {"data_dir": self.data_dir, "data": self.data_file(dataset)}
         return parameters

@@ -21,7 +21,7 @@ logger = logging.getLogger("models")
 
 PUBLISHED = ("beauty", "sports", "toys", "yelp", "lastfm", "ml-1m")  # the paper tunes settings on these
 
-_COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "p_value", "p_holm", "sources")
+_COLUMNS = ("metric", "mean", "std", "low", "high", "n", "seeds", "users", "p_value", "p_holm", "sources")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Sensitivity:
         best: The value in the model's own settings for the dataset, which are the published best ones if there are any.
         epochs: The largest number of epochs of a run of the model.
         values: One row per value and metric: value, metric, mean, std (n - 1 in the denominator), low and high ends of
-            the 95% confidence interval of the mean over seeds (NaN for one seed), n (number of seeds), seeds, p_value
-            and p_holm of the test over users against the best value (`models.results.comparison.compare`), sources.
+            the 95% confidence interval of the mean over seeds (NaN for one seed), n (number of seeds), seeds, users
+            (number of test users), p_value and p_holm of the test over users against the best value
+            (`models.results.comparison.compare`), sources.
         baselines: One row per baseline and metric: system, model, and the same columns.
     """
 
@@ -99,7 +100,7 @@ def sensitivity(runs: Iterable[Result], setting: str, best: float, baselines: It
     everything = [*sorted(runs, key=lambda run: float(run.config[setting])), *baselines]
     value_of = {name: group[0].config[setting] for name, group in systems_of(everything).items() if group[0] in runs}
     compared = compare(everything, next(name for name, value in value_of.items() if value == best))
-    table = compared.table()
+    table = compared.table().assign(users=compared.users)
     of_model = table.system.isin(value_of)
     return Sensitivity(
         compared.dataset,

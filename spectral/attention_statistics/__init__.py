@@ -46,6 +46,7 @@ from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_v
 from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
+from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.sums import sum_of_attention
 
 if TYPE_CHECKING:
@@ -110,15 +111,19 @@ class AttentionStatistics:
         return sums.statistics(residual, layers)
 
     def table(self) -> "DataFrame":
-        """Return one row per layer and head: each measure, and its standard error in a column that ends in `_se`."""
+        """Return one row per layer and head: each measure, its standard error `<measure>_se`, and its 95% interval.
+
+        The intervals, `<measure>_low` and `<measure>_high`, are over the `users` of one model (`seeds`).
+        """
         import pandas as pd
 
         heads = range(1, self.entropy.shape[1] + 1)
         index = pd.MultiIndex.from_product([self.layers, heads], names=["layer", "head"])
         columns: dict[str, Any] = {}
         for name in MEASURES:
-            columns |= {name: getattr(self, name).ravel(), f"{name}_se": self.standard_error[name].ravel()}
-        constants = {"residual": self.residual, "positions": len(self.rollout), "sequences": self.sequences}
+            value, error = getattr(self, name), self.standard_error[name]
+            columns |= {name: value.ravel(), f"{name}_se": error.ravel()} | interval_columns(value, error, f"{name}_")
+        constants = {"residual": self.residual, "positions": len(self.rollout), **ONE_MODEL, "users": self.sequences}
         return pd.DataFrame(columns | constants, index=index).reset_index()
 
     def positions_table(self) -> "DataFrame":

@@ -43,6 +43,7 @@ class BlockResponse(Response):
         gain: (L, F), root mean square over users of ||J (f_k x I)||_F / sqrt(D).
         last_gain: (L, F), the same for the last position of the output only.
         probes: Number of random outputs per user from which `gain` is estimated.
+        resampled: (R, L, F), the gain of R bootstrap samples of the users; None if there are none.
 
     Example:
         A layer that doubles DC and leaves the other frequencies as they are damps them by 6 dB relative to DC:
@@ -55,6 +56,7 @@ class BlockResponse(Response):
 
     last_gain: Array
     probes: int
+    resampled: Array | None = None
 
     @property
     def relative_db(self) -> Array:
@@ -66,8 +68,22 @@ class BlockResponse(Response):
         """(L, F) gain at the last position in dB relative to the gain of DC there."""
         return _relative_db(self.last_gain)
 
+    def band(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Return the ends, (L, F) each, of the interval that holds `relative_db` of this share of bootstrap samples.
+
+        Raises ValueError if there are no bootstrap samples.
+        """
+        if self.resampled is None:
+            raise ValueError("there are no bootstrap samples; ask for them with resamples=200")
+        drawn = decibels(self.resampled) - decibels(self.resampled[..., :1])
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
+
     def table(self) -> "DataFrame":
-        """Return one row per layer and frequency."""
+        """Return one row per layer and frequency.
+
+        With bootstrap samples, `low` and `high` are the ends of `band`, of one model (`seeds`) over its users.
+        """
         import pandas as pd
 
         index = pd.MultiIndex.from_product([self.layers, self.frequency], names=["layer", "frequency"])
@@ -80,6 +96,9 @@ class BlockResponse(Response):
             "positions": self.positions,
             "users": self.users,
         }
+        if self.resampled is not None:
+            low, high = self.band()
+            columns |= {"low": low.ravel(), "high": high.ravel(), "seeds": 1}
         return pd.DataFrame(columns, index=index).reset_index()
 
     def summary(self) -> list[dict[str, Any]]:
@@ -104,6 +123,7 @@ def block_response(
     length: int | None = None,
     probes: int = PROBES,
     seed: int = 0,
+    resamples: int = 0,
 ) -> BlockResponse:
     """Return the frequency response of each layer of a model, averaged over sequences.
 
@@ -115,7 +135,8 @@ def block_response(
         length: Measure the last n positions only; None for all.
         probes: Random outputs per user. With N x D or more of them, all unit vectors are used instead of random ones,
             and `gain` is exact.
-        seed: Of the random outputs.
+        seed: Of the random outputs, and of the bootstrap samples.
+        resamples: R, the number of bootstrap samples of the users, as in `FrequencyResponse.from_captures`.
 
     Raises ConfigError if the model is not a stack of layers or a position is padding, and ValueError for no sequences,
     an impossible c or no probes.
@@ -139,20 +160,28 @@ def block_response(
     if probes < 1:
         raise ValueError(f"at least one probe is needed, got {probes}")
     generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     power: Tensor | None = None
+    sampled, drawn = torch.zeros(()), torch.zeros(resamples, dtype=torch.float64)
     users = positions = 0
     for batch in batches:
         Capture((), (), batch > 0).last(length).check_real()
-        parts = [
-            torch.stack(_power_of_layer(layer, x, length, probes, generator))
-            for layer, x in _layers_and_inputs(model, batch)
-        ]
+        parts = torch.stack(
+            [
+                torch.stack(_power_of_layer(layer, x, length, probes, generator))
+                for layer, x in _layers_and_inputs(model, batch)
+            ]
+        )  # (L, 2, B, F)
+        counts = torch.from_numpy(rng.poisson(1.0, (len(batch), resamples))).double()
+        sampled = sampled + torch.einsum("br,lbf->rlf", counts, parts[:, 0])
+        drawn += counts.sum(0)
         positions = length or batch.shape[1]
         users += len(batch)
-        power = torch.stack(parts) if power is None else power + torch.stack(parts)
+        power = parts.sum(2) if power is None else power + parts.sum(2)
     if power is None or users == 0:
         raise ValueError("there are no sequences to average over")
     gain = (check_finite(power, "the derivative of a layer") / users).sqrt().numpy()
+    kept = drawn > 0  # with very few users a sample may be empty
     return BlockResponse(
         gain=gain[:, 0],
         last_gain=gain[:, 1],
@@ -161,6 +190,7 @@ def block_response(
         layers=tuple(range(1, len(gain) + 1)),
         c=check_c(c, positions),
         probes=probes,
+        resampled=(sampled[kept] / drawn[kept, None, None]).sqrt().numpy() if kept.any() else None,
     )
 
 
@@ -180,12 +210,12 @@ def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Te
 def _power_of_layer(
     layer: Callable[[Tensor], Tensor], x: Tensor, length: int | None, probes: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the power of each wave in all outputs, and in the last one, summed over users, (F,) float64 each."""
+    """Return the power of each wave in all outputs, and in the last one, of each user, (B, F) float64 each."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         output = layer(x)
     rows = slice(-length if length else None, None)
-    power = torch.zeros(x[0, rows].shape[0] // 2 + 1, dtype=torch.float64)
+    power = torch.zeros(len(x), x[0, rows].shape[0] // 2 + 1, dtype=torch.float64)
     last = power.clone()
     for weights in _probes(output, rows, probes, generator):
         power += _wave_power(output, x, weights, rows)
@@ -215,10 +245,10 @@ def _within(output: Tensor, rows: slice, values: Tensor) -> Tensor:
 
 
 def _wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tensor:
-    """Return the power at each frequency of the derivative of the weighted outputs: mean over D, sum over users."""
+    """Return the power (B, F) at each frequency of the derivative of the weighted outputs, mean over D, by user."""
     (gradient,) = torch.autograd.grad(output, x, weights, retain_graph=True)
     waves = torch.fft.rfft(gradient[:, rows], dim=1, norm="ortho")
-    return waves.abs().square().mean(-1).sum(0).to("cpu", torch.float64)
+    return waves.abs().square().mean(-1).to("cpu", torch.float64)
 
 
 def _relative_db(gain: Array) -> Array:

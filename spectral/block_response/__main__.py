@@ -11,6 +11,7 @@ from models.command_line import print_json
 from spectral.block_response import PROBES, BlockResponse, block_response
 from spectral.capture import in_batches
 from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.resampling import RESAMPLES
 
 DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "passed_ratio": 3}
 
@@ -50,10 +51,11 @@ def main(
     kind = users_of(length, "users with full windows")
     subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
 
-    def measure(other: Subject, inputs: Tensor) -> BlockResponse:
-        return block_response(other.model, in_batches(inputs, loading.batch_size, other.model.name), c, length, probes)
+    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> BlockResponse:
+        batches = in_batches(inputs, loading.batch_size, other.model.name)
+        return block_response(other.model, batches, c, length, probes, resamples=resamples)
 
-    response, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
+    response, of_nulls = measure(subject, windows, RESAMPLES), nulls.of(subject, windows, measure)
     if files.json:
         print_json({"users": response.users, "responses": response.summary()} | options.nulls_json(of_nulls))
     else:

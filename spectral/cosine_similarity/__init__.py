@@ -26,6 +26,7 @@ from spectral.arrays import as_float64, as_rows, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
+from spectral.resampling import ONE_MODEL, SampledSimilarities, draw_counts, interval_columns, sampled_similarities
 from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class CosineSimilarity:
         users: Number of users.
         sequences: Number of sequences with at least two real items.
         convention: Of `between_users`, see `cosine_similarity`.
+        deviation: By the name of each similarity, (L + 1,), its standard deviation over bootstrap samples of the users;
+            None if there are no samples.
 
     Example:
         Two users with two positions each. Before the layer the directions are orthogonal in pairs, after it all
@@ -65,26 +68,42 @@ class CosineSimilarity:
     users: int
     sequences: int
     convention: Convention = "pairs"
+    deviation: dict[str, NDArray[np.float64]] | None = None
 
     @classmethod
     def from_captures(
-        cls, captures: Iterable[Capture], convention: Convention = "pairs", pooling: Pooling = "last"
+        cls,
+        captures: Iterable[Capture],
+        convention: Convention = "pairs",
+        pooling: Pooling = "last",
+        resamples: int = 0,
+        seed: int = 0,
     ) -> "CosineSimilarity":
         """Measure the hidden states of all users of the captures, layer by layer.
 
         convention: see `cosine_similarity`. pooling: compare users by their state at the last or the first real
-        position, or by the mean over real positions.
+        position, or by the mean over real positions. resamples, seed: number and seed of the bootstrap samples of the
+        users.
 
         Raises ValueError if there are fewer than two users, no hidden states, or a hidden state of zeros. Raises
         ConfigError for an unknown convention or pooling.
         """
-        sums = sum_of_hidden(
-            captures,
-            lambda hidden, mask: Similarities(
-                directions(pooled(hidden, mask, pooling)), sequence_similarities(hidden, mask)
-            ),
-        )
+        rng = np.random.default_rng(seed)
+
+        def measure(hidden: Tensor, mask: Tensor) -> Similarities:
+            units, within = unit_rows(pooled(hidden, mask, pooling)), similarity_of_each(hidden, mask)
+            return Similarities(
+                Directions(units.sum(0), len(units)),
+                SequenceSimilarities(float(within.sum()), len(within)),
+                sampled_similarities(units, within, mask.sum(1) >= 2, draw_counts(rng, len(units), resamples)),
+            )
+
+        sums = sum_of_hidden(captures, measure)
         layers = sorted(sums)
+        samples = {
+            kind: np.stack([getattr(sums[layer].samples, kind) for layer in layers])
+            for kind in ("between_users", "within_sequence")
+        }
         return cls(
             np.array(layers),
             np.array([sums[layer].between_users.similarity(convention) for layer in layers]),
@@ -92,14 +111,22 @@ class CosineSimilarity:
             sums[layers[0]].between_users.users,
             sums[layers[0]].within_sequence.sequences,
             convention,
+            {kind: np.nanstd(values, axis=1) for kind, values in samples.items()} if resamples else None,
         )
 
     def table(self) -> "DataFrame":
-        """Return one row per layer."""
+        """Return one row per layer.
+
+        With bootstrap samples, the columns that end in `_low` and `_high` are 95% intervals, of one model (`seeds`)
+        over its users.
+        """
         import pandas as pd
 
+        columns: dict[str, Any] = {}
+        for kind, deviation in (self.deviation or {}).items():
+            columns |= {**interval_columns(getattr(self, kind), deviation, f"{kind}_"), **ONE_MODEL}
         return pd.DataFrame(self.summary()).assign(
-            users=self.users, sequences=self.sequences, convention=self.convention
+            **columns, users=self.users, sequences=self.sequences, convention=self.convention
         )
 
     def summary(self) -> list[dict[str, Any]]:
@@ -158,10 +185,11 @@ class SequenceSimilarities(Sums):
 
 @dataclass(frozen=True, eq=False)
 class Similarities(Sums):
-    """The sums of both similarities of one layer."""
+    """The sums of both similarities of one layer, and of bootstrap samples of the users."""
 
     between_users: Directions
     within_sequence: SequenceSimilarities
+    samples: SampledSimilarities
 
 
 def cosine_similarity(x: Any, convention: Convention = "pairs") -> float:

@@ -9,6 +9,7 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
+from spectral.resampling import RESAMPLES
 
 
 def main(
@@ -37,11 +38,11 @@ def main(
     windows = subject.users(length, at_least=2)
     subject.describe(len(windows), users_of(length, "users"))
 
-    def measure(other: Subject, inputs: Tensor) -> CosineSimilarity:
+    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> CosineSimilarity:
         captures = other.captures(inputs, attention=False)
-        return CosineSimilarity.from_captures(captures, cast(Convention, convention))
+        return CosineSimilarity.from_captures(captures, cast(Convention, convention), resamples=resamples)
 
-    similarity, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
+    similarity, of_nulls = measure(subject, windows, RESAMPLES), nulls.of(subject, windows, measure)
     if files.json:
         print_json({"layers": similarity.summary()} | options.nulls_json(of_nulls))
     else:

@@ -122,7 +122,10 @@ class FrequencyResponse(Response):
         return low, high
 
     def table(self) -> "DataFrame":
-        """Return one row per layer, head and frequency. The head "mean" averages power over heads."""
+        """Return one row per layer, head and frequency. The head "mean" averages power over heads.
+
+        With bootstrap samples, `low` and `high` are the ends of `band` in dB, of one model (`seeds`) over its users.
+        """
         import pandas as pd
 
         return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
@@ -330,4 +333,7 @@ def _long_table(response: FrequencyResponse, heads: Iterable[int | str]) -> "Dat
         "positions": response.positions,
         "users": response.users,
     }
+    if response.resampled is not None:
+        low, high = (decibels(end).ravel() for end in response.band())
+        columns |= {"low": low, "high": high, "seeds": 1}
     return pd.DataFrame(columns, index=index).reset_index()

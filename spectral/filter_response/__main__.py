@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
+from spectral.resampling import RESAMPLES
 from spectral.sums import Sums, sum_of_attention
 from spectral.transfer_map import SUMS, TransferMap, TransferPower, transfer_power
 
@@ -106,7 +108,12 @@ def _measure(
     padded: bool = False,
 ) -> Measured:
     captures = (captured.last(length) for captured in subject.captures(windows, hidden=False))
-    sums, layers = sum_of_attention(captures, lambda maps: Passed(attention_power(maps), transfer_power(maps)), padded)
+    rng = np.random.default_rng(0)
+    sums, layers = sum_of_attention(
+        captures,
+        lambda maps: Passed(attention_power(maps, rng.poisson(1.0, (len(maps[0]), RESAMPLES)).T), transfer_power(maps)),
+        padded,
+    )
     return Measured(sums.response.response(c, layers), sums.transfer.transfer_map(c, layers), nulls)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from spectral.palette import MODEL_NAMES
+from spectral.palette import title_of
 
 
 def listing(
@@ -27,6 +27,6 @@ def listing(
     several = {name: list(values) if isinstance(values, Iterable) else [values] for name, values in numbers.items()}
     with_commas = between == ", " and any(len(values) > 1 for values in several.values())
     return ("; " if with_commas else ", ").join(
-        f"{MODEL_NAMES.get(name, name)} {between.join(format(value, form) for value in values)}{unit}"
+        f"{title_of(name)} {between.join(format(value, form) for value in values)}{unit}"
         for name, values in several.items()
     )

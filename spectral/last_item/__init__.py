@@ -33,6 +33,7 @@ from torch import Tensor
 from models.errors import ConfigError
 from spectral.arrays import as_float, check_finite
 from spectral.moments import Moments
+from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.sums import Sums
 
 if TYPE_CHECKING:
@@ -103,13 +104,17 @@ class LastItemOverlap:
         return sums.result()
 
     def table(self) -> "DataFrame":
-        """Return one row per k: each measure, its standard error in a column that ends in `_se`, by_chance, users."""
+        """Return one row per k: each measure, its standard error `<measure>_se`, its 95% interval, and by_chance.
+
+        The intervals, `<measure>_low` and `<measure>_high`, are over the `users` of one model (`seeds`).
+        """
         import pandas as pd
 
         columns: dict[str, Any] = {"k": np.arange(1, len(self.overlap) + 1)}
         for name in MEASURES:
-            columns |= {name: getattr(self, name), f"{name}_se": self.standard_error[name]}
-        return pd.DataFrame(columns | {"by_chance": self.by_chance, "users": self.users})
+            value, error = getattr(self, name), self.standard_error[name]
+            columns |= {name: value, f"{name}_se": error} | interval_columns(value, error, f"{name}_")
+        return pd.DataFrame(columns | {"by_chance": self.by_chance, **ONE_MODEL, "users": self.users})
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record for the first and one for the last k."""

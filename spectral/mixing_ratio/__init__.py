@@ -40,6 +40,7 @@ from models.layers.frequency import real_fourier_matrices
 from spectral.arrays import as_float, as_float64, check_finite
 from spectral.fourier import angular_frequencies, frequencies
 from spectral.moments import Moments
+from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.steps import residual_steps
 
 if TYPE_CHECKING:
@@ -148,7 +149,10 @@ class MixingRatio:
         return angular_frequencies(self.positions).numpy()
 
     def table(self) -> "DataFrame":
-        """Return one row per layer, part and frequency; `overall` and `last` are repeated at every frequency."""
+        """Return one row per layer, part and frequency; `overall` and `last` are repeated at every frequency.
+
+        The 95% interval of the share, `low` and `high`, is over the users of one model (`seeds`).
+        """
         import pandas as pd
 
         index = pd.MultiIndex.from_product(
@@ -159,9 +163,11 @@ class MixingRatio:
             "angular_frequency": np.tile(self.angular_frequency, len(self.layers) * len(self.names)),
             "share": self.share.ravel(),
             "share_se": self.standard_error.ravel(),
+            **interval_columns(self.share, self.standard_error),
             "overall": self.overall.ravel().repeat(count),
             "last": self.last.ravel().repeat(count),
             "positions": self.positions,
+            **ONE_MODEL,
             "users": self.users,
         }
         return pd.DataFrame(columns, index=index).reset_index()

@@ -27,9 +27,10 @@ from spectral.plot.attention_statistics import (
     attention_statistics_panels,
     attention_statistics_rollout,
 )
+from spectral.plot.beta import beta
 from spectral.plot.block_response import block_response
 from spectral.plot.cka import cka, cka_panels
-from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
+from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
 from spectral.plot.dynamics import dynamics, dynamics_panels, dynamics_paths, dynamics_paths_panels
 from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
@@ -42,7 +43,7 @@ from spectral.plot.remedies import remedies, remedies_panels
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
-from spectral.plot.singular_values import singular_values
+from spectral.plot.singular_values import singular_values, singular_values_panels
 from spectral.plot.smoothing import smoothing, smoothing_panels
 from spectral.plot.strata import strata, strata_panels
 from spectral.plot.theorem1 import theorem1
@@ -59,12 +60,14 @@ __all__ = [
     "attention_statistics",
     "attention_statistics_panels",
     "attention_statistics_rollout",
+    "beta",
     "block_response",
     "check_formats",
     "cka",
     "cka_panels",
     "cosine_similarity",
     "cosine_similarity_kinds",
+    "cosine_similarity_panels",
     "diagram",
     "dynamics",
     "dynamics_panels",
@@ -89,6 +92,7 @@ __all__ = [
     "sensitivity_panels",
     "side_by_side",
     "singular_values",
+    "singular_values_panels",
     "smoothing",
     "smoothing_panels",
     "strata",

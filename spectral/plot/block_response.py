@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from spectral.block_response import BlockResponse
+from spectral.palette import layer_styles
+from spectral.plot.bands import ONE_MODEL, USERS, shade
 from spectral.plot.figure import legend, styled
 from spectral.plot.nulls import Nulls, null_lines
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
@@ -22,8 +24,8 @@ def block_response(
     """Draw the gain of whole layers relative to that of a constant signal, in dB, against angular frequency.
 
     at: "all" positions of the output, or only the "last". nulls: by name, the responses of each draw of a null model,
-    drawn in thin grey. `label`, the dotted line and `floor` are as in
-    `frequency_response`. Raises ValueError for another `at`.
+    drawn in thin grey. With bootstrap samples of the users their 95% interval is shaded, at all positions. `label`, the
+    dotted line and `floor` are as in `frequency_response`. Raises ValueError for another `at`.
 
     Example:
         >>> import numpy as np
@@ -38,6 +40,10 @@ def block_response(
         raise ValueError(f"at must be all or last, got {at!r}")
     name = "relative_db" if at == "all" else "last_relative_db"
     gain_db = getattr(response, name)
+    if at == "all" and response.resampled is not None:
+        low, high = response.band()
+        for row, style in enumerate(layer_styles(response.layers).values()):
+            shade(ax, response.angular_frequency, low[row], high[row], style["color"], USERS, ONE_MODEL)
     layer_lines(ax, response, gain_db)
     curves = {null: np.concatenate([getattr(draw, name) for draw in draws]) for null, draws in (nulls or {}).items()}
     null_lines(ax, response.angular_frequency, curves)

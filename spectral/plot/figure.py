@@ -14,11 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.errors import ConfigError
 from models.files import write_together
-from spectral.palette import MODEL_NAMES
+from spectral.palette import title_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -137,7 +138,7 @@ def panels_of_measures(
 
 
 def shared_legend(figure: Figure) -> None:
-    """Replace the legends of the panels by one legend below them, where it covers nothing.
+    """Replace the legends of the panels by one legend below them, where it covers nothing: lines, then bands.
 
     Example:
         >>> figure, (left, right) = panels(2)
@@ -152,6 +153,7 @@ def shared_legend(figure: Figure) -> None:
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         if legend := ax.get_legend():
             legend.remove()
+    entries = dict(sorted(entries.items(), key=lambda entry: isinstance(entry[1], Patch)))
     with style():
         columns = min(len(entries), int(figure.get_figwidth() / NAME_WIDTH), 4)
         figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
@@ -316,7 +318,7 @@ def legend(ax: Axes, of: str | None = None, **options: Any) -> None:
     if len(ax.get_legend_handles_labels()[1]) > MOST_INSIDE:
         options |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "handlelength": 1.8}
         options |= {"columnspacing": 0.8, "handletextpad": 0.5}
-    ax.legend(title=of and MODEL_NAMES.get(of, of), title_fontsize=8, **options)
+    ax.legend(title=of and title_of(of), title_fontsize=8, **options)
 
 
 def layer_axis(ax: Axes, label: str) -> None:

@@ -7,8 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectral.estimate import Estimate
 from spectral.filter_response import FrequencyResponse
-from spectral.palette import MODEL_NAMES, layer_styles
+from spectral.over_seeds import Gains
+from spectral.palette import layer_styles, title_of
+from spectral.plot.bands import ONE_MODEL, USERS, band, shade
 from spectral.plot.figure import HEIGHT, drawable, grid, legend, shared_legend, style, styled
 from spectral.plot.nulls import Nulls, null_lines
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
@@ -26,6 +29,7 @@ def frequency_response(
     *,
     of: str = "gain",
     nulls: Nulls[FrequencyResponse] | None = None,
+    interval: Estimate | None = None,
     label: str | None = None,
     ax: Axes | None = None,
     floor: float = LOWEST_DB,
@@ -35,8 +39,9 @@ def frequency_response(
     of: "gain", what leaves at any frequency when a unit wave enters, or "self_gain", what stays at its frequency. With
     bootstrap samples of the users, the interval that holds 95% of their gains is shaded. The dotted line is 3 dB below
     DC: a curve crosses it at its cutoff. nulls: by name, the responses of each draw of a null model, drawn in thin
-    grey. label: written into the axes, such as a model's name for panels side by side. floor: the lower end of the
-    axis, in dB. Raises ValueError for another `of`.
+    grey. interval: (L, F), of the layers' means in dB over users and seeds, shaded instead of that of the users.
+    label: written into the axes, such as a model's name for panels side by side. floor: the lower end of the axis, in
+    dB. Raises ValueError for another `of`.
 
     Example:
         Averaging two neighbours is a low-pass filter. The lines are the layer, and the dotted one.
@@ -59,11 +64,13 @@ def frequency_response(
                 ax.plot(
                     response.angular_frequency, drawable(head), color=layers[layer]["color"], linewidth=0.5, alpha=0.6
                 )
-    if of == "gain" and mean.resampled is not None:
-        low, high = (drawable(decibels(end)) for end in mean.band())
+    if interval is not None:
         for row, layer in enumerate(response.layers):
-            shade = {"color": layers[layer]["color"], "alpha": 0.25, "linewidth": 0}
-            ax.fill_between(response.angular_frequency, low[row, 0], high[row, 0], **shade)
+            band(ax, response.angular_frequency, interval, layers[layer]["color"], row)
+    elif of == "gain" and mean.resampled is not None:
+        low, high = (decibels(end)[:, 0] for end in mean.band())
+        for row, layer in enumerate(response.layers):
+            shade(ax, response.angular_frequency, low[row], high[row], layers[layer]["color"], USERS, ONE_MODEL)
     layer_lines(ax, response, getattr(mean, f"{of}_db")[:, 0])
     curves = {
         name: [curve for draw in draws for curve in getattr(draw.head_mean, f"{of}_db")[:, 0]]
@@ -76,11 +83,12 @@ def frequency_response(
 
 
 def frequency_response_panels(
-    responses: Mapping[str, FrequencyResponse], nulls: Mapping[str, Nulls[FrequencyResponse]] | None = None
+    responses: Mapping[str, FrequencyResponse | Gains], nulls: Mapping[str, Nulls[FrequencyResponse]] | None = None
 ) -> Figure:
     """Draw what leaves attention (above) and what stays at its frequency (below), a column for each model.
 
-    responses: by model name. nulls: by model name, what `frequency_response` takes. One legend below serves all.
+    responses: by model name; or gains over runs, which bring their intervals and null models. nulls: by model name,
+    what `frequency_response` takes. One legend below serves all.
 
     Example:
         >>> import torch
@@ -91,12 +99,16 @@ def frequency_response_panels(
     """
     figure, rows = grid([HEIGHT, HEIGHT], len(responses), share_y=True)
     for of, row in zip(LABELS, rows, strict=True):
-        for (name, response), ax in zip(responses.items(), row, strict=True):
-            frequency_response(response, of=of, nulls=(nulls or {}).get(name), ax=ax)
+        for (name, found), ax in zip(responses.items(), row, strict=True):
+            if isinstance(found, Gains):
+                interval = getattr(found, f"{of}_db")
+                frequency_response(found.response, of=of, nulls=found.nulls, interval=interval, ax=ax)
+            else:
+                frequency_response(found, of=of, nulls=(nulls or {}).get(name), ax=ax)
             if ax is not row[0]:
                 ax.set_ylabel("")
             if row is rows[0]:
                 with style():
-                    ax.set_title(MODEL_NAMES.get(name, name))
+                    ax.set_title(title_of(name))
     shared_legend(figure)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spectral.palette import MODEL_NAMES
+from spectral.palette import title_of
 from spectral.plot.figure import grid, style, styled
 from spectral.transfer_map import TransferMap
 
@@ -75,7 +75,7 @@ def transfer_map_panels(results: Mapping[str, TransferMap]) -> Figure:
         for layer, ax in zip(result.layers, row, strict=False):
             drawn.append(transfer_map(result, layer, ax=ax, bar=False))
             with style():
-                ax.set_title(f"{MODEL_NAMES.get(name, name)}, layer {layer}", fontsize=8)
+                ax.set_title(f"{title_of(name)}, layer {layer}", fontsize=8)
             if ax is not row[0]:
                 ax.set_ylabel("")
         for ax in row[len(result.layers) :]:

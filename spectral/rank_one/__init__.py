@@ -36,6 +36,7 @@ from spectral.arrays import as_float64, check_finite
 from spectral.blocks import real_blocks, real_mask
 from spectral.capture import Capture
 from spectral.moments import Moments
+from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.steps import residual_steps
 from spectral.sums import sum_by_layer, sum_of_hidden
 
@@ -142,14 +143,19 @@ class RankOneDistance:
         )
 
     def table(self) -> "DataFrame":
-        """Return one row per part: layer, step, stage, distance, its standard error, noise, and sequences."""
+        """Return one row per part: layer, step, stage, distance, its standard error, noise, and its 95% interval.
+
+        The interval, `low` and `high`, is over the `users` of one model (`seeds`).
+        """
         import pandas as pd
 
         return pd.DataFrame(self.parts, columns=["layer", "step", "stage"]).assign(
             distance=self.distance,
             distance_se=self.standard_error,
             noise=self.noise,
-            sequences=self.sequences,
+            **interval_columns(self.distance, self.standard_error),
+            **ONE_MODEL,
+            users=self.sequences,
         )
 
     def summary(self) -> list[dict[str, Any]]:

@@ -255,7 +255,8 @@ def _attention_response(subjects: Subjects, c: int, nulls: Nulls) -> Section:
     text = (
         "What leaves each layer's attention, at any frequency, of a wave that enters (gain, above), and what stays "
         "at its frequency (self-gain, below), over users with a full window. Thin lines are heads, the shaded band is "
-        "the 95% bootstrap interval over users, and grey lines are null models. Residual connections are not included."
+        "the 95% bootstrap interval over users of one model, and grey lines are null models. Residual connections are "
+        "not included."
     )
     findings = _findings(
         subjects,

@@ -30,6 +30,7 @@ from torch import Tensor
 from spectral.arrays import as_rows, check_finite
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
+from spectral.resampling import ONE_MODEL, SampledGram, draw_counts, interval, sampled_gram
 from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class SingularValues:
         centered: Whether the mean row was removed.
         column_means, column_deviations: (D,), mean and standard deviation of each column, for `gaussian`; None if they
             are not known.
+        resampled: (R, min(n, D)), the values of R bootstrap samples of the rows; None if there are none.
 
     Example:
         >>> spectrum = SingularValues(np.array([4.0, 2.0]), users=10)
@@ -65,6 +67,7 @@ class SingularValues:
     centered: bool = False
     column_means: NDArray[np.float64] | None = None
     column_deviations: NDArray[np.float64] | None = None
+    resampled: NDArray[np.float64] | None = None
 
     @property
     def normalised(self) -> NDArray[np.float64]:
@@ -86,6 +89,18 @@ class SingularValues:
     def k95(self) -> int:
         """The number of largest singular values that hold 95% of the energy; 0 for a matrix of zeros."""
         return int(energy_rank(torch.from_numpy(self.values)))
+
+    def band(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of the 95% interval of `normalised`, (min(n, D),) each; NaN where a sample has a 0.
+
+        The interval is computed on the logarithm. Raises ValueError if there are no bootstrap samples.
+        """
+        if self.resampled is None:
+            raise ValueError("there are no bootstrap samples; ask for them with resamples=200")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = np.log(self.resampled / self.resampled[:, :1]).std(0)
+            low, high = interval(np.log(self.normalised), deviation)
+        return np.exp(low), np.exp(high)
 
     def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[SingularValues]":
         """Return the spectra of simulated matrices of this size, with normal columns of these means and variances.
@@ -110,7 +125,10 @@ class SingularValues:
         ]
 
     def table(self) -> "DataFrame":
-        """Return one row per singular value, the largest first; `index` counts from 1."""
+        """Return one row per singular value, the largest first; `index` counts from 1.
+
+        With bootstrap samples, `low` and `high` are the ends of `band`, of one model (`seeds`) over its users.
+        """
         import pandas as pd
 
         index = range(1, len(self.values) + 1)
@@ -120,6 +138,9 @@ class SingularValues:
             "normalised": self.normalised,
             "users": self.users,
         }
+        if self.resampled is not None:
+            low, high = self.band()
+            columns |= {"low": low, "high": high, **ONE_MODEL}
         return pd.DataFrame(columns)
 
 
@@ -143,17 +164,28 @@ class LayerSpectra:
 
     @classmethod
     def from_captures(
-        cls, captures: Iterable[Capture], center: bool = False, pooling: Pooling = "last"
+        cls,
+        captures: Iterable[Capture],
+        center: bool = False,
+        pooling: Pooling = "last",
+        resamples: int = 0,
+        seed: int = 0,
     ) -> "LayerSpectra":
         """Measure the pooled hidden states, (n, D), of all captured users, layer by layer.
 
         center: whether to remove the mean over users. pooling: take the state at the last or the first real position,
-        or the mean over real positions; see `spectral.pooling`.
+        or the mean over real positions; see `spectral.pooling`. resamples, seed: number and seed of the bootstrap
+        samples of the users.
 
         Raises ValueError if the captures hold no users or no hidden states, and ConfigError for an unknown pooling.
         """
-        sums = sum_of_hidden(captures, lambda hidden, mask: gram(pooled(hidden, mask, pooling)))
-        return cls({layer: total.singular_values(center) for layer, total in sums.items()})
+        rng = np.random.default_rng(seed)
+
+        def measure(hidden: Tensor, mask: Tensor) -> _Grams:
+            rows = as_rows(pooled(hidden, mask, pooling))
+            return _Grams(gram(rows), sampled_gram(rows, draw_counts(rng, len(rows), resamples)))
+
+        return cls({layer: sums.singular_values(center) for layer, sums in sum_of_hidden(captures, measure).items()})
 
     def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[LayerSpectra]":
         """Return the spectra of simulated matrices for each layer; see `SingularValues.gaussian`."""
@@ -241,6 +273,20 @@ class Gram(Sums):
         values = squares.sqrt()[: min(self.users, len(squares))].numpy()
         deviations = (self.scatter.diag() / self.users).clamp(min=0).sqrt()
         return SingularValues(values, self.users, center, (self.total / self.users).numpy(), deviations.numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class _Grams(Sums):
+    """The sums of all rows, and of bootstrap samples of them."""
+
+    whole: Gram
+    samples: SampledGram
+
+    def singular_values(self, center: bool) -> SingularValues:
+        spectrum = self.whole.singular_values(center)
+        if not len(self.samples.users):
+            return spectrum
+        return replace(spectrum, resampled=self.samples.singular_values(len(spectrum.values), center))
 
 
 def _outer(total: Tensor, users: int) -> Tensor:

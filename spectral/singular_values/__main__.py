@@ -8,6 +8,7 @@ from torch import Tensor
 from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.resampling import RESAMPLES
 from spectral.singular_values import GAUSSIAN, LayerSpectra
 
 DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
@@ -38,10 +39,10 @@ def main(
     windows = subject.users(length)
     subject.describe(len(windows), users_of(length, "users"))
 
-    def measure(other: Subject, inputs: Tensor) -> LayerSpectra:
-        return LayerSpectra.from_captures(other.captures(inputs, attention=False), center)
+    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> LayerSpectra:
+        return LayerSpectra.from_captures(other.captures(inputs, attention=False), center, resamples=resamples)
 
-    spectra, of_nulls = measure(subject, windows), nulls.of(subject, windows, measure)
+    spectra, of_nulls = measure(subject, windows, RESAMPLES), nulls.of(subject, windows, measure)
     if nulls.asks_for(GAUSSIAN):
         of_nulls[GAUSSIAN] = spectra.gaussian()
     if files.json:

@@ -51,6 +51,7 @@ from spectral.capture import Capture
 from spectral.cosine_similarity import similarity_of_each
 from spectral.fourier import check_c, split
 from spectral.moments import Moments
+from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.response import DEFAULT_C
 from spectral.singular_values import effective_rank, stable_rank
 from spectral.sums import sum_of_hidden
@@ -143,13 +144,17 @@ class Smoothing:
         )
 
     def table(self) -> "DataFrame":
-        """Return one row per layer: each measure, and its standard error in a column that ends in `_se`."""
+        """Return one row per layer: each measure, its standard error `<measure>_se`, and its 95% interval.
+
+        The intervals, `<measure>_low` and `<measure>_high`, are over the `users` of one model (`seeds`).
+        """
         import pandas as pd
 
         columns: dict[str, Any] = {"layer": self.layers}
         for name in MEASURES:
-            columns |= {name: getattr(self, name), f"{name}_se": self.standard_error[name]}
-        counts = {"sequences": self.sequences, "long_sequences": self.long_sequences, "c": self.c}
+            value, error = getattr(self, name), self.standard_error[name]
+            columns |= {name: value, f"{name}_se": error} | interval_columns(value, error, f"{name}_")
+        counts = {**ONE_MODEL, "users": self.sequences, "long_sequences": self.long_sequences, "c": self.c}
         return pd.DataFrame(columns | counts)
 
     def summary(self) -> list[dict[str, Any]]:

@@ -7,12 +7,17 @@ have the same samples, and differences between runs have an uncertainty too.
     attention, hidden states along positions: users with full windows; if fewer than 100 have one, the users with the
         most common number of items, so that all have the same frequencies;
     representations at the last position, similarities: all users.
+
+Null models (`spectral.nulls`) on the same users are kept with it, without bootstrap samples.
+
+Contents: `SpectralSummary`, `summarise` and `read_summary`. The module `runs` finds the summaries of a figure.
 """
 
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,22 +36,26 @@ from spectral.cosine_similarity import (
     CosineSimilarity,
     Directions,
     SequenceSimilarities,
-    directions,
-    sequence_similarities,
     similarity_of_each,
     unit_rows,
 )
 from spectral.filter_response import FrequencyResponse, power_of_each
-from spectral.response import Array
+from spectral.nulls import DRAWS, under_nulls
+from spectral.resampling import SampledGram, SampledSimilarities, sampled_gram, sampled_similarities
+from spectral.response import DEFAULT_C, Array
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank
+from spectral.sums import Sums
+from spectral.transfer_map import TransferMap, transfer_power
 
 FORMAT = "spectral-recommender-summary"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 lacks `transfer`, the means and deviations of columns, and `nulls`
 FILE = Kind("a spectral summary", b"summary.npy")  # the name of its first array
 SAMPLES = 200  # bootstrap samples of the users
 SAMPLES_SEED = 0  # the same for all runs
 ENOUGH_USERS = 100  # if so many users have full windows, the others are left out
 RELATIVE = np.float16  # for samples divided by the mean of all users: near 1 its resolution is 5e-4
+NULL = "null"  # how the names of their arrays begin: null/<name>/<field>, with the draws first
+OF_NULLS = ("power", "self_power", "singular_values", "directions", "within")  # what a file holds of each null model
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,10 @@ class SpectralSummary:
         between_samples: (R, L + 1), mean cosine over pairs of different users of a sample.
         within_samples: (R, L + 1), mean cosine between positions, over sequences of a sample.
         beta: (L, D), gain of the high frequencies in BSARec's frequency branch; no layers for other models.
+        transfer: (L, F, F), sum over users, mean over heads, of the energy that leaves attention at j when k enters.
+        column_means, column_deviations: (L + 1, D), of the representations at the last position, over users.
+        nulls: By the name of a null model, its summary for each draw, with no samples. It may lack measures that need
+            the checkpoint: these have no layers.
     """
 
     about: dict[str, Any]
@@ -97,6 +110,15 @@ class SpectralSummary:
     between_samples: Array
     within_samples: Array
     beta: Array
+    transfer: Array = field(default_factory=partial(np.zeros, (0, 1, 1)))
+    column_means: Array = field(default_factory=partial(np.zeros, (0, 1)))
+    column_deviations: Array = field(default_factory=partial(np.zeros, (0, 1)))
+    nulls: "dict[str, list[SpectralSummary]]" = field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return len(self.singular_values) - 1
 
     def response(self) -> FrequencyResponse:
         """Return the frequency response of attention as the head mean, (L, 1, F), with the samples.
@@ -105,19 +127,36 @@ class SpectralSummary:
         """
         if not len(self.power):
             raise ConfigError(f"{self.about['model']} has no attention, so its summary holds no response of it")
+        samples = self.power_samples
         return FrequencyResponse(
             gain=np.sqrt(self.power.mean(1, keepdims=True) / self.window_users),
             self_gain=np.sqrt(self.self_power.mean(1, keepdims=True) / self.window_users),
             positions=self.positions,
             users=self.window_users,
             layers=tuple(range(1, len(self.power) + 1)),
-            resampled=np.sqrt(self.power_samples)[:, :, None],
+            resampled=np.sqrt(samples)[:, :, None] if len(samples) else None,
         )
+
+    def transfer_map(self, c: int = DEFAULT_C) -> TransferMap:
+        """Return the transfer map of attention as the head mean, (L, 1, F, F).
+
+        Raises ConfigError if the model has no attention, or the file is of format 1.
+        """
+        if not len(self.transfer):
+            raise ConfigError(f"this summary of {self.about['model']} holds no transfer map; make it again")
+        layers = tuple(range(1, len(self.transfer) + 1))
+        power = self.transfer[:, None] / self.window_users
+        return TransferMap(power=power, positions=self.positions, users=self.window_users, layers=layers, c=c)
 
     def spectra(self) -> LayerSpectra:
         """Return the singular values of the representations after each layer."""
+        columns = zip(self.column_means, self.column_deviations, strict=True)
+        known = dict(enumerate(columns))  # of no layer in files of format 1
         return LayerSpectra(
-            {layer: SingularValues(values, self.users) for layer, values in enumerate(self.singular_values)}
+            {
+                layer: SingularValues(values, self.users, False, *known.get(layer, (None, None)))
+                for layer, values in enumerate(self.singular_values)
+            }
         )
 
     def similarity(self) -> CosineSimilarity:
@@ -142,8 +181,12 @@ class SpectralSummary:
                 arrays[name] = np.where(whole > 0, arrays[name] / whole, 1).astype(RELATIVE)
         for name in (key for key in arrays if key.endswith("_samples") and arrays[key].dtype != RELATIVE):
             arrays[name] = arrays[name].astype(np.float32)
-        about = {name: value for name, value in content.items() if name not in arrays}
+        about = {name: value for name, value in content.items() if name not in (*arrays, "nulls")}
         text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **about})
+        for null, draws in self.nulls.items():
+            for name in OF_NULLS:
+                stacked = np.stack([getattr(draw, name) for draw in draws])
+                arrays[f"{NULL}/{null}/{name}"] = stacked.astype(np.float32)
         buffer = BytesIO()
         np.savez_compressed(buffer, summary=np.array(text), **arrays)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -162,14 +205,51 @@ def read_summary(path: str | Path) -> SpectralSummary:
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise CheckpointError(f"{path}: is not the spectral summary of a run ({error})") from error
     version = about.pop("format_version", None) if about.pop("format", None) == FORMAT else None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: has summary format version {version}, this toolkit reads {FORMAT_VERSION}")
-    known = set(SpectralSummary.__dataclass_fields__)
-    if wrong := known ^ (arrays.keys() | about.keys()):
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise CheckpointError(f"{path}: has summary format version {version}, this toolkit reads 1 to {FORMAT_VERSION}")
+    of_nulls = {name: arrays.pop(name) for name in [*arrays] if name.startswith(f"{NULL}/")}
+    expected = {each.name for each in fields(SpectralSummary)} - {"nulls"}
+    if version == 1:
+        expected -= {"transfer", "column_means", "column_deviations"}
+    if wrong := expected ^ (arrays.keys() | about.keys()):
         raise CheckpointError(f"{path}: these fields are missing, or should not be there: {', '.join(sorted(wrong))}")
     summary = SpectralSummary(**about, **{name: array.astype(np.float64) for name, array in arrays.items()})
     scaled = {name: getattr(summary, name) * whole for name, whole in _whole(summary).items()}
-    return SpectralSummary(**{**vars(summary), **scaled})
+    summary = SpectralSummary(**{**vars(summary), **scaled})
+    return replace(summary, nulls=_read_nulls(summary, of_nulls, path))
+
+
+def _read_nulls(summary: SpectralSummary, arrays: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return the nulls of a summary from the arrays of its file, null/<name>/<field>."""
+    names = dict.fromkeys(key.split("/")[1] for key in arrays)
+    if wrong := {f"{NULL}/{name}/{each}" for name in names for each in OF_NULLS} ^ arrays.keys():
+        raise CheckpointError(f"{path}: these fields are missing, or should not be there: {', '.join(sorted(wrong))}")
+    return {
+        name: [
+            without_samples(summary, **dict(zip(OF_NULLS, map(np.float64, draw), strict=True)))
+            for draw in zip(*(arrays[f"{NULL}/{name}/{each}"] for each in OF_NULLS), strict=True)
+        ]
+        for name in names
+    }
+
+
+def without_samples(summary: SpectralSummary, **given: Any) -> SpectralSummary:
+    """Return a summary for the same users that holds the given arrays and nothing else, such as of a null model.
+
+    Example:
+        >>> from models.registry import build, configure
+        >>> model = build(configure("sasrec", num_items=20, max_len=4, hidden_size=8))
+        >>> summary = summarise(model, torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]]), {"model": "sasrec"})
+        >>> other = without_samples(summary, power=summary.power)
+        >>> len(other.response().layers), len(other.spectra().layers)
+        (2, 0)
+    """
+    nothing: dict[str, Any] = {
+        each.name: value[:0]
+        for each in fields(SpectralSummary)
+        if isinstance(value := getattr(summary, each.name), np.ndarray)
+    }
+    return replace(summary, **nothing | given, nulls={})
 
 
 def _whole(summary: SpectralSummary) -> dict[str, Array]:
@@ -182,12 +262,29 @@ def _whole(summary: SpectralSummary) -> dict[str, Array]:
 
 
 def summarise(
-    model: Any, windows: Tensor, about: Mapping[str, Any], batch_size: int = 256, progress: bool = False
+    model: Any,
+    windows: Tensor,
+    about: Mapping[str, Any],
+    batch_size: int = 256,
+    progress: bool = False,
+    nulls: Sequence[str] = (),
+    draws: int = DRAWS,
+    samples: int = SAMPLES,
 ) -> SpectralSummary:
     """Return the summary of a model over the windows (P, N) of all users of a dataset, in the dataset's order.
 
-    about: what is known about the run, at least "model". Raises DataError or ValueError for windows that the measures
-    cannot take.
+    Args:
+        model: A `models.recommender.Recommender`.
+        windows: Padding 0 on the left.
+        about: What is known about the run, at least "model".
+        batch_size: Users at a time.
+        progress: Whether to show it on a terminal.
+        nulls: Null models to keep with it, as `spectral.nulls.under_nulls` takes them.
+        draws: Of each random null.
+        samples: Number of bootstrap samples, at most 200.
+
+    Raises DataError or ValueError for windows that the measures cannot take, ConfigError for a null that the model does
+    not have.
 
     Example:
         Three users, two of them with a full window. The summary is written to a file and read back.
@@ -206,10 +303,10 @@ def summarise(
         >>> response.gain[:, 0, 0].round(3)  # a constant signal passes attention unchanged
         array([1., 1.])
     """
-    counts = np.random.default_rng(SAMPLES_SEED).poisson(1.0, (len(windows), SAMPLES)).astype(np.int8)
+    counts = np.random.default_rng(SAMPLES_SEED).poisson(1.0, (len(windows), SAMPLES)).astype(np.int8)[:, :samples]
     length = measured_length(windows)
     chosen = real_items(windows) == length
-    along, last = _AlongPositions(length), _LastPosition()
+    along, last = _AlongPositions(length, samples), _LastPosition()
     for rows, batch in _batches(windows, batch_size, f"{model.name}, all users" if progress else None):
         for captured in capture(model, [batch], attention=False):
             last.add(captured, torch.from_numpy(counts[rows]))
@@ -218,6 +315,10 @@ def summarise(
     for rows, batch in _batches(windows[chosen], batch_size, described):
         for captured in capture(model, [batch]):
             along.add(captured.last(length), torch.from_numpy(counts[selected[rows]]))
+
+    def of_null(other: Any, inputs: Tensor) -> SpectralSummary:
+        return summarise(other, inputs, about, batch_size, progress, samples=0)
+
     return SpectralSummary(
         about=dict(about) | {"samples_seed": SAMPLES_SEED, "random_streams": RANDOM_STREAMS},
         positions=length,
@@ -225,6 +326,7 @@ def summarise(
         window_users=int(chosen.sum()),
         users=len(windows),
         beta=_beta(model),
+        nulls=under_nulls(of_null, model, windows, nulls, draws),
         **along.result(),
         **last.result(),
     )
@@ -264,9 +366,9 @@ def _beta(model: Any) -> Array:
 class _AlongPositions:
     """Sums over the users that are measured along their positions."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, samples: int) -> None:
         self.length = length
-        self.counts = torch.zeros(SAMPLES, dtype=torch.float64)
+        self.counts = torch.zeros(samples, dtype=torch.float64)
         self.sums: dict[str, Tensor] = {}
         self.samples: dict[str, Tensor] = {}
 
@@ -280,6 +382,7 @@ class _AlongPositions:
         if maps := [a for a in captured.attention if a is not None]:
             power, self_power = zip(*map(power_of_each, maps), strict=True)
             measured |= {"power": torch.stack(power), "self_power": torch.stack(self_power)}  # (L, B, H, F)
+            _add(self.sums, "transfer", transfer_power(maps).power.mean(1))
         for name, values in measured.items():
             of_heads = values if name == "hidden_power" else values.mean(2)
             _add(self.sums, name, values.sum(1))
@@ -290,10 +393,11 @@ class _AlongPositions:
         bins = self.length // 2 + 1
         users = self.counts.clamp(min=1)[:, None, None]  # with very few users a sample may be empty
         none = {name: np.zeros((0, 1, bins)) for name in ("power", "self_power")}
-        no_samples = {f"{name}_samples": np.zeros((SAMPLES, 0, bins)) for name in none}
+        no_samples = {f"{name}_samples": np.zeros((len(self.counts), 0, bins)) for name in none}
         return {
             **none,
             **no_samples,
+            "transfer": np.zeros((0, bins, bins)),
             **{name: total.numpy() for name, total in self.sums.items()},
             **{name: (total / users).numpy() for name, total in self.samples.items()},
         }
@@ -303,49 +407,55 @@ class _LastPosition:
     """Sums over all users: representations at the last position, and similarities between positions."""
 
     def __init__(self) -> None:
-        self.layers: list[tuple[Gram, Directions, SequenceSimilarities]] = []
-        self.counts, self.squared_counts, self.sequence_counts = torch.zeros(3, SAMPLES, dtype=torch.float64)
-        self.samples: dict[str, Tensor] = {}
+        self.layers: list[_Layer] = []
 
     def add(self, captured: Capture, counts: Tensor) -> None:
         """Add the users of a capture. counts: (B, R), how often each user is in each sample."""
-        weights = counts.double().T  # (R, B)
-        states = _stacked(captured)  # (L + 1, B, N, D)
-        batch = [(gram(x[:, -1]), directions(x[:, -1]), sequence_similarities(x, captured.mask)) for x in states]
-        pairs = list(zip(self.layers, batch, strict=True)) if self.layers else []
-        self.layers = [(a + x, b + y, c + z) for (a, b, c), (x, y, z) in pairs] or batch
-        rows = states[:, :, -1]
-        products = torch.einsum("lbd,lbe->lbde", rows, rows).flatten(2)
-        units = torch.stack([unit_rows(x) for x in rows])
-        several = captured.mask.sum(1).cpu() >= 2
-        within = torch.stack([similarity_of_each(x, captured.mask) for x in states])  # (L + 1, sequences)
-        _add(self.samples, "products", torch.einsum("rb,lbp->rlp", weights, products))
-        _add(self.samples, "directions", torch.einsum("rb,lbd->rld", weights, units))
-        _add(self.samples, "within", weights[:, several] @ within.T)
-        self.counts += weights.sum(1)
-        self.squared_counts += weights.square().sum(1)
-        self.sequence_counts += weights[:, several].sum(1)
+        batch = [_layer(x, captured.mask, counts.T) for x in _stacked(captured)]
+        self.layers = [a + b for a, b in zip(self.layers, batch, strict=True)] if self.layers else batch
 
     def result(self) -> dict[str, Any]:
         """Return the fields of the summary."""
-        grams, totals, within = zip(*self.layers, strict=True)
-        size = len(totals[0].total)
-        products = self.samples["products"].unflatten(-1, (size, size))
-        values = torch.linalg.eigvalsh(products).flip(-1).clamp(min=0).sqrt()[..., : min(totals[0].users, size)]
-        # Pairs of different users only: a user equals itself, however much the model smooths.
-        pairs = (self.counts.square() - self.squared_counts)[:, None]
-        between = (self.samples["directions"].square().sum(-1) - self.squared_counts[:, None]) / pairs
+        spectra = [layer.gram.singular_values() for layer in self.layers]
+        drawn = [layer.grams.singular_values(len(spectra[0].values)) for layer in self.layers]
+        values = torch.from_numpy(np.stack(drawn, axis=1))
         return {
-            "sequences": within[0].sequences,
-            "singular_values": np.stack([layer.singular_values().values for layer in grams]),
-            "directions": torch.stack([layer.total for layer in totals]).numpy(),
-            "within": np.array([layer.total for layer in within]),
+            "sequences": self.layers[0].within.sequences,
+            "singular_values": np.stack([spectrum.values for spectrum in spectra]),
+            "column_means": np.array([spectrum.column_means for spectrum in spectra]),
+            "column_deviations": np.array([spectrum.column_deviations for spectrum in spectra]),
+            "directions": torch.stack([layer.directions.total for layer in self.layers]).numpy(),
+            "within": np.array([layer.within.total for layer in self.layers]),
             "output_singular_values_samples": values[:, -1].numpy(),
             "effective_rank_samples": effective_rank(values).numpy(),
             "stable_rank_samples": stable_rank(values).numpy(),
-            "between_samples": between.numpy(),
-            "within_samples": (self.samples["within"] / self.sequence_counts[:, None]).numpy(),
+            "between_samples": np.stack([layer.similarities.between_users for layer in self.layers], axis=1),
+            "within_samples": np.stack([layer.similarities.within_sequence for layer in self.layers], axis=1),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer(Sums):
+    """The sums of one layer over all users, and over bootstrap samples of them."""
+
+    gram: Gram
+    directions: Directions
+    within: SequenceSimilarities
+    grams: SampledGram
+    similarities: SampledSimilarities
+
+
+def _layer(states: Tensor, mask: Tensor, counts: Tensor) -> _Layer:
+    """states: (B, N, D). counts: (R, B)."""
+    rows = states[:, -1]
+    units, within = unit_rows(rows), similarity_of_each(states, mask)
+    return _Layer(
+        gram(rows),
+        Directions(units.sum(0), len(units)),
+        SequenceSimilarities(float(within.sum()), len(within)),
+        sampled_gram(rows, counts),
+        sampled_similarities(units, within, mask.sum(1) >= 2, counts),
+    )
 
 
 def _stacked(captured: Capture) -> Tensor:

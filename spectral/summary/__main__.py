@@ -9,6 +9,7 @@ from models.command_line import inform
 from models.files import check_replaceable
 from spectral import command_line as options
 from spectral.command_line import Subject, run
+from spectral.nulls import nulls_of
 from spectral.summary import FILE, summarise
 
 
@@ -16,6 +17,7 @@ def main(
     checkpoint: options.CheckpointArgument,
     *,
     data: options.DataOption = None,
+    nulls: options.Nulls,
     file: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="File to write (default: beside the checkpoint, .spectral.npz)."),
@@ -25,8 +27,10 @@ def main(
     """Measure all users of a dataset, by default that of the training, and write sums that curves are drawn from.
 
     Of all users and of 200 bootstrap samples of them: response of attention, spectrum of hidden states, singular
-    values, ranks and similarities after each layer, and BSARec's beta.
+    values, ranks and similarities after each layer, and BSARec's beta. With --null also of null models, without
+    samples; each draw takes another pass over all users. A null that the model does not have is left out, with a note.
     """
+    nulls.check()
     path = file or checkpoint.with_suffix(".spectral.npz")
     check_replaceable(path, FILE)
     subject = Subject.load(checkpoint, which="all", data=data, **vars(loading))
@@ -37,7 +41,11 @@ def main(
         "seed": subject.model.checkpoint["seed"],
         "versions": subject.model.checkpoint["versions"],
     }
-    summarise(subject.model, subject.windows, about, subject.batch_size, progress=True).save(path)
+    has = nulls_of(subject.model)
+    names = [name for name in nulls.null or () if name in (*has, "all")]
+    if lacking := [name for name in nulls.null or () if name not in (*has, "all")]:
+        inform(f"note: {subject.model.title} has no attention to replace, so the summary lacks {', '.join(lacking)}")
+    summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).save(path)
     inform(f"wrote {path}")
 
 

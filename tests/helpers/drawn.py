@@ -1,11 +1,12 @@
 """What the drawing functions are given by the tests of them: small fixed results in closed form, and every function."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import simulated_summaries as simulated
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from models.architectures.diagram import diagram_of
 from models.registry import MODELS, build, configure
 from models.results.sensitivity import Sensitivity
-from spectral import CosineSimilarity, plot
+from spectral import CosineSimilarity, over_seeds, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
@@ -23,6 +24,7 @@ from spectral.filter_response import FrequencyResponse
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters
 from spectral.mixing_ratio import MixingRatio
+from spectral.over_seeds import Betas, Similarities, Spectrum
 from spectral.rank_one import RankOneDistance
 from spectral.remedies import MEASURES as LESS_SMOOTH
 from spectral.remedies import Comparison as Remedies
@@ -31,6 +33,7 @@ from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
 from spectral.smoothing import Smoothing
 from spectral.strata import StratifiedSimilarity, Stratum
+from spectral.summary import SpectralSummary
 from spectral.theorem1 import EXCEPTIONAL, Case
 from spectral.transfer_map import TransferMap
 
@@ -62,6 +65,25 @@ def transfer_map(layers: int = 2) -> TransferMap:
     near = np.exp(-np.abs(np.subtract.outer(place, place)) / (1 + np.arange(layers))[:, None, None] / 2)
     power = near * lowpass(layers)[:, 0, None, :] ** 2
     return TransferMap(power=power[:, None], positions=N, users=9, layers=tuple(range(1, layers + 1)))
+
+
+def summaries(place: int, seeds: int) -> list[SpectralSummary]:
+    """Runs of a system with a null model of each kind."""
+    runs = [simulated.summary(list(MODELS)[place], seed, rank=2 + place) for seed in range(seeds)]
+    return [replace(run, nulls={"untrained": [run, run], "uniform": [run]}) for run in runs]
+
+
+def similarities(place: int, seeds: int = 2) -> Similarities:
+    return over_seeds.similarities(summaries(place, seeds))
+
+
+def spectrum(place: int, seeds: int = 2) -> Spectrum:
+    return over_seeds.spectrum(summaries(place, seeds))
+
+
+def betas(layers: int = 2, seeds: int = 2) -> Betas:
+    values = np.random.default_rng(0).normal(size=(seeds, layers, 64)) ** 2
+    return Betas(values / (1 + np.arange(layers))[:, None])
 
 
 def block_response(layers: int = 2) -> BlockResponse:
@@ -318,6 +340,7 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     "cosine_similarity_kinds": lambda size, **ax: plot.cosine_similarity_kinds(
         "sasrec", cosine_similarity(0, size.layers), **ax
     ),
+    "beta": lambda size, **ax: plot.beta(betas(size.layers, size.seeds), label="bsarec", **ax),
     "singular_values": lambda size, **ax: plot.singular_values(
         size.of_each(singular_values), effective_rank=True, **ax
     ),
@@ -342,6 +365,12 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     ),
     "transfer_map_panels": lambda size: plot.transfer_map_panels(  # a panel is slow to lay out, and all are alike
         {name: transfer_map(min(size.layers, 5)) for name in size.names[:3]}
+    ),
+    "cosine_similarity_panels": lambda size: plot.cosine_similarity_panels(
+        {"shallow": size.of_each(similarities, size.seeds), "deep": size.of_each(similarities, 1)}
+    ),
+    "singular_values_panels": lambda size: plot.singular_values_panels(
+        {"shallow": size.of_each(spectrum, size.seeds), "deep": size.of_each(spectrum, 1)}
     ),
     "sensitivity_panels": lambda size: plot.sensitivity_panels(
         {"here": sensitivity(size.models - 1, size.seeds), "there": sensitivity(size.models - 1, size.seeds, 5)}

@@ -103,11 +103,35 @@ def test_figures_2b_and_2d_are_what_attention_leaves_of_each_wave(name: str, fig
         filters = WAVES @ matrices @ WAVES.conj().T  # (P, N, N)
         gain = np.sqrt((np.abs(filters) ** 2).sum(1).mean(0))[: N // 2 + 1]
         kept = np.sqrt((np.abs(np.diagonal(filters, axis1=1, axis2=2)) ** 2).mean(0))[: N // 2 + 1]
+        assert set(rows.seeds.dropna()) == {1}
+        mean = rows[rows["head"] == "mean"]
+        assert (mean.low <= mean.gain_db + 1e-6).all() and (mean.gain_db <= mean.high + 1e-6).all()
         for _, head in each(rows, "head"):
             np.testing.assert_allclose(head.gain, gain, rtol=1e-5)
             np.testing.assert_allclose(head.self_gain, kept, rtol=1e-5)
             np.testing.assert_allclose(head.gain_db, 20 * np.log10(gain), atol=1e-4)
             np.testing.assert_allclose(head.angular_frequency, 2 * np.pi * head.frequency / N)
+
+
+def test_figure_2b_has_what_uniform_attention_under_the_same_mask_leaves(figures: Path):
+    table = pd.read_csv(figures / "fig2b.csv")
+    uniform = np.tril(np.ones((N, N))) / np.arange(1, N + 1)[:, None]
+    filters = WAVES @ uniform @ WAVES.conj().T
+    gain, kept = np.linalg.norm(filters, axis=0), np.abs(np.diagonal(filters))
+    for _, rows in each(table[table["head"] == "mean"], "model", "layer"):
+        np.testing.assert_allclose(rows.gain_db_uniform, 20 * np.log10(gain[: N // 2 + 1]), atol=1e-4)
+        np.testing.assert_allclose(rows.self_gain_db_uniform, 20 * np.log10(kept[: N // 2 + 1]), atol=1e-4)
+        assert rows.gain_db_untrained.iloc[-1] == pytest.approx(rows.gain_db_uniform.iloc[-1], abs=0.5)
+
+
+def test_the_map_beside_figure_2b_is_where_the_energy_goes(figures: Path, runs: Runs):
+    for (model, layer), rows in each(pd.read_csv(figures / "fig2b_transfer.csv"), "model", "layer"):
+        matrices = runs.attention(model, runs.full)[layer - 1][:, 0]
+        power = (np.abs(WAVES @ matrices @ WAVES.conj().T) ** 2).mean(0)[:, : N // 2 + 1]
+        power[1 : N // 2] += power[: N // 2 : -1]
+        for _, head in each(rows, "head"):
+            expected = power[: N // 2 + 1].ravel()
+            np.testing.assert_allclose(head.power, expected, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["fig2c", "fig7c"])
@@ -119,6 +143,9 @@ def test_figures_2c_and_7c_are_how_layers_answer_to_small_waves(name: str, figur
             np.testing.assert_allclose(measured.last_gain, last, rtol=1e-4)
             np.testing.assert_allclose(measured.gain, everywhere, rtol=0.03)  # the notebook's is an estimate
             np.testing.assert_allclose(measured.relative_db, 20 * np.log10(measured.gain / measured.gain.iloc[0]))
+            if name == "fig2c":
+                assert (measured.low <= measured.relative_db).all() and (measured.relative_db <= measured.high).all()
+                assert not measured[["relative_db_uniform", "relative_db_untrained"]].isna().any(axis=None)
 
 
 def answer_to_waves(layer, x: torch.Tensor, step: float = 1e-4) -> tuple[np.ndarray, np.ndarray]:
@@ -137,12 +164,17 @@ def answer_to_waves(layer, x: torch.Tensor, step: float = 1e-4) -> tuple[np.ndar
 def test_figure_3a_is_the_singular_values_of_the_last_outputs(figures: Path, runs: Runs):
     for model, rows in each(pd.read_csv(figures / "fig3a.csv"), "model"):
         values = np.linalg.svd(runs.hidden(model[0])[-1][:, -1], compute_uv=False)
-        np.testing.assert_allclose(rows.singular_value, values, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(rows.normalised, values / values[0], rtol=1e-4, atol=1e-5)
+        assert set(rows.seeds) == {1} and set(rows.users) == {len(runs.inputs)}
+        assert (rows.low[:-1] <= rows.normalised[:-1]).all() and (rows.normalised[:-1] <= rows.high[:-1]).all()
 
 
 def test_figure_3b_is_the_mean_cosine_of_all_pairs(figures: Path, runs: Runs):
-    for model, rows in each(pd.read_csv(figures / "fig3b.csv"), "model"):
+    for model, table in each(pd.read_csv(figures / "fig3b.csv"), "model"):
+        assert (
+            set(table.seeds) == {1} and (table.low < table.similarity).all() and (table.high > table.similarity).all()
+        )
+        rows = table.pivot(index="layer", columns="kind", values="similarity")
         for row, states in zip(rows.itertuples(), runs.hidden(model[0]), strict=True):
             units = states / np.linalg.norm(states, axis=2, keepdims=True)
             assert row.between_users == pytest.approx(mean_of_pairs(units[:, -1]), abs=1e-6)
@@ -172,11 +204,9 @@ def test_figure_4_counts_the_parameters_of_each_step(figures: Path, runs: Runs):
 
 def test_figures_7a_and_7b_are_the_trained_filters(figures: Path, runs: Runs):
     beta, learned = pd.read_csv(figures / "fig7a.csv"), pd.read_csv(figures / "fig7b.csv")
-    frequency = np.arange(N // 2 + 1)[:, None]
     for layer in range(LAYERS):
         root = runs.weights("bsarec")[f"blocks.{layer}.mixer.frequency.sqrt_beta"]
-        gain = np.where(frequency <= C // 2, 1, root**2)
-        np.testing.assert_allclose(beta[beta.layer == layer + 1].gain, gain.ravel(), rtol=1e-5)
+        np.testing.assert_allclose(beta[beta.layer == layer + 1].beta, np.sort(root.ravel() ** 2), rtol=1e-5)
         parts = runs.weights("fmlprec")[f"blocks.{layer}.mixer.filter"]  # (F, D, 2), real and imaginary
         parts[[0, -1], :, 1] = 0  # waves that are real stay so
         rows = learned[learned.layer == layer + 1]

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from json_output import json_of
 from repository import ROOT
@@ -49,6 +50,31 @@ def test_one_argument_is_enough_from_any_folder(measure, checkpoint, tmp_path):
         [RECORD, "ckpt.pt", "elsewhere", *(f"{measure}.{kind}" for kind in ("png", "pdf", "csv"))]
     )
     assert "Warning" not in result.stderr and "glyph" not in result.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("measure", "curve"),
+    [
+        ("filter_response", ""),
+        ("block_response", ""),
+        ("singular_values", ""),
+        ("cosine_similarity", "between_users_"),
+        ("smoothing", "mad_"),
+        ("rank_one", ""),
+        ("mixing_ratio", ""),
+        ("attention_statistics", "entropy_"),
+        ("last_item", "overlap_"),
+    ],
+)
+def test_every_curve_has_its_interval_over_users_of_one_model(measure, curve, call, checkpoint, tmp_path):
+    code, _, _ = call(measure, checkpoint, "--max-users", 40, "--format", "csv", "--out", tmp_path)
+    assert code == 0
+    table = pd.read_csv(tmp_path / f"{measure}.csv")
+    assert (table["seeds"] == 1).all() and (table["users"] > 1).all()
+    ends = table[[f"{curve}low", f"{curve}high"]].dropna()
+    assert len(ends) > len(table) / 2
+    assert (ends[f"{curve}low"] <= ends[f"{curve}high"]).all()
+    assert (ends[f"{curve}low"] < ends[f"{curve}high"]).any()
 
 
 def test_users_of_one_length_are_measured_on_their_own_positions(call, checkpoint, model, lengths, tmp_path):

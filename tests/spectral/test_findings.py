@@ -56,9 +56,15 @@ def test_the_sentence_says_what_holds_against_each_null():
         "A passes more than uniform attention in layer 1; it passes more than its initial weights in layer 1."
     )
     assert finding("A", {1: 9.0}, nulls, **WORDS) == (
-        "A passes more than uniform attention in layer 1; "
-        "it cannot be told apart from its initial weights in any layer."
+        "A passes more than uniform attention in layer 1; it cannot be told apart from its initial weights in layer 1."
     )
+
+
+def test_the_interval_of_a_value_must_be_beyond_the_null_too():
+    assert beyond(-14.0, [-16.1], 0.5, error=1.5) == 1 and beyond(-14.0, [-16.1], 0.5, error=1.7) == 0
+    nulls = {"uniform": [{1: -16.1, 2: -16.1}]}
+    said = finding("A", {1: -14.0, 2: -14.0}, nulls, errors={1: 0.1, 2: 3.0}, **WORDS)
+    assert said == "A passes more than uniform attention in layer 1."
 
 
 def test_values_that_are_not_numbers_are_beyond_nothing():

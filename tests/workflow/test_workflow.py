@@ -29,6 +29,7 @@ FIGURES = [
         "fig1",
         "fig2a",
         "fig2b",
+        "fig2b_transfer",
         "fig2c",
         "fig2d",
         "fig3a",
@@ -59,8 +60,10 @@ def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(f
     assert [path.stem for path in executed] == [
         "fig1_signals",
         "fig2_filter",
+        "fig2_layers",
         "fig3_oversmoothing",
         "fig4_architecture",
+        "fig7_beta",
         "fig7_filters",
         "theorem1",
         "train-bsarec-seed42",
@@ -83,7 +86,7 @@ def test_the_slurm_profile_plans_the_same_jobs(tmp_path: Path):
         done = subprocess.run(command(tmp_path, "--dry-run", *options), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         planned.append(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert planned[0] == planned[1] and planned[0][-1] == ("total", "11")
+    assert planned[0] == planned[1] and planned[0][-1] == ("total", "13")
     assert "runtime=30, cpus_per_task=1" in done.stdout and "mem_mb=4000" in done.stdout
     assert yaml.safe_load((profile / "config.yaml").read_text())["set-resources"].keys() <= dict(planned[0]).keys()
 
@@ -96,12 +99,12 @@ def test_a_second_run_does_nothing(finished: Path):
 
 def test_only_the_notebook_of_a_deleted_figure_runs_again(finished: Path):
     before = written(finished)
-    (finished / "figures/synthetic/fig2a.png").unlink()
+    (finished / "figures/synthetic/fig2c.png").unlink()
     run(finished)
     after = written(finished)
     assert after.keys() == before.keys()
     changed = {Path(path).name for path in after if after[path] != before[path]}
-    assert changed == {name for name in FIGURES if name.startswith("fig2")} | {"fig2_filter.ipynb"}
+    assert changed == {name for name in FIGURES if name.startswith(("fig2c", "fig2d"))} | {"fig2_layers.ipynb"}
 
 
 def test_redrawing_forces_the_rule_of_every_figure_of_a_dataset(finished: Path):

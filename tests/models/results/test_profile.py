@@ -83,6 +83,31 @@ def test_settings_go_from_the_general_to_the_particular():
     assert found.behind("fig2_filter") == ["sasrec", "bsarec"]
 
 
+def test_figures_of_curves_take_the_summaries_of_all_seeds_that_are_there(tmp_path: Path):
+    found = profile(figures=str(tmp_path))
+    folder = tmp_path / "lastfm/runs/paper"
+    folder.mkdir(parents=True)
+    names = ("sasrec-seed45", "sasrec-seed42", "sasrec-ce-seed43", "sasrec-16-seed42", "bsarec-seedx")
+    for name in names:
+        (folder / f"{name}.spectral.npz").touch()
+    seeds = found.seeds_drawn("fig3_oversmoothing", "lastfm")
+    assert (seeds["sasrec"], seeds["sasrec-ce"], seeds["sasrec-16"], seeds["bsarec"]) == ([42, 45], [43], [42], [42])
+    assert found.seeds_drawn("fig3_oversmoothing", "beauty")["sasrec"] == [42]  # none is there
+    drawn = found.drawn_from("fig7_beta", "lastfm")
+    assert drawn == [f"{folder}/bsarec-seed42{kind}" for kind in (".spectral.npz", ".json")]
+    parameters = found.figure_parameters("lastfm", "fig2_filter")
+    assert parameters["seeds"] == {"sasrec": [42, 45], "bsarec": [42]}
+    assert (parameters["null"], parameters["draws"]) == (["all"], 5)
+    layers = found.figure_parameters("lastfm", "fig2_layers")
+    assert "seeds" not in layers and layers["null"] == ["all"]
+    assert found.drawn_from("fig2_layers", "lastfm") == [
+        f"runs/paper/lastfm/{m}-seed42.pt" for m in ("sasrec", "bsarec")
+    ]
+    quick = profile("quick")
+    assert quick.seeds_drawn("fig2_filter", "ml-100k") is None and quick.nulls == ["uniform", "untrained"]
+    assert quick.drawn_from("fig7_beta", "ml-100k") == ["runs/quick/ml-100k/bsarec-seed42.pt"]
+
+
 def test_given_keys_go_on_top_and_text_becomes_numbers():
     found = profile("quick", training={"epochs": "3", "learning_rate": "1e-3"}, seeds={"default": ["1"]})
     assert found.training == {"epochs": 3, "learning_rate": 0.001, "patience": 10}
@@ -125,6 +150,7 @@ def test_a_block_of_the_run_list_is_its_own_part_of_it():
         ({"models": "bsarec"}, r"models: must be a list, as in --config 'models=\[bsarec\]', got 'bsarec'"),
         ({"models": ["bsarek"]}, "models: unknown 'bsarek'; expected one of bert4rec, bsarec"),
         ({"figure_models": {"fig2": ["x"]}}, "figure_models, fig2: unknown 'x'"),
+        ({"nulls": ["uniforn"]}, "nulls: unknown 'uniforn'; expected one of all, shuffled, uniform, untrained"),
         ({"tables": {"table_main": ["x"]}}, "tables, table_main: unknown 'x'"),
         ({"sensitivity": {"alpha": 3}}, r"sensitivity, alpha: needs a list of numbers.*'sensitivity=.alpha: \[1, 3"),
         ({"sensitivity": {"beta": [1]}}, "sensitivity: unknown key 'beta'; expected one of alpha, baselines, c"),
