@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity claims paper test lab
+.PHONY: help setup figures redraw tables sensitivity claims paper successors test lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ runs: $(STAMP) ## the run list of config/paper.yaml, block by block: days, resum
 
 sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity
+
+successors: $(STAMP) ## filters and smoothing of all models side by side: make successors PROFILE=paper DATASET=lastfm (days)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) -- successors
 
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims

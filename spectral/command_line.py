@@ -23,7 +23,7 @@ from models.datasets.sequences import held_out
 from models.errors import CheckpointError, ConfigError, DataError
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
-from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls, with_null_columns
+from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
 from spectral.response import DEFAULT_C
 
 if TYPE_CHECKING:
@@ -371,14 +371,6 @@ def print_nulls(nulls: Mapping[str, Sequence[Any]], decimals: Mapping[str, int],
         shown = [record for record in records if record.get("head", "mean") == "mean"]
         print()
         print_table([{key: record[key] for key in record if key not in leave_out} for record in shown], decimals)
-
-
-def table_with_nulls(
-    result: Any, nulls: Mapping[str, Sequence[Any]], keys: Sequence[str], values: Sequence[str]
-) -> "DataFrame":
-    """Return the table of a result with columns for its nulls; see `spectral.nulls.with_null_columns`."""
-    tables = {name: [draw.table() for draw in draws] for name, draws in nulls.items()}
-    return with_null_columns(result.table(), tables, keys, values)
 
 
 def print_table(records: Sequence[Mapping[str, Any]], decimals: Mapping[str, int]) -> None:

@@ -18,7 +18,13 @@ from models.errors import ConfigError
 
 VARIED_MODEL = "bsarec"  # the model whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
-_OF_USERS = ("fig1", "fig2", "fig3", "fig7")  # notebooks that read the dataset; the others need only models
+_OF_USERS = (
+    "fig1",
+    "fig2",
+    "fig3",
+    "fig7",
+    "successors",
+)  # notebooks that read the dataset; the others need only models
 SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 
@@ -72,6 +78,7 @@ class Profile:
             the sensitivity figures.
         tables: By table, its systems.
         run_list: The runs that `make runs` trains, block by block.
+        checkpoints: Files of third parties in the figure of successors: by path, the settings that a file does not say.
         data_dir: Folder with the datasets' files; None for the usual places (models.datasets.files).
         block: The chosen block of the run list, from 1; None for all blocks.
         missing: What to do with runs that a table lacks: `train` them, or `name` them below the table.
@@ -96,6 +103,7 @@ class Profile:
     tables: dict[str, list[str]]
     run_list: list[Block]
     dataset_settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     data_dir: str | None = None
     block: int | None = None
     missing: str = "train"
@@ -119,6 +127,12 @@ class Profile:
             for dataset in block.datasets:
                 self._check(f"run_list, block {number}", dataset, self.datasets)
         self._check("missing", self.missing, ("train", "name"))
+        given = self.checkpoints
+        if not isinstance(given, dict) or not all(isinstance(settings, dict) for settings in given.values()):
+            raise ConfigError(
+                f"{self.file}, checkpoints: must be a mapping from paths to settings, as in --config "
+                f"'checkpoints={{a.pt: {{}}, b.pt: {{heads: 4}}}}', got {given!r}"
+            )
         if self.block is not None and not 1 <= self.block <= len(self.run_list):
             raise ConfigError(f"{self.file}, block: must lie in 1..{len(self.run_list)}, got {self.block}")
 
@@ -277,6 +291,8 @@ class Profile:
         parameters = shown | {"runs": self.runs, "out": self.figures}
         if notebook.startswith("fig3"):
             parameters |= {"depth": self.depth}
+        if notebook == "successors":
+            parameters |= {"checkpoints": list(self.checkpoints), "settings": self.checkpoints}
         if notebook.startswith(_OF_USERS):
             parameters |= {"data_dir": self.data_dir}
         return parameters
@@ -345,7 +361,17 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
     settable = {item.name for item in fields(Profile)} - _OWN
     _refuse_unknown([*content, *given], settable, f"{file} or --config")
     merged = _merged(content, given)
-    for key in ("training", "model_settings", "dataset_settings", "variants", "sensitivity", "seeds", "seed", "block"):
+    for key in (
+        "training",
+        "model_settings",
+        "dataset_settings",
+        "checkpoints",
+        "variants",
+        "sensitivity",
+        "seeds",
+        "seed",
+        "block",
+    ):
         if key in merged:
             merged[key] = _with_numbers(merged[key])
     merged["dataset"] = str(merged["dataset"])
@@ -358,7 +384,14 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
 
 
 _OWN = {"file", "known_profiles", "root"}  # fields that are not settings
-_REQUIRED = {item.name for item in fields(Profile)} - {"dataset_settings", "data_dir", "block", "missing", *_OWN}
+_REQUIRED = {item.name for item in fields(Profile)} - {
+    "dataset_settings",
+    "checkpoints",
+    "data_dir",
+    "block",
+    "missing",
+    *_OWN,
+}
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -30,7 +30,18 @@ from spectral.plot.attention_statistics import (
 from spectral.plot.block_response import block_response
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
 from spectral.plot.diagram import diagram
-from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
+from spectral.plot.figure import (
+    COLUMN_WIDTH,
+    FORMATS,
+    HEIGHT,
+    check_formats,
+    grid,
+    panels,
+    save,
+    side_by_side,
+    small_multiples,
+    style,
+)
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
 from spectral.plot.mixing_ratio import mixing_ratio
@@ -75,6 +86,7 @@ __all__ = [
     "sensitivity_panels",
     "side_by_side",
     "singular_values",
+    "small_multiples",
     "smoothing",
     "smoothing_panels",
     "style",
