@@ -146,9 +146,11 @@ rule result:
     output:
         result=PROFILE.result,
         summary=PROFILE.summary,
+    params:
+        data=lambda wildcards: ["--data", file] if (file := PROFILE.data_file(wildcards.dataset)) else [],
     shell:
-        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {DATA}"
-        " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA}"
+        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {DATA} {params.data:q}"
+        " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA} {params.data:q}"
 
 
 # Block by block (`--config block=1`), so that the list is worked through in its order; all of it without a block.
@@ -247,6 +249,27 @@ rule claims:
                 "profile": PROFILE.profile,
                 "data_dir": PROFILE.data_dir,
             }
+        ),
+    shell:
+        PAPERMILL
+
+
+rule table_protocols:
+    message:
+        "Running {rule}.ipynb on {wildcards.dataset}"
+    input:
+        f"{NOTEBOOKS}/table_protocols.ipynb",
+        expand(PROFILE.result, system=["sasrec", "bsarec"], seed=PROFILE.seed, allow_missing=True),
+    output:
+        expand(f"{FIGURES}/table_protocols.{{format}}", format=["csv", "md", "json"], allow_missing=True),
+    log:
+        f"{LOGS}/table_protocols.ipynb",
+    params:
+        notebook=f"{NOTEBOOKS}/table_protocols.ipynb",
+        parameters=lambda wildcards: json.dumps(
+            PROFILE.results_parameters(
+                dataset=wildcards.dataset, seeds=[PROFILE.seed], runs=PROFILE.runs, data_dir=PROFILE.data_dir
+            )
         ),
     shell:
         PAPERMILL

@@ -3,21 +3,35 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 
-from models.checkpoint import load, sequences_of
+from models.checkpoint import after_training, load, sequences_of
 from models.command_line import check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
-from models.files import write_atomically
-from models.results.runs import result_of
+from models.files import Kind, check_replaceable, write_atomically
+from models.integrity import integrity_on, lines
+from models.results.runs import RESULT_FILE, result_of
+
+PER_USER_FILE = Kind("a table of users' ranks", b"reciprocal_rank")
+
+PROTOCOLS = ("leave-one-out", "temporal")
 
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote, or a third-party one")],
     data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
+    split_by: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="leave-one-out, or temporal: the last items of users after a moment; the model should be trained "
+            "before it (models.train --dataset NAME:until=0.8)",
+        ),
+    ] = "leave-one-out",
     negatives: Annotated[
         int | None,
         typer.Option(help="rank among this many randomly drawn unseen items instead of all items; many papers use 99"),
@@ -32,6 +46,9 @@ def main(
     result: Annotated[
         Path | None, typer.Option(help="write settings, metrics and ranks as JSON, for models.compare")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--integrity", help="also check that the model does what its architecture promises")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
@@ -41,26 +58,44 @@ def main(
     protocol = Protocol(mask_seen, negatives, negatives_seed)
     if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
-    if result is not None and (data is not None or split != "test" or protocol != Protocol()):
+    if split_by not in PROTOCOLS:
+        raise ConfigError(f"--protocol must be {' or '.join(PROTOCOLS)}, got {split_by!r}")
+    temporal = split_by == "temporal"
+    if temporal and split != "test":
+        raise ConfigError(f"--protocol temporal is about the test split; drop --split {split}")
+    if result is not None and (split != "test" or protocol != Protocol() or temporal):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
+    for file, kind in ((per_user_file, PER_USER_FILE), (result, RESULT_FILE)):
+        if file is not None:
+            check_replaceable(file, kind)
     model = load(checkpoint, check_device(device), **settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
         raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")
-    sequences = sequences_of(model, data, data_dir)
+    if temporal:
+        sequences, users = after_training(model, data, data_dir)
+    else:
+        sequences = sequences_of(model, data, data_dir)
+        users = np.ones(sequences.num_users, dtype=bool)
+    if result is not None and sequences.fingerprint != model.checkpoint["dataset"]["fingerprint"]:
+        raise ConfigError(f"--result needs the training data, and {sequences.name} is not; drop the rest")
     ranks = rank_targets(model, sequences, split, protocol)
-    metrics = summarise(ranks)
+    metrics = summarise(ranks[users])
     if per_user_file is not None:
-        write_atomically(per_user_file, _table_bytes(per_user(sequences, split, ranks), per_user_file.suffix))
+        table = per_user(sequences, split, ranks)[users]
+        write_atomically(per_user_file, _table_bytes(table, per_user_file.suffix), PER_USER_FILE)
     if result is not None:
         result_of(model, sequences, ranks, checkpoint).save(result)
+    checks = integrity_on(model, sequences, split) if check else []
     if json:
-        print_json(metrics)
+        print_json(metrics | ({"checks": [each.record() for each in checks]} if check else {}))
         return
     among = "all items" if negatives is None else f"{negatives} unseen items"
-    inform(f"{model.title} on {sequences.name}, {split} split, {sequences.num_users} users, ranked among {among}")
+    inform(f"{model.title} on {sequences.name}, {split} split, {len(ranks[users])} users, ranked among {among}")
     for name, value in metrics.items():
         print(f"{name:8} {value:.4f}")
+    if checks:
+        print(*lines(checks), sep="\n")
 
 
 def _table_bytes(table: pd.DataFrame, suffix: str) -> bytes:

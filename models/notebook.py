@@ -61,9 +61,10 @@ def unknown_parameters(cells: Sequence[str]) -> tuple[list[str], list[str]]:
 def other_kinds(cells: Sequence[str]) -> dict[str, tuple[Any, str]]:
     r"""Return what papermill's cell gives to parameters of another kind, and the right kind, by name.
 
-    The kind is that of the default, or of its annotation. A default of None without one may be of any kind.
+    The kind is that of the default, or of its annotation, which is quoted words, because papermill reads no others. A
+    default of None without one may be of any kind.
 
-    >>> defaults = "settings = {}; name = 'x'; seeds: list | None = None"
+    >>> defaults = "settings = {}; name = 'x'; seeds: 'list or None' = None"
     >>> other_kinds([defaults, "# Parameters\nsettings = '{heads: 1}'; name = 'y'; seeds = 42"])
     {'settings': ('{heads: 1}', 'a dictionary'), 'seeds': (42, 'a list')}
     """
@@ -84,7 +85,10 @@ def _kind_of(value: Any) -> str:
 def _kinds(parameter: ast.Assign | ast.AnnAssign) -> list[str]:
     """Return the kinds of a parameter's values, in words."""
     if isinstance(parameter, ast.AnnAssign):
-        names = [node.id for node in ast.walk(parameter.annotation) if isinstance(node, ast.Name)]
+        annotation: ast.AST = parameter.annotation
+        if isinstance(annotation, ast.Constant):
+            annotation = ast.parse(annotation.value, mode="eval")
+        names = [node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)]
     else:
         names = [type(_literal(parameter.value)).__name__]
     return list(dict.fromkeys(KINDS[name] for name in names if name in KINDS))

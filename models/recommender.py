@@ -17,6 +17,9 @@ from models.layers.add_norm import ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
+MAX_POSITIONS = 10_000  # attention has the square of it
+MAX_ITEMS = 2**31 - 2  # ids have 32 bits
+LATER = {"later": True}  # metadata of fields that were added to a configuration later: see RecommenderConfig.saved
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
 
@@ -54,8 +57,19 @@ class RecommenderConfig:
             if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ConfigError(f"{field.name} must be a number, got {value!r}")
         self.check_counts("num_items", "max_len", "hidden_size")
+        if self.max_len > MAX_POSITIONS or self.num_items > MAX_ITEMS:
+            raise ConfigError(f"max_len goes up to {MAX_POSITIONS:,} and num_items up to {MAX_ITEMS:,}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    def saved(self) -> dict[str, Any]:
+        """Return the fields as files keep them.
+
+        Fields that were added later are left out at their default, so files of models without them stay as they were.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        unused = [f.name for f in fields(self) if f.metadata == LATER and values[f.name] == f.default]
+        return {name: value for name, value in values.items() if name not in unused}
 
     def check_counts(self, *fields: str) -> None:
         """Raise ConfigError unless these fields are whole numbers of at least 1."""
@@ -108,6 +122,8 @@ class Recommender(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
+    # What the architecture promises beyond what every model does; models.integrity checks it.
+    promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
     special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:
@@ -195,9 +211,9 @@ class Recommender(nn.Module):
     def residual_steps(self, input_ids: Tensor, causal: bool = True) -> Iterator[list[ResidualStep]]:
         """Yield the residual connections of each of the L layers, taken apart, for the sequences of `trace`.
 
-        The last step of a layer is its feed-forward network, whose input is the sum of the outputs of all steps before
-        it, which are parallel; its output is the layer's output. Raises ConfigError if the layers are not of this
-        kind.
+        The first steps of a layer are parallel: they have the same input x, and the input of the feed-forward network
+        is the sum of their outputs. The output of the last step, the feed-forward network or what a remedy adds after
+        it, is the layer's output. Raises ConfigError if the layers are not of this kind.
         """
         raise ConfigError(
             f"{self.title} is not made of blocks with residual connections, so the parts of its layers cannot be "
@@ -214,6 +230,13 @@ class Recommender(nn.Module):
             f"{self.title} has no layers that add multi-head attention to their input, x + sum_h A_h x W_v^h W_o^h, "
             "so there are no bounds with projections and residual for them"
         )
+
+    def betas(self) -> list[Tensor]:
+        """Return the gain of the high frequencies in the frequency branch of each layer, L of (D,).
+
+        The list is empty for all models but BSARec.
+        """
+        return []
 
     @property
     def has_replaceable_attention(self) -> bool:

@@ -19,7 +19,7 @@ def main(
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     processor: Annotated[
-        str | None, typer.Option(help="whose speed the hours are of, as results name it [default: this machine's]")
+        str | None, typer.Option(help="whose speed the hours are of, as results name it (default: this machine's)")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
@@ -31,10 +31,12 @@ def main(
     if blocks:
         print(*unfinished_blocks(chosen))
         return
-    processor = processor or processor_name()
-    found = list(remaining(chosen, processor))
+    speeds = timed_on(chosen, processor or processor_name())
+    if processor and speeds != [processor]:
+        raise ConfigError(f"--processor: no finished run names {processor!r}; they name: {', '.join(speeds) or 'none'}")
+    found = list(remaining(chosen, processor or processor_name()))
     if json:
-        print_json({"blocks": [vars(block) for block in found]})
+        print_json({"blocks": [vars(block) for block in found], "timed_on": speeds})
         return
     for block in found:
         unknown = f", and {block.unknown} without an estimate" if block.unknown else ""
@@ -42,8 +44,7 @@ def main(
             f"block {block.number:2}: {block.left:3} of {block.total:3} runs left, about {block.hours:5.1f} h{unknown}"
         )
     total = f"in total {sum(b.left for b in found)} runs, about {sum(b.hours for b in found):.0f} h"
-    speed = ", ".join(timed_on(chosen, processor))
-    inform(f"{total} one after the other, at the speed of the finished runs of: {speed}")
+    inform(f"{total} one after the other, at the speed of the finished runs of: {', '.join(speeds) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ What is where:
     arrays, blocks, fourier, moments, pooling, response, steps, tables
                         what the measures have in common: numbers, masks, modes, means, and the shape of results
     plot, palette       a picture of every measure
+    integrity           whether a model does what its architecture promises
     report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
     command_line        options, checkpoints, users and files of all commands
 

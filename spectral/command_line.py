@@ -20,7 +20,7 @@ from models.checkpoint import sequences_of
 from models.command_line import check_device, inform
 from models.command_line import run as run_command
 from models.datasets.sequences import held_out
-from models.errors import CheckpointError, ConfigError, DataError
+from models.errors import ConfigError, DataError
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
 from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
@@ -252,19 +252,18 @@ class Subject:
         data_dir: Path | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
         c: int | None = None,
+        finite: bool = True,
     ) -> "Subject":
         """Load a checkpoint with users of `data`, by default the users that it holds.
 
         which: "all" takes all users of the dataset. "none" is for measures that need no users, and does not look for
         the dataset. settings: for a third-party checkpoint. c: of the measure; also the c of a third-party checkpoint
-        that does not store it.
+        that does not store it. finite: False takes a model whose weights are not finite too.
 
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
         held_out(split)
-        model = models.load(checkpoint, check_device(device), fallback={"c": c}, **settings)
-        if found := model.checkpoint["not_finite"]:
-            raise CheckpointError(f"{checkpoint}: weights are not finite ({found}), so there is nothing to measure")
+        model = models.load(checkpoint, check_device(device), fallback={"c": c}, finite=finite, **settings)
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]

@@ -8,10 +8,11 @@ from repository import ROOT
 MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
-    ("errors", "files"),
-    ("safe_load", "layers", "datasets"),
+    ("errors",),
+    ("files", "precision"),
+    ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
-    ("architectures",),
+    ("architectures", "integrity"),
     ("third_party",),
     ("registry",),  # of third-party models too
     ("checkpoint", "evaluation"),
@@ -19,6 +20,7 @@ RANKS = (
     ("training",),  # leaves a result
     ("command_line", "notebook"),
     ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__"),
+    ("protocols",),  # trains as the command does
     ("__init__",),  # `models.load`, for users
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

@@ -6,16 +6,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.architectures.encoder import AttentionConfig, Encoder
+from models.architectures.encoder import Encoder, RemediedConfig
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.layers.attention import SelfAttention
 from models.layers.losses import Loss
 from models.layers.packing import all_positions
+from models.layers.remedies import Remedy
 
 
 @dataclass(frozen=True)
-class BERT4RecConfig(AttentionConfig):
+class BERT4RecConfig(RemediedConfig):
     """Configuration of BERT4Rec; the defaults are the published ones."""
 
     mask_ratio: float = 0.2  # share of the items that are masked in training
@@ -58,13 +59,14 @@ class BERT4Rec(Encoder):
     published_loss = "ce"
     losses = ("ce",)  # negatives are sampled for the target only, not for every masked item
     special_items = 1  # the mask token
+    promises = ("padding_independent",)
     inert_padding = True
     causal = False
 
     def __init__(self, config: BERT4RecConfig) -> None:
-        super().__init__(
-            config, lambda masks: SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
-        )
+        size, heads, p = config.hidden_size, config.num_heads, config.dropout
+        remedy = Remedy.parse(config.remedy)
+        super().__init__(config, lambda masks: SelfAttention(size, heads, p, masks, remedy))
         self.mask_token = config.num_items + 1
 
     def prepare(self, input_ids: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ class BERT4Rec(Encoder):
         packing = self.pack(masked)
         x, last = self.up_to_last_block(packing)
         asked = packing.items == self.mask_token
-        output = last.feed_forward(last.mixer(x, packing)[0][asked])
+        output = last.some(x, packing, asked)
         targets = packing.pack(sequences)[asked].long()
         return loss.function(output, self.candidates, targets, None)
 
@@ -98,6 +100,5 @@ class BERT4Rec(Encoder):
         # Masked padding counts as real, so real positions can have gaps between them: all positions are computed.
         packing = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
         x, last = self.up_to_last_block(packing)
-        asked = x[torch.arange(len(x), device=x.device), positions[:, 0]]
-        output = last.feed_forward(last.mixer.last(x, asked, packing.last_mask))  # every position has the same keys
+        output = last.last(x, packing, at=positions[:, 0])  # every position has the same keys
         return loss.function(output, self.candidates, batch.targets, None)

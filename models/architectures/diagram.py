@@ -76,7 +76,7 @@ def diagram_of(model: Recommender) -> Diagram:
         title=model.title,
         embedding=model.embedding_parts(),
         branches=block.mixer.branches(),
-        feed_forward=block.feed_forward.parts(),
+        feed_forward=block.parts(),
         num_layers=len(model.blocks),
-        output=Part("scores of all items", "product with embeddings"),
+        output=model.output_part(),
     )

@@ -1,7 +1,7 @@
 """What all models made of blocks share: item and position embeddings, and a stack of blocks."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar, cast
 
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.layers.add_norm import NORM_EPS, ResidualStep
+from models.layers import NORM_EPS
+from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.feed_forward import FeedForward
 from models.layers.packing import Packing, all_positions, real_positions
 from models.layers.parts import Part, count_parameters
-from models.recommender import Recommender, RecommenderConfig, Trace
+from models.layers.remedies import Remedy
+from models.recommender import LATER, Recommender, RecommenderConfig, Trace
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,82 @@ class AttentionConfig(EncoderConfig):
             )
 
 
-class Block(nn.Module):
-    """A layer that mixes positions, followed by the feed-forward network."""
+@dataclass(frozen=True)
+class RemediedConfig(AttentionConfig):
+    """The configuration of models whose attention can be given a remedy against oversmoothing."""
 
-    def __init__(self, mixer: Mixer, feed_forward: FeedForward) -> None:
+    # none, attnscale, featscale, contranorm, gfsa, residual_scale or pre_norm; options as in gfsa:order=5
+    remedy: str = field(default="none", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Remedy.parse(self.remedy)
+
+
+class Block(nn.Module):
+    """A layer that mixes positions, followed by the feed-forward network, and by what a remedy adds."""
+
+    def __init__(self, mixer: Mixer, feed_forward: FeedForward, remedy: Remedy, is_last: bool) -> None:
         super().__init__()
+        size = feed_forward.inner.in_features
         self.mixer = mixer
         self.feed_forward = feed_forward
+        self.contrast = remedy.for_block(size)
+        # Layers that normalise their input leave the sum of all blocks as it is; it is normalised once, at the end.
+        self.final_norm = nn.LayerNorm(size, eps=NORM_EPS) if remedy.is_pre_norm and is_last else None
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """Return the output rows, in the shape of the input rows x, and the attention of each group of the packing."""
         mixed, attention = self.mixer(x, packing)
-        return self.feed_forward(mixed), attention
+        return self.end(self.feed_forward(mixed), packing), attention
 
-    def last(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the output at the last position only, (B, D), from x (B, N, D) and its mask (B, 1, N)."""
-        # x[:, -1] is taken once, because its gradient fills a (B, N, D) tensor with zeros each time.
-        return self.feed_forward(self.mixer.last(x, x[:, -1], mask))
+    def end(self, x: Tensor, packing: Packing) -> Tensor:
+        """Return the rows x of the feed-forward network, at all positions of the packing, after the block's end."""
+        return self._normalised(x if self.contrast is None else packing.by_group(x, self.contrast))
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """Return the residual connections of the block at x (B, N, D), taken apart; packing: of all positions."""
+        mixing = self.mixer.steps(x, packing)
+        steps = [*mixing, self.feed_forward.step(torch.stack([step.output for step in mixing]).sum(0))]
+        if self.final_norm is not None:
+            steps[-1] = replace(steps[-1], norm=self.final_norm)
+        if self.contrast is not None:
+            repelled = packing.by_group(steps[-1].output, self.contrast.repulsion)
+            steps.append(ResidualStep("ContraNorm", steps[-1].output, repelled, self.contrast.norm))
+        return steps
+
+    def last(self, x: Tensor, packing: Packing, at: Tensor | None = None) -> Tensor:
+        """Return the output at one position of each sequence only, (B, D), from the input rows x.
+
+        at: (B,), the positions; they must see the same keys as the last one. None for the last positions.
+        """
+        if self.contrast is not None:
+            return self._one(packing.to_grid(self(x, packing)[0]), at)
+        if self.mixer.needs_all_positions:
+            mixed = self._one(packing.to_grid(self.mixer(x, packing)[0]), at)
+        else:
+            grid = packing.to_grid(x)
+            mixed = self.mixer.last(grid, self._one(grid, at), packing.last_mask)
+        return self._normalised(self.feed_forward(mixed))
+
+    def some(self, x: Tensor, packing: Packing, asked: Tensor) -> Tensor:
+        """Return the output of the asked rows only, (asked, D), from the input rows x; asked: bool, (...) of x."""
+        if self.contrast is not None:
+            return self(x, packing)[0][asked]
+        return self._normalised(self.feed_forward(self.mixer(x, packing)[0][asked]))
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the steps after the mixing layer, except for the final norm of the last block."""
+        contrast = () if self.contrast is None else (Part("ContraNorm", "", count_parameters(self.contrast)),)
+        return self.feed_forward.parts() + contrast
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return x if self.final_norm is None else self.final_norm(x)
+
+    @staticmethod
+    def _one(grid: Tensor, at: Tensor | None) -> Tensor:
+        # Taken once, because the gradient of each fills a (B, N, D) tensor with zeros.
+        return grid[:, -1] if at is None else grid[torch.arange(len(grid), device=grid.device), at]
 
 
 class Encoder(Recommender):
@@ -77,13 +138,21 @@ class Encoder(Recommender):
 
     def __init__(self, config: EncoderConfig, mixer: Callable[[MaskSource], Mixer]) -> None:
         super().__init__(config)
-        size, p = config.hidden_size, config.dropout
+        size, p, count = config.hidden_size, config.dropout, config.num_layers
+        remedy = Remedy.parse(config.remedy) if isinstance(config, RemediedConfig) else Remedy()
         self.positions = nn.Embedding(config.max_len, size) if self.positioned else None
         self.norm = nn.LayerNorm(size, eps=NORM_EPS)
         self.dropout = Dropout(p, self.masks)
         self.blocks = nn.ModuleList(
-            Block(mixer(self.masks), FeedForward(size, p, self.masks)) for _ in range(config.num_layers)
+            Block(
+                mixer(self.masks), FeedForward(size, p, self.masks, remedy=remedy), remedy, is_last=layer == count - 1
+            )
+            for layer in range(count)
         )
+
+    def draw(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """See Recommender; the trained weights of remedies are offsets and start at 0, without a draw."""
+        return torch.zeros(shape) if name.endswith("_offset") else super().draw(name, shape, generator)
 
     def prepare(self, input_ids: Tensor) -> Tensor:
         """Return the items (B, N) at the positions of windows (B, N); they differ if the model adds a mask token."""
@@ -93,7 +162,7 @@ class Encoder(Recommender):
         """Return the last block's output at the last position, (B, D), for windows (B, N); the fast path."""
         packing = self.pack(self.prepare(input_ids))
         x, last = self.up_to_last_block(packing)
-        return last.last(packing.to_grid(x), packing.last_mask)
+        return last.last(x, packing)
 
     def pack(self, input_ids: Tensor) -> Packing:
         """Return the positions of windows (B, N) that are computed: only the real ones if padding is inert."""
@@ -134,10 +203,9 @@ class Encoder(Recommender):
         packing = all_positions(self.prepare(self.window(input_ids)), causal and self.causal)
         x = self.embed(packing)
         for block in cast(list[Block], self.blocks):
-            mixing = block.mixer.steps(x, packing)
-            feed_forward = block.feed_forward.step(torch.stack([step.output for step in mixing]).sum(0))
-            yield [*mixing, feed_forward]
-            x = feed_forward.output
+            steps = block.steps(x, packing)
+            yield steps
+            x = steps[-1].output
 
     def value_output(self) -> list[Tensor]:
         """See Recommender."""
@@ -159,6 +227,13 @@ class Encoder(Recommender):
             *([] if table is None else [Part(position, f"{len(table.weight)} × {size}", count_parameters(table))]),
             Part("LayerNorm, dropout", "", count_parameters(self.norm)),
         )
+
+    def output_part(self) -> Part:
+        """Return the step after the last block."""
+        norm = cast(Block, self.blocks[-1]).final_norm
+        if norm is None:
+            return Part("scores of all items", "product with embeddings")
+        return Part("LayerNorm, scores of all items", "product with embeddings", count_parameters(norm))
 
 
 def _output(block: Block, packing: Packing, x: Tensor) -> Tensor:

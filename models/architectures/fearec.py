@@ -20,6 +20,7 @@ from models.layers.losses import Loss, info_nce
 from models.layers.matmul import project
 from models.layers.packing import Packing, all_positions
 from models.layers.parts import Branch, Part, count_parameters, heads_text
+from models.layers.remedies import Remedy
 from models.recommender import Trace
 
 
@@ -68,19 +69,27 @@ class BandAttention(Mixer):
     def __init__(self, config: FEARecConfig, layer: int, masks: MaskSource) -> None:
         super().__init__()
         size, length = config.hidden_size, config.max_len
+        remedy = Remedy.parse(config.remedy)
         self.heads, self.spatial_ratio = config.num_heads, config.spatial_ratio
         self.delays = min(max(int(config.delay_factor * math.log(length)), 1), length)
         self.query_key = nn.Linear(size, 2 * size)  # stacked: one matrix product instead of two
         self.value = nn.Linear(size, size)
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(config.dropout, masks)
-        self.add_norm = AddNorm(size, config.dropout, masks)
+        self.reweight = remedy.for_attention(config.num_heads)
+        self.rescale = remedy.for_output(size)
+        self.add_norm = AddNorm(size, config.dropout, masks, remedy=remedy)
         spectrum = torch.zeros(length // 2 + 1, 1, dtype=torch.float64)
         spectrum[list(config.band(layer))] = 1
         impulse = torch.eye(length, dtype=torch.float64)
         self.band_has_dc = bool(spectrum[0])
         # Removes the frequencies outside the band from a signal of N positions; (N, N), symmetric.
         self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
+
+    @property
+    def needs_all_positions(self) -> bool:
+        """See Mixer."""
+        return self.reweight is not None or self.rescale is not None
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; needs all positions (B, N, D), padding included."""
@@ -102,22 +111,28 @@ class BandAttention(Mixer):
 
     def _update(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what `mix` returns, with the output (B, N, D) before residual and norm."""
-        scores, weight = self._scores(x)
-        update, attention = self._mix_rows(x, scores, mask, circulant(weight))
+        inner = self.add_norm.before(x)
+        scores, weight = self._scores(inner)
+        update, attention = self._mix_rows(inner, scores, mask, circulant(weight))
+        if self.rescale is not None:
+            update = self.rescale(update, mask)
         return update, attention, weight
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the delays need the scores of all positions, the rest only those of the last one."""
-        scores, weight = self._scores(x)
+        inner = self.add_norm.before(x)
+        scores, weight = self._scores(inner)
         delayed = weight.roll(-1, dims=1)[:, None]  # the last row of its circulant matrix
-        mixed, _ = self._mix_rows(x, scores[:, :, -1:], mask[:, :, None], delayed)
+        mixed, _ = self._mix_rows(inner, scores[:, :, -1:], mask[:, :, None], delayed)
         return self.add_norm(mixed[:, 0], at)
 
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""
         trained = count_parameters(self.query_key, self.value, self.output)
         own = Part("attention, auto-correlation", f"on a band; {heads_text(self.heads)}", trained)
-        return (Branch((own, self.add_norm.part())),)
+        remedies = [layer for layer in (self.reweight, self.rescale) if layer is not None]
+        added = [Part(type(layer).__name__, "", count_parameters(layer)) for layer in remedies]
+        return (Branch(self.add_norm.around(own, *added)),)
 
     def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return Q K^T (B, H, N, N) within the band, and the weight (B, N) of each delay, 0 for delays not kept."""
@@ -144,6 +159,8 @@ class BandAttention(Mixer):
         scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), the matrix of the weighted delays.
         """
         attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1)
+        if self.reweight is not None:
+            attention = self.reweight(attention, mask)
         dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)
         dropped = attention if dropout_mask is None else attention * dropout_mask
         # Attention averages the band-passed values, auto-correlation the values themselves: A P V and C V.
@@ -166,6 +183,7 @@ class FEARec(Encoder):
     config_type = FEARecConfig
     published_loss = "ce"
     needs_same_target = True
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: FEARecConfig) -> None:
@@ -183,7 +201,7 @@ class FEARec(Encoder):
         assert trace.attention is not None and trace.autocorrelation is not None
         for block in cast(list[Block], self.blocks):
             mixed, attention, weight = cast(BandAttention, block.mixer).mix(trace.hidden[-1], mask)
-            trace.hidden.append(block.feed_forward(mixed))
+            trace.hidden.append(block.end(block.feed_forward(mixed), packing))
             trace.attention.append(attention)
             trace.autocorrelation.append(weight)
         return trace

@@ -19,6 +19,7 @@ class FMLPRecConfig(EncoderConfig):
 class FilterEncoder(Encoder):
     """Blocks of learned filters; there is no mask, so padding and later positions influence every position."""
 
+    promises = ()
     inert_padding = False
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:

@@ -70,6 +70,7 @@ class LoWARec(Encoder):
     name, title = "lowarec", "LoWARec"
     config_type = LoWARecConfig
     published_loss = "ce"
+    promises = ()
     inert_padding = False
     attends_padding = True
     causal = False

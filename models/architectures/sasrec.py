@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from models.architectures.encoder import AttentionConfig, Encoder
+from models.architectures.encoder import Encoder, RemediedConfig
 from models.layers.attention import SelfAttention
+from models.layers.remedies import Remedy
 
 
 @dataclass(frozen=True)
-class SASRecConfig(AttentionConfig):
-    """Configuration of SASRec; see AttentionConfig."""
+class SASRecConfig(RemediedConfig):
+    """Configuration of SASRec; see RemediedConfig."""
 
 
 class SASRec(Encoder):
@@ -20,6 +21,6 @@ class SASRec(Encoder):
     inert_padding = True
 
     def __init__(self, config: SASRecConfig) -> None:
-        super().__init__(
-            config, lambda masks: SelfAttention(config.hidden_size, config.num_heads, config.dropout, masks)
-        )
+        size, heads, p = config.hidden_size, config.num_heads, config.dropout
+        remedy = Remedy.parse(config.remedy)
+        super().__init__(config, lambda masks: SelfAttention(size, heads, p, masks, remedy))

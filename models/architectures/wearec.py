@@ -31,6 +31,7 @@ class WEARec(Encoder):
     name, title = "wearec", "WEARec"
     config_type = WEARecConfig
     published_loss = "ce"
+    promises = ()
     inert_padding = False
 
     def __init__(self, config: WEARecConfig) -> None:

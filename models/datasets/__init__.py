@@ -5,7 +5,8 @@
     genres = load_attributes("ml-100k", sequences.num_items)
 
 `python -m models.datasets import` (`importing`) turns a table of your own interactions into such a text file.
-`statistics` has the numbers that describe a dataset. `sampling` draws the batches of training, and negatives.
+`statistics` has the numbers that describe a dataset. `views` are parts of one, or other orders. `sampling` draws the
+batches of training, and negatives.
 """
 
 import difflib
@@ -15,7 +16,8 @@ from models.datasets import files, synthetic
 from models.datasets.attributes import Attributes, find_attributes, load_attributes
 from models.datasets.registry import DATASETS
 from models.datasets.sequences import Samples, Sequences
-from models.datasets.text import FORMAT, read_sequences
+from models.datasets.text import FORMAT, read_with_times
+from models.datasets.views import is_view, split_name, view
 from models.errors import DataError
 
 __all__ = ["Attributes", "Samples", "Sequences", "fetch", "find_attributes", "load", "load_attributes", "names"]
@@ -40,7 +42,8 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Sequen
     Args:
         name_or_path: One of `names()`, `synthetic:knob=value,...` (see `models.datasets.synthetic`), or the
             path of a text file "user item item ..." (see `models.datasets.text`). A name has precedence over a
-            file of the same name; write ./beauty for the file.
+            file of the same name; write ./beauty for the file. With `:until=0.9` or `:ties=item` at its end, a view
+            of the dataset (see `models.datasets.views`).
         data_dir: Folder that may hold the files of the named datasets.
 
     Raises:
@@ -56,6 +59,9 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Sequen
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str):
+        if is_view(name):
+            base, knob, value = split_name(name)
+            return view(load(base, data_dir), knob, value)
         if synthetic.is_synthetic(name):
             return synthetic.generate(synthetic.parse(name))
         if name in DATASETS:
@@ -65,7 +71,7 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Sequen
         raise DataError(f"{path} is a folder; name a file in it. {FORMAT.capitalize()}")
     if not path.exists():
         raise _unknown(name)
-    return read_sequences(path)
+    return read_with_times(path)
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> Path | None:

@@ -1,5 +1,7 @@
 """Command line: list, fetch and describe datasets, and import tables of interactions."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,36 +89,74 @@ def describe(
 
 @app.command("import")
 def import_(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV or Parquet file of interactions.")],
-    user: Annotated[str, typer.Option(help="Name of the column with users.")],
-    item: Annotated[str, typer.Option(help="Name of the column with items.")],
-    time: Annotated[str, typer.Option(help="Name of the column with times: numbers or dates.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            help="Interactions in CSV, TSV, another text, JSON lines, .inter or Parquet, also compressed (.gz, .bz2, "
+            ".zst); or a folder with the parts of a table.",
+        ),
+    ],
+    user: Annotated[str, typer.Option(help="Column with users: its name or, in a text without names, its number.")],
+    item: Annotated[str, typer.Option(help="Column with items.")],
+    time: Annotated[
+        str | None, typer.Option(help="Column with times, numbers or dates; without it the rows are in order.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File of sequences to write  [default: TABLE with .sequences]")
+        Path | None, typer.Option(help="File of sequences to write (default: TABLE with .sequences)")
     ] = None,
     core: Annotated[int, typer.Option(help="Keep users and items with at least this many interactions.")] = 5,
-    separator: Annotated[str | None, typer.Option(help="What separates the columns of a text file.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What separates the columns of a text.")] = None,
+    quoting: Annotated[
+        str | None,
+        typer.Option(
+            metavar="double|none",
+            help="Whether values may be in quotation marks, or these are characters (default: double in a CSV)",
+        ),
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of a text, such as latin-1 (default: UTF-8)")] = None,
+    day_first: Annotated[
+        bool | None,
+        typer.Option("--day-first/--month-first", help="Order in dates such as 05/01/2024, if no value tells it."),
+    ] = None,
+    date_format: Annotated[str | None, typer.Option(help="Format of dates of another kind, such as %y-%m-%d.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the first rows as understood, and what would be dropped.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make sequences from your own table of interactions, and print what happened to its rows."""
-    from models.datasets.importing import (
-        import_table,
-        output_paths,
-        report,
-    )  # pandas, which the other commands do without
+    # pandas, which the other commands do without
+    from models.datasets.importing import output_paths, read_interactions
+    from models.datasets.tables.files import stem
 
-    out = out or table.with_suffix(".sequences")
+    out = out or table.with_name(f"{stem(table)}.sequences")
     if table.absolute() in [path.absolute() for path in output_paths(out)]:
         raise ConfigError(f"{table} would be written over; name another file with --out")
-    imported = import_table(table, user, item, time, core, separator)
-    paths = imported.save(out)
-    counts = report(imported.counts)
+    if core < 1:
+        raise ConfigError(f"the core must be at least 1, got {core}")
+    read = read_interactions(table, user, item, time, separator, quoting, encoding, day_first, date_format)
+    if dry_run and not as_json:
+        _print_rows(read.reading.first)
+    inform(f"{table}: {read.reading.form}\norder: {read.reading.order}")
+    for note in read.reading.notes:
+        inform(f"note: {note}")
+    imported = read.core(core)
+    counts = asdict(imported.counts)
+    paths = [] if dry_run else imported.save(out)
     if as_json:
-        print_json({"counts": counts, "files": [str(path) for path in paths]})
-        return
-    for name, count in counts.items():
-        print(f"  {name.replace('_', ' '):<20}{count:>12,}")
-    inform(f"wrote {', '.join(map(str, paths))}; use it as: --dataset {paths[0]}")
+        print_json({"counts": counts, "files": [str(path) for path in paths], "reading": asdict(read.reading)})
+    else:
+        for name, count in counts.items():
+            print(f"  {name.replace('_', ' '):<20}{count:>12,}")
+    inform(f"wrote {', '.join(map(str, paths))}; use it as: --dataset {paths[0]}" if paths else "nothing was written")
+
+
+def _print_rows(rows: Sequence[Sequence[str]]) -> None:
+    table = [("user", "item", "time")[: len(rows[0])], *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(rows[0]))]
+    for row in table:
+        print("  " + "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_description(row: dict[str, Any]) -> None:

@@ -77,5 +77,6 @@ def to_sequences(
         items=(item_index[order] + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         source=source,
+        times=time[order],
     )
     return sequences, items

@@ -47,6 +47,8 @@ class Sequences:
         offsets: (num_users + 1,) int64, user u has `items[offsets[u]:offsets[u + 1]]`, at least 3 items.
         skipped: Number of users that were left out because they had fewer than 3 items.
         source: What to give `models.datasets.load` to get these sequences again; "" if that is not possible.
+        times: (num_interactions,) int64, the time of each item, in any unit that keeps the order; None if not known.
+        catalogue: The number of items, if items with higher ids exist than those that occur here.
 
     Raises:
         ValueError: If the arrays do not fit together as described.
@@ -67,6 +69,8 @@ class Sequences:
     offsets: NDArray[np.int64]
     skipped: int = 0
     source: str = ""
+    times: NDArray[np.int64] | None = None
+    catalogue: int = 0
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together."""
@@ -81,6 +85,8 @@ class Sequences:
             raise ValueError(f"every user needs at least {MIN_ITEMS} items, one has {self.lengths.min()}")
         if self.items.dtype != np.int32 or self.items.min() < 1:
             raise ValueError(f"items must be int32 from 1, got {self.items.dtype} from {self.items.min()}")
+        if self.times is not None and self.times.shape != self.items.shape:
+            raise ValueError(f"there must be a time for each of the {len(self.items)} items, got {self.times.shape}")
 
     @property
     def num_users(self) -> int:
@@ -90,7 +96,7 @@ class Sequences:
     @cached_property
     def num_items(self) -> int:
         """The largest item id; the ids are 1..num_items, even if some do not occur."""
-        return int(self.items.max())
+        return max(self.catalogue, int(self.items.max()))
 
     @property
     def num_interactions(self) -> int:

@@ -3,11 +3,15 @@
 Ids are integers from 1 (item ids fit 32 bits), separated by spaces or tabs. Empty lines, Windows line ends, a UTF-8
 byte-order mark and a missing last newline are allowed. Users with fewer than 3 items cannot be split into training,
 validation and test; they are left out, counted and reported in one warning.
+
+A file of pairs, `user item`, one interaction a line with the lines of a user together and in time order, is recognised
+and said to be one: SASRec's own data come so (Kang and McAuley, ICDM 2018).
 """
 
 import codecs
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +59,7 @@ def read_sequences(path: Path, name: str | None = None, source: str | None = Non
     is_item[user_at] = False
     if values.min() < 1 or (values[is_item] > MAX_ITEM).any():
         raise _first_fault(path, data)
-    _refuse_repeated_users(path, values[user_at], line[user_at])
-
-    counts = np.diff(user_at, append=len(values)) - 1
+    users, counts = _users(path, values[user_at], line[user_at], np.diff(user_at, append=len(values)) - 1)
     kept = counts >= MIN_ITEMS
     skipped = int(np.count_nonzero(~kept))
     if skipped == len(kept):
@@ -70,12 +72,37 @@ def read_sequences(path: Path, name: str | None = None, source: str | None = Non
         )
     return Sequences(
         name=path.stem if name is None else name,
-        users=values[user_at][kept],
+        users=users[kept],
         items=values[is_item][np.repeat(kept, counts)].astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(counts[kept])]),
         skipped=skipped,
         source=str(path.absolute()) if source is None else source,
     )
+
+
+def times_path(path: Path) -> Path:
+    """Return where the times of a file of sequences are: in the same layout, with a time in place of each item.
+
+    >>> str(times_path(Path("shop.txt")))
+    'shop.times.txt'
+    """
+    return path.with_suffix(".times.txt")
+
+
+def read_with_times(path: Path) -> Sequences:
+    """Return the sequences in a file, with their times if these are beside it.
+
+    Raises DataError as `read_sequences` does, and if the times are not of the same users and lengths.
+    """
+    sequences, beside = read_sequences(path), times_path(path)
+    if not beside.is_file():
+        return sequences
+    times = read_sequences(beside)
+    if not (np.array_equal(times.users, sequences.users) and np.array_equal(times.offsets, sequences.offsets)):
+        raise DataError(
+            f"{beside} must have a time for each item in {path}, user by user; import the table again, or remove it"
+        )
+    return replace(sequences, times=times.items.astype(np.int64))
 
 
 def _tokens(path: Path, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -91,15 +118,30 @@ def _tokens(path: Path, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int6
     return values, np.searchsorted(newlines, starts) + 1
 
 
-def _refuse_repeated_users(path: Path, users: NDArray[np.int64], line: NDArray[np.int64]) -> None:
+def _users(
+    path: Path, users: NDArray[np.int64], line: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the users and how many items each has. Lines with one item each are joined where the user is the same.
+
+    users, line, counts: the user, the number and the number of items of every line. Raises DataError for a user who
+    comes again after others.
+    """
+    pairs = bool((counts == 1).all())
+    if pairs and (users[1:] == users[:-1]).any():
+        logger.info("%s: every line is a pair 'user item', so it is read as one interaction a line", path)
+        starts = np.flatnonzero(np.diff(users, prepend=0))
+        users, line, counts = users[starts], line[starts], np.diff(starts, append=len(users))
     order = np.argsort(users, kind="stable")
     again = np.flatnonzero(users[order][1:] == users[order][:-1])
     if len(again):
         first, second = order[again[0]], order[again[0] + 1]
+        advice = "join the two in time order, or give one of them another id"
+        if pairs:
+            advice = f"put pairs of one user together, or run python -m models.datasets import {path} --user 1 --item 2"
         raise DataError(
-            f"{path}: user {users[first]} is on line {line[first]} and again on line {line[second]}; "
-            "join the two in time order, or give one of them another id"
+            f"{path}: user {users[first]} is on line {line[first]} and again on line {line[second]}; {advice}"
         )
+    return users, counts
 
 
 def _first_fault(path: Path, data: bytes) -> DataError:

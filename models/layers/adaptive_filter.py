@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.frequency import real_fourier_matrices
@@ -55,9 +55,11 @@ class AdaptiveFilter(Mixer):
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; needs all positions (B, N, D), padding included. There is no attention."""
-        odd = x.shape[1] % 2
-        local = functional.pad(haar_filter(x[:, : x.shape[1] - odd], self._details()), (0, 0, 0, odd))
-        return self.add_norm(torch.lerp(local, self._adaptive(x, self.inverse), self.alpha), x), []
+        return self.add_norm(self._filtered(x), x), []
+
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        return [self.add_norm.step("adaptive and Haar filter", self._filtered(x), x)]
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not used."""
@@ -71,7 +73,12 @@ class AdaptiveFilter(Mixer):
         own = network + self.factor.numel() + self.shift.numel() + self.gate.numel()
         adaptive = Part("adaptive filter", heads_text(self.heads), own)
         wavelet = Part("+ Haar wavelet filter", f"{self.detail.shape[1]} pairs", self.detail.numel())
-        return (Branch((adaptive, wavelet, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(adaptive, wavelet)),)
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        odd = x.shape[1] % 2
+        local = functional.pad(haar_filter(x[:, : x.shape[1] - odd], self._details()), (0, 0, 0, odd))
+        return torch.lerp(local, self._adaptive(x, self.inverse), self.alpha)
 
     def _details(self) -> Tensor:
         return self.detail.transpose(0, 1).flatten(1)  # (N // 2, D)

@@ -16,6 +16,7 @@ from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.packing import Group, Packing
 from models.layers.parts import Branch, Part, count_parameters, heads_text
+from models.layers.remedies import Remedy
 
 
 def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
@@ -40,6 +41,11 @@ def value_output(w_value: Tensor, w_output: Tensor, heads: int) -> Tensor:
 
 class Mixer(nn.Module):
     """The layer of a block that mixes positions: attention, a frequency filter, or both."""
+
+    @property
+    def needs_all_positions(self) -> bool:
+        """Whether the output at one position depends on that at others, so that `last` cannot be used."""
+        return False
 
     @abstractmethod
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
@@ -79,7 +85,7 @@ class Mixer(nn.Module):
 
 
 class SelfAttention(Mixer):
-    """Multi-head scaled dot-product attention with output projection, residual and LayerNorm.
+    """Multi-head scaled dot-product attention with output projection, residual and LayerNorm; a remedy may change it.
 
     Source: Vaswani et al., NeurIPS 2017, equation 1; as SASRec (Kang and McAuley, ICDM 2018) uses it.
 
@@ -95,21 +101,32 @@ class SelfAttention(Mixer):
     [0.0, 1.0, 0.0, 0.0]
     """
 
-    def __init__(self, size: int, heads: int, p: float, masks: MaskSource) -> None:
+    def __init__(self, size: int, heads: int, p: float, masks: MaskSource, remedy: Remedy | None = None) -> None:
         super().__init__()
+        remedy = remedy or Remedy()
         self.heads = heads
         self.scale = (size // heads) ** -0.5
         self.qkv = nn.Linear(size, 3 * size)  # query, key and value stacked: one matrix product instead of three
         self.output = nn.Linear(size, size)
         self.attention_dropout = Dropout(p, masks)
-        self.add_norm = AddNorm(size, p, masks)
+        self.reweight = remedy.for_attention(heads)
+        self.rescale = remedy.for_output(size)
+        self.add_norm = AddNorm(size, p, masks, remedy=remedy)
+
+    @property
+    def needs_all_positions(self) -> bool:
+        """See Mixer."""
+        return self.reweight is not None or self.rescale is not None
 
     def forward(self, x: Tensor, packing: Packing, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
-        """See Mixer; the output is multiplied by `share`. The attention of a group is (b, H, T, T), before dropout."""
+        """See Mixer; the output is multiplied by `share`.
+
+        The attention of a group is (b, H, T, T), before dropout, as the values are multiplied with it: after a remedy.
+        """
         dropout_masks = self.attention_dropout.masks([self._shape(group) for group in packing.groups], x.device)
-        if self.heads > 1:
-            context, attention = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, dropout_masks)
-            return self.add_norm(self.output(context).view(x.shape), x, share), attention
+        if self.heads > 1 or self.needs_all_positions or not self.add_norm.is_plain:
+            update, attention = self._update(x, packing, dropout_masks)
+            return self.add_norm(update, x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
         return fused.single_head(x, *weights, end, packing.groups, dropout_masks, self.scale)
@@ -121,15 +138,20 @@ class SelfAttention(Mixer):
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
         own = Part("self-attention", heads_text(self.heads), count_parameters(self.qkv, self.output))
-        return own, self.add_norm.part()
+        remedies = [layer for layer in (self.reweight, self.rescale) if layer is not None]
+        return self.add_norm.around(
+            own, *(Part(type(layer).__name__, "", count_parameters(layer)) for layer in remedies)
+        )
 
     def steps(self, x: Tensor, packing: Packing, share: float = 1.0) -> list[ResidualStep]:
         """See Mixer; the output is multiplied by `share`."""
-        context, _ = self._attend(self.qkv(x).flatten(end_dim=-2), packing.groups, None)
-        return [self.add_norm.step("attention", self.output(context).view(x.shape), x, share)]
+        update, _ = self._update(x, packing, None)
+        return [self.add_norm.step("attention", update, x, share)]
 
-    def value_output(self) -> Tensor:
+    def value_output(self) -> Tensor | None:
         """See Mixer."""
+        if self.rescale is not None or not self.add_norm.is_plain:
+            return None
         return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
 
     @torch.no_grad()
@@ -137,6 +159,13 @@ class SelfAttention(Mixer):
         """Set queries and keys to zero: all scores are equal, so rows are uniform over the keys allowed."""
         for parameter in (self.qkv.weight, self.qkv.bias):
             parameter[: 2 * len(parameter) // 3] = 0
+
+    def _update(self, x: Tensor, packing: Packing, dropout_masks: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what is added to the rows x, in their shape, and the attention of each group."""
+        qkv = self.qkv(self.add_norm.before(x)).flatten(end_dim=-2)
+        context, attention = self._attend(qkv, packing.groups, dropout_masks)
+        update = self.output(context).view(x.shape)
+        return update if self.rescale is None else packing.by_group(update, self.rescale), attention
 
     def _attend(
         self, qkv: Tensor, groups: list[Group], dropout_masks: list[Tensor] | None
@@ -148,6 +177,8 @@ class SelfAttention(Mixer):
             query, key, value = grid.permute(2, 0, 3, 1, 4)  # (b, H, T, D / H) each
             scores = query @ key.mT * self.scale + group.mask
             attention = scores.softmax(dim=-1)  # (b, H, T, T), rows are queries, each sums to 1
+            if self.reweight is not None:
+                attention = self.reweight(attention, group.mask)
             dropped = attention if dropout_masks is None else attention * dropout_masks[index]
             contexts.append(group.to_rows((dropped @ value).transpose(1, 2)))
             attentions.append(attention)
@@ -170,11 +201,13 @@ class SelfAttention(Mixer):
         sum_n a_n (W_v x_n + b_v) = W_v sum_n a_n x_n + b_v sum_n a_n.
         """
         batch, size = at.shape
+        keys = self.add_norm.before(x)
         w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
         b_query, _, b_value = self.qkv.bias.view(3, self.heads, 1, -1)
-        query = torch.baddbmm(b_query, at.expand(self.heads, -1, -1), w_query.mT) @ w_key  # (H, B, D)
+        queried = self.add_norm.before(at).expand(self.heads, -1, -1)
+        query = torch.baddbmm(b_query, queried, w_query.mT) @ w_key  # (H, B, D)
         dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
-        mixed, weight = fused.attend_one(x, query.transpose(0, 1), mask, dropout_mask, self.scale)
+        mixed, weight = fused.attend_one(keys, query.transpose(0, 1), mask, dropout_mask, self.scale)
         context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
         return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
 

@@ -7,6 +7,7 @@ from models.layers import fused
 from models.layers.add_norm import NORM_EPS, AddNorm, ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.parts import Part, count_parameters
+from models.layers.remedies import Remedy
 
 
 class FeedForward(nn.Module):
@@ -20,23 +21,30 @@ class FeedForward(nn.Module):
     torch.Size([2, 5, 8])
     """
 
-    def __init__(self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS) -> None:
+    def __init__(
+        self, size: int, p: float, masks: MaskSource, eps: float = NORM_EPS, remedy: Remedy | None = None
+    ) -> None:
         super().__init__()
         self.inner = nn.Linear(size, 4 * size)
         self.outer = nn.Linear(4 * size, size)
-        self.add_norm = AddNorm(size, p, masks, eps)
+        self.add_norm = AddNorm(size, p, masks, eps, remedy)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
+        if not self.add_norm.is_plain:
+            return self.add_norm(self._update(x), x)
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
 
     def step(self, x: Tensor) -> ResidualStep:
         """Return the layer at x (..., D), taken apart."""
-        return self.add_norm.step("feed-forward", self.outer(functional.gelu(self.inner(x))), x)
+        return self.add_norm.step("feed-forward", self._update(x), x)
+
+    def _update(self, x: Tensor) -> Tensor:
+        return self.outer(functional.gelu(self.inner(self.add_norm.before(x))))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
         size, inner = self.inner.in_features, self.inner.out_features
         own = Part("feed-forward", f"{size} → {inner} → {size}, GELU", count_parameters(self.inner, self.outer))
-        return own, self.add_norm.part()
+        return self.add_norm.around(own)

@@ -3,15 +3,19 @@
 Shapes: B sequences, N positions, D hidden size, F = N // 2 + 1 frequencies.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from models.errors import ConfigError
 from models.layers import fused
 from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
 from models.layers.parts import Branch, Part
+from models.layers.remedies import Remedy
 
 
 def low_pass_basis(length: int, c: int) -> Tensor:
@@ -54,6 +58,61 @@ def real_fourier_matrices(length: int) -> tuple[Tensor, Tensor]:
     return torch.cat([spectrum.real, spectrum.imag]), inverse.T.contiguous()
 
 
+@dataclass(frozen=True)
+class LowPass:
+    """A linear low-pass along N positions, LFC[x] = S (U^T x), in float64.
+
+    Attributes:
+        basis: U (N, m), which takes m coefficients of a signal.
+        synthesis: S (N, m), which makes a signal of them.
+        detail: What it keeps, in words.
+        modes: c if it keeps the c lowest DFT modes, else None.
+    """
+
+    basis: Tensor
+    synthesis: Tensor
+    detail: str
+    modes: int | None
+
+    @classmethod
+    def fourier(cls, length: int, c: int) -> "LowPass":
+        """Keep the c lowest DFT modes, as BSARec does.
+
+        >>> low_pass = LowPass.fourier(length=4, c=1)
+        >>> low_pass.synthesis is low_pass.basis, low_pass.detail
+        (True, '1 of 4 modes')
+        """
+        basis = low_pass_basis(length, c)
+        return cls(basis, basis, f"{c} of {length} modes", c)
+
+    @classmethod
+    def wavelet(cls, length: int, name: str = "haar", mode: str = "symmetric") -> "LowPass":
+        """Keep the approximation of one level of the discrete wavelet transform, and drop its detail.
+
+        name, mode: the wavelet, and how the signal goes on beyond its ends, both as in PyWavelets. Raises ConfigError
+        for one that PyWavelets does not have, or a wavelet without a discrete transform.
+
+        Source: Hutter et al., ECIR 2026, arXiv 2512.17442, who replace BSARec's Fourier transform by a wavelet one, and
+        try haar and sym4 with several modes.
+
+        >>> low_pass = LowPass.wavelet(length=4)  # the approximation of Haar is the mean of neighbours
+        >>> signal = torch.tensor([1.0, 3.0, 5.0, 5.0], dtype=torch.float64)
+        >>> [round(value, 6) for value in (low_pass.synthesis @ low_pass.basis.T @ signal).tolist()]
+        [2.0, 2.0, 5.0, 5.0]
+        """
+        import pywt  # only this filter needs it
+
+        wavelets, modes = pywt.wavelist(kind="discrete"), pywt.Modes.modes
+        if name not in wavelets:
+            raise ConfigError(f"frequency wavelet: name must be one of {', '.join(wavelets)}, got {name!r}")
+        if mode not in modes:
+            raise ConfigError(f"frequency wavelet: mode must be one of {', '.join(modes)}, got {mode!r}")
+        taken, _ = pywt.dwt(torch.eye(length, dtype=torch.float64).numpy(), name, mode, axis=0)  # (m, N)
+        unit = torch.eye(len(taken), dtype=torch.float64).numpy()
+        made = pywt.idwt(unit, None, name, mode, axis=0)[:length]  # (N, m); an odd N comes back longer by one
+        return cls(torch.from_numpy(taken.T.copy()), torch.from_numpy(made.copy()), f"wavelet {name}", None)
+
+
 def band(bins: int, width: float, down: float) -> range:
     """Return the bins of the real FFT in a band: a share `width` of them, the highest ones, moved down by `down` bins.
 
@@ -66,19 +125,21 @@ def band(bins: int, width: float, down: float) -> range:
 class FrequencyLayer(nn.Module):
     """The attentive inductive bias of BSARec: LFC[x] + beta * HFC[x], with residual and LayerNorm.
 
-    LFC keeps the c lowest modes of x along its N positions, and HFC = x - LFC is the rest. beta >= 0 is the square of
-    a trained vector over the D dimensions, or of a single trained number (`scalar`). The low-pass is applied as the
-    projection U U^T of `low_pass_basis`, which is far cheaper than two FFTs.
+    LFC is a low-pass of x along its N positions, and HFC = x - LFC is the rest. beta >= 0 is the square of a trained
+    vector over the D dimensions, or of a single trained number (`scalar`). The low-pass is applied as the product
+    S U^T of its matrices, which is far cheaper than two FFTs.
 
     Source: Shin et al., AAAI 2024, section 4.
     """
 
-    def __init__(self, size: int, length: int, c: int, scalar: bool, p: float, masks: MaskSource) -> None:
+    def __init__(
+        self, size: int, low_pass: LowPass, scalar: bool, p: float, masks: MaskSource, remedy: Remedy | None = None
+    ) -> None:
         super().__init__()
         self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
         # In float64 and on the CPU (some devices have no float64); it is converted to the input's type and device.
-        self.basis = low_pass_basis(length, c)
-        self.add_norm = AddNorm(size, p, masks)
+        self.low_pass = low_pass
+        self.add_norm = AddNorm(size, p, masks, remedy=remedy)
 
     @property
     def beta(self) -> Tensor:
@@ -86,39 +147,47 @@ class FrequencyLayer(nn.Module):
         return self.sqrt_beta**2
 
     @property
-    def filter(self) -> Tensor:
-        """The factor of each frequency and dimension, (N // 2 + 1, D) complex: 1 for the c low modes, beta above."""
-        length, c = self.basis.shape
+    def filter(self) -> Tensor | None:
+        """The factor of each frequency and dimension, (N // 2 + 1, D) complex: 1 for the c low modes, beta above.
+
+        None for a wavelet, which does not multiply frequencies one by one.
+        """
+        length, c = len(self.low_pass.basis), self.low_pass.modes
+        if c is None:
+            return None
         high = torch.arange(length // 2 + 1, device=self.beta.device) > c // 2
         gain = torch.where(high[:, None], self.beta, 1.0).expand(-1, self.add_norm.norm.weight.shape[0])
         return gain.to(torch.complex128 if gain.dtype == torch.float64 else torch.complex64)
 
     def forward(self, x: Tensor, share: float) -> Tensor:
         """Return the output (B, N, D), times `share`; x: (B, N, D), with the N that the layer was made for."""
-        return self._filter(x, x, self.basis, share)
+        return self._filter(x, x, self.low_pass.synthesis, share)
 
     def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
         """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
-        return self._filter(x, at[:, None], self.basis[-1:], share)[:, 0]
+        return self._filter(x, at[:, None], self.low_pass.synthesis[-1:], share)[:, 0]
 
     def step(self, x: Tensor, share: float) -> ResidualStep:
         """Return the layer at x (B, N, D), taken apart; its output is multiplied by `share`."""
-        basis = self.basis.to(x.dtype).to(x.device)
-        low = basis @ (basis.T @ x)
-        return self.add_norm.step("frequency filter", low + self.beta * (x - low), x, share)
+        basis, synthesis = (part.to(x.dtype).to(x.device) for part in (self.low_pass.basis, self.low_pass.synthesis))
+        inner = self.add_norm.before(x)
+        low = synthesis @ (basis.T @ inner)
+        return self.add_norm.step("frequency filter", low + self.beta * (inner - low), x, share)
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
-        length, c = self.basis.shape
-        low = Part("low-pass", f"{c} of {length} modes")
+        low = Part("low-pass", self.low_pass.detail)
         high = Part("+ β × the rest", f"β: {self.beta.numel()}", self.sqrt_beta.numel())
-        return low, high, self.add_norm.part()
+        return self.add_norm.around(low, high)
 
-    def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, share: float) -> Tensor:
+    def _filter(self, x: Tensor, at: Tensor, synthesis_at: Tensor, share: float) -> Tensor:
         dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
-        basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
-        total = fused.frequency_filter(x, at, basis, basis_at, self.beta, dropout_mask)
-        return self.add_norm.normalise(total, share)
+        basis, synthesis_at = (part.to(x.dtype).to(x.device) for part in (self.low_pass.basis, synthesis_at))
+        inner, inner_at = self.add_norm.before(x), self.add_norm.before(at)
+        total = fused.frequency_filter(inner, inner_at, basis, synthesis_at, self.beta, dropout_mask)
+        if inner is not x:  # the residual is of the layer's input
+            total = total + (at - inner_at)
+        return self.add_norm.finish(total, at, share)
 
 
 class LearnedFilter(Mixer):
@@ -172,4 +241,4 @@ class LearnedFilter(Mixer):
         """See Mixer."""
         frequencies, size, _ = self.filter.shape
         own = Part("learned filter", f"{frequencies} × {size} complex", self.filter.numel())
-        return (Branch((own, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(own)),)

@@ -98,8 +98,9 @@ def frequency_filter(
 ) -> Tensor:
     """Return at + dropout(LFC + beta HFC) at M of the N positions, (B, M, D): what the frequency layer normalises.
 
-    x: (B, N, D); at: (B, M, D), the rows of x at these positions; basis: (N, c), the low modes; basis_at: (M, c), its
-    rows at these positions; beta: (D,) or (1,); dropout_mask: (B, M, D) or None.
+    x: (B, N, D); at: (B, M, D), the rows of x at these positions; basis: (N, c), which takes c coefficients; basis_at:
+    (M, c), which makes LFC of them at these positions, the same rows of the basis if LFC keeps modes; beta: (D,) or
+    (1,); dropout_mask: (B, M, D) or None.
     """
     return _FrequencyFilter.apply(x, at, basis, basis_at, beta, dropout_mask)
 

@@ -48,7 +48,7 @@ class LowPassConvolution(nn.Module):
         """Return the steps of the layer."""
         length, c = self.basis.shape
         low = Part("low-pass", f"{c} of {length} modes", self.mixing.numel())
-        return low, Part("+ convolution", f"{TAPS} positions", self.kernel.numel()), self.add_norm.part()
+        return self.add_norm.around(low, Part("+ convolution", f"{TAPS} positions", self.kernel.numel()))
 
     def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, near: Tensor) -> Tensor:
         basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
@@ -117,7 +117,7 @@ class ProjectedAttention(nn.Module):
         count = len(self.projections)
         trained = self.projections.numel() + count_parameters(self.gather, self.spread)
         own = Part(f"attention via {count} vectors", heads_text(self.gather.heads), trained)
-        return own, self.add_norm.part(), *self.feed_forward.parts()
+        return *self.add_norm.around(own), *self.feed_forward.parts()
 
     def value_output(self) -> Tensor:
         """Return the products of W_v W_o of both attentions (H * H, D, D), in the order of the maps."""

@@ -4,6 +4,7 @@ Where padding influences the output, all positions of a window are computed. Whe
 gives a padding key the weight 0 exactly), only real positions are computed, which saves half of the work or more.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,12 @@ class Packing:
             return values
         rows = values.new_empty(len(self.items) + 1, *values.shape[2:])  # the last one collects what is not computed
         return rows.index_copy_(0, self.grid.flatten(), values.flatten(0, 1))[:-1]
+
+    def by_group(self, x: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return rows (..., D) after a function of each group's grid (b, T, D) and mask (b, 1, T, T)."""
+        rows = x.flatten(end_dim=-2)
+        done = [group.to_rows(function(group.to_grid(rows[group.rows]), group.mask)) for group in self.groups]
+        return torch.cat(done).view(x.shape)
 
     def to_grid(self, rows: Tensor) -> Tensor:
         """Return rows (M, D) at their positions, (B, N, D), 0 where there is no row; rows (B, N, D) as they are."""

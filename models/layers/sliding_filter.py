@@ -35,4 +35,4 @@ class SlidingFilter(LearnedFilter):
             Part("dynamic filter", dynamic, self.filter.numel()),
             Part("+ static filter", static, self.filter.numel()),
         )
-        return (Branch((*parts, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(*parts)),)

@@ -6,7 +6,7 @@ Shapes: B sequences, N positions, D hidden size, M basis filters of order K.
 import torch
 from torch import Tensor, nn
 
-from models.layers.add_norm import AddNorm
+from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
@@ -56,6 +56,11 @@ class TimeVariantFilter(Mixer):
         x = x * (packing.items > 0)[..., None]
         return self.add_norm(packing.pack(self.matrix @ packing.to_grid(x)), x), []
 
+    def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
+        """See Mixer."""
+        x = x * (packing.items > 0)[..., None]
+        return [self.add_norm.step("time-variant filter", self.matrix @ x, x)]
+
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask says where padding is."""
         real = mask[:, 0] == 0  # (B, N)
@@ -68,7 +73,7 @@ class TimeVariantFilter(Mixer):
         own = Part(
             "time-variant filter", f"{filters} of order {taps - 1}", self.basis.numel() + self.coefficients.numel()
         )
-        return (Branch((own, self.add_norm.part())),)
+        return (Branch(self.add_norm.around(own)),)
 
     def overlap(self) -> Tensor:
         """Return how far the basis filters are from orthogonal: sum of (Gram matrix - I)^2, real and imaginary parts.

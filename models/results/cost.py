@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from models.results.comparison import dataset_of, systems_of
-from models.results.description import HEAD, cells, described, named
+from models.results.description import HEAD, cells, described, losses, named
 from models.results.runs import Result
 from models.results.tables import latex_table, markdown_table, notes, write_table
 
@@ -61,6 +61,10 @@ class Costs:
             f"An epoch of {fastest.system} takes {fastest.seconds_per_epoch:.1f} s{where}, one of {slowest.system} "
             f"{slowest.seconds_per_epoch:.1f} s."
         )
+
+    def losses(self) -> str:
+        """Return which systems are trained with which loss; their epochs cost differently."""
+        return losses({str(loss): list(rows.system) for loss, rows in self.systems.groupby("loss", sort=False)})
 
     def _notes(self) -> list[str]:
         marked = self.systems.set_index("system")

@@ -18,13 +18,7 @@ from models.errors import ConfigError
 
 VARIED_MODEL = "bsarec"  # the model whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
-_OF_USERS = (
-    "fig1",
-    "fig2",
-    "fig3",
-    "fig7",
-    "successors",
-)  # notebooks that read the dataset; the others need only models
+_OF_USERS = ("fig1", "fig2", "fig3", "fig7", "successors")  # notebooks that read the dataset, not only models
 SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 
@@ -294,8 +288,16 @@ class Profile:
         if notebook == "successors":
             parameters |= {"checkpoints": list(self.checkpoints), "settings": self.checkpoints}
         if notebook.startswith(_OF_USERS):
-            parameters |= {"data_dir": self.data_dir}
+            parameters |= {"data_dir": self.data_dir, "data": self.data_file(dataset)}
         return parameters
+
+    def data_file(self, dataset: str) -> str | None:
+        """Return the file of a dataset that the profile names by its file, else None; dataset is a folder's name.
+
+        Checkpoints say where their data were, but nothing is read from there without being named again.
+        """
+        name = self.datasets[dataset]
+        return name if Path(self.root, name).is_file() else None
 
     def table_notebook(self, table: str) -> str:
         """Return the notebook that makes a table: the one with the table's name, else that of the main table."""

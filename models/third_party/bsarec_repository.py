@@ -38,6 +38,7 @@ class BidirectionalSASRec(SASRec):
 
     name, title = "s3rec-pretraining", "S3-Rec (pre-training)"
     config_type = BidirectionalSASRecConfig
+    promises = ("padding_independent",)
     causal = False
 
 

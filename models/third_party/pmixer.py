@@ -58,6 +58,7 @@ class PmixerSASRec(ThirdPartyEncoder):
 
     name, title = "pmixer-sasrec", "SASRec.pytorch"
     config_type = PmixerSASRecConfig
+    promises = ("causal",)
     attends_padding = True
 
     def __init__(self, config: PmixerSASRecConfig) -> None:

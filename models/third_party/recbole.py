@@ -105,6 +105,7 @@ class RecBoleFMLPRec(_RecBole):
 
     name, title = "recbole-fmlprec", "FMLP-Rec (RecBole)"
     config_type = RecBoleFMLPRecConfig
+    promises = ()
 
     def __init__(self, config: RecBoleFMLPRecConfig) -> None:
         networks = (
@@ -118,6 +119,7 @@ class RecBoleOldBERT4Rec(_RecBole):
 
     name, title = "recbole-old-bert4rec", "BERT4Rec (RecBole before 1.1.1)"
     config_type = RecBoleBERT4RecConfig
+    promises = ("padding_independent",)
     special_items = MASK_TOKENS
 
     def __init__(self, config: RecBoleBERT4RecConfig) -> None:

@@ -79,6 +79,7 @@ class ReChorusBSARec(_ReChorus):
 
     name, title = "rechorus-bsarec", "BSARec (ReChorus)"
     config_type = ReChorusBSARecConfig
+    promises = ()
 
     def __init__(self, config: ReChorusBSARecConfig) -> None:
         block = partial(BSARecBlock, alpha=config.alpha, c=config.c)

@@ -40,6 +40,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
@@ -176,7 +177,7 @@ def attention_statistics(attention: Any, residual: float = RESIDUAL) -> Attentio
     attention: (N, N), (B, H, N, N) or (L, B, H, N, N), or a list of L of (B, H, N, N), N >= 2; rows are queries. All N
     positions should be real items: see `full_windows`, `of_length` and `Capture.last`. residual: r, 0 to 1.
 
-    Raises ValueError for another shape, no sequences, negative entries, or rows that do not sum to 1.
+    Raises ValueError for another shape, no sequences, negative entries, or rows that do not sum to 1 (a ConfigError).
 
     Example:
         Uniform attention removes all that is not DC, and identity attention removes nothing:
@@ -245,8 +246,9 @@ def _row_stochastic(maps: Tensor, tolerance: float) -> Tensor:
     exact = check_finite(as_float64(maps), "attention")
     sums = exact.sum(-1, keepdim=True)
     if len(exact) and (exact.min() < 0 or (sums - 1).abs().max() > tolerance):
-        raise ValueError(
+        raise ConfigError(
             "attention must be row-stochastic over the positions that are measured: no negative entry, and rows that "
-            f"sum to 1; got a smallest entry of {exact.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}"
+            f"sum to 1; got a smallest entry of {exact.min():.3g}, row sums of {sums.min():.3g} to {sums.max():.3g}. "
+            "After the remedies attnscale and gfsa it is not; measure it with python -m spectral.filter_response"
         )
     return exact / sums

@@ -236,8 +236,8 @@ def share_moments(parts: Any) -> Moments:
 def parts_of_block(steps: Sequence[ResidualStep]) -> dict[str, Tensor]:
     """Return the parts (B, N, D) of a block's output by name: the residual, and each update. Biases are left out.
 
-    steps: parallel branches, then the feed-forward network, see `models.recommender.Recommender.residual_steps`. Raises
-    ConfigError if two steps have the same name.
+    steps: parallel branches, then the feed-forward network and what follows it, see
+    `models.recommender.Recommender.residual_steps`. Raises ConfigError if two steps have the same name.
 
     Example:
         >>> from models.registry import build, configure
@@ -247,11 +247,12 @@ def parts_of_block(steps: Sequence[ResidualStep]) -> dict[str, Tensor]:
         >>> list(parts_of_block(steps))
         ['residual', 'attention', 'frequency filter', 'feed-forward']
     """
-    *mixing, feed_forward = steps
-    residual = reduce(torch.add, (step.through_norm(step.x) for step in mixing))
-    parts = {RESIDUAL: feed_forward.through_norm(residual)}
-    parts |= {step.name: feed_forward.through_norm(step.through_norm(step.update)) for step in mixing}
-    parts[feed_forward.name] = feed_forward.through_norm(feed_forward.update)
+    mixing = [step for step in steps if step.x is steps[0].x]
+    parts = {RESIDUAL: reduce(torch.add, (step.through_norm(step.x) for step in mixing))}
+    parts |= {step.name: step.through_norm(step.update) for step in mixing}
+    for step in steps[len(mixing) :]:
+        parts = {name: step.through_norm(part) for name, part in parts.items()}
+        parts[step.name] = step.through_norm(step.update)
     if len(parts) <= len(steps):
         raise ConfigError(f"the steps of a block need different names, got {[step.name for step in steps]}")
     return parts

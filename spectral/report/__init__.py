@@ -23,6 +23,7 @@ from spectral.command_line import Nulls, Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
 from spectral.findings import DECIDING, MARGINS, finding
+from spectral.integrity import integrity, table
 from spectral.learned_filters import learned_filters
 from spectral.mixing_ratio import MixingRatio
 from spectral.nulls import nulls_of
@@ -112,6 +113,7 @@ def sections(subjects: Subjects, c: int = DEFAULT_C, nulls: Nulls = DEFAULT_NULL
         _smoothing(subjects, c, nulls),
         _rank_one(subjects),
         _mixing_ratio(subjects),
+        _integrity(subjects),
     ]
 
 
@@ -538,3 +540,12 @@ def _findings(
         title = subjects[name].model.title if name == subjects[name].model.name else name
         sentences.append(finding(title, of_model, draws, comparisons=comparisons, **words))
     return [sentence for sentence in sentences if sentence]
+
+
+def _integrity(subjects: Subjects) -> Section:
+    found, missing = _each(subjects, integrity)
+    text = (
+        "Whether each model does what its architecture promises (claimed), checked on its users in float64; places are "
+        "pairs of positions, layers, or names of parameters. popularity and last_item are values without a verdict."
+    )
+    return Section("Integrity", text, {}, _tables({name: table(checks) for name, checks in found.items()}), missing)

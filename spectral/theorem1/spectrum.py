@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 
 ROUNDING = 1e-14  # a vector or an eigenvalue below this is a rounding error
@@ -102,9 +103,10 @@ def row_stochastic(attention: Any) -> Array:
         raise ValueError(f"attention must be (N, N) with N at least 2, got shape {matrix.shape}")
     sums = matrix.sum(1, keepdims=True)
     if matrix.min() < 0 or np.abs(sums - 1).max() > row_sum_tolerance(attention):
-        raise ValueError(
+        raise ConfigError(
             "attention must be row-stochastic: no negative entry, and rows that sum to 1; "
-            f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}"
+            f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}. After "
+            "the remedies attnscale and gfsa it is not, and the theorem says nothing about it"
         )
     return matrix / sums
 

@@ -1,7 +1,6 @@
 """Tables of interactions become datasets, and what a table lacks is named."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from models.datasets import load
 from models.datasets.importing import import_table
 from models.errors import ConfigError, DataError
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Call = Callable[..., tuple[int, str, str]]
 
 # user, item, time; what a core of 3 leaves are users a and b with items x, y and z
 ROWS = [
@@ -72,7 +71,7 @@ def test_dates_are_times_as_well(tmp_path: Path):
 
 def test_what_was_saved_loads_as_a_dataset(tmp_path: Path):
     imported = import_table(write(tmp_path / "shop.csv"), "who", "what", "when", k=3)
-    path, users, items = imported.save(tmp_path / "new" / "shop.txt")
+    path, _times, users, items = imported.save(tmp_path / "new" / "shop.txt")
     assert load(path).fingerprint == imported.sequences.fingerprint
     assert pd.read_csv(users, dtype=str).name.tolist() == ["b", "a", "007"]
     assert pd.read_csv(items).id.tolist() == [1, 2, 3]
@@ -81,14 +80,14 @@ def test_what_was_saved_loads_as_a_dataset(tmp_path: Path):
 @pytest.mark.parametrize(
     ("rows", "column", "message"),
     [
-        (ROWS, "whom", r"shop.csv has no column 'whom'; it has 'who', 'what', 'when'"),
+        (ROWS, "whom", r"shop.csv has no column 'whom'; did you mean 'who'\? It has 'who', 'what', 'when'"),
         (
             [*ROWS, ("a", "x", "soon")],
             "who",
             r"shop.csv, line 14, column 'when': 'soon' is neither a number nor a date",
         ),
         (ROWS[:3], "who", r"shop: no user and item with at least 3 interactions"),
-        ([("a", None, 1)], "who", r"no row has a user, an item and a time"),
+        ([("a", None, 1)], "who", r"no row has a value of each of who, what and when"),
     ],
 )
 def test_what_a_table_lacks_is_named(tmp_path: Path, rows: list, column: str, message: str):
@@ -122,7 +121,7 @@ def test_numbers_of_a_parquet_table_stay_whole_where_some_are_missing(tmp_path: 
 def test_rows_longer_than_the_first_line_are_refused(tmp_path: Path):
     path = tmp_path / "shop.csv"
     path.write_text("who,what,when\na,x,1,5\na,y,2,5\n")
-    with pytest.raises(DataError, match=r"shop.csv: its rows have more values than its first line has names"):
+    with pytest.raises(DataError, match=r"shop.csv cannot be read as a table: .*line 2"):
         import_table(path, "who", "what", "when")
     path.write_text("who,what,when\na,x,1\na,y,2,5\n")
     with pytest.raises(DataError, match=r"shop.csv cannot be read as a table: .*line 3"):
@@ -153,24 +152,34 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path):
     (tmp_path / "broken.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match=r"cannot be read as a table"):
         import_table(tmp_path / "broken.parquet", "who", "what", "when")
-    with pytest.raises(ConfigError, match="must be three columns, got 'who', 'who' and 'when'"):
+    with pytest.raises(ConfigError, match="must be different columns, got who, who and when"):
         import_table(write(tmp_path / "shop.csv"), "who", "who", "when")
     with pytest.raises(ConfigError, match="at least 1"):
         import_table(write(tmp_path / "shop.csv"), "who", "what", "when", k=0)
 
 
-def test_the_command_says_what_became_of_the_rows(command: Command, tmp_path: Path):
+def test_the_command_says_what_became_of_the_rows(call: Call, tmp_path: Path):
     write(tmp_path / "shop.csv")
     options = ["import", "shop.csv", "--user", "who", "--item", "what", "--time", "when", "--core", "3"]
-    done = command("models.datasets", *options, "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    code, out, err = call("models.datasets", *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert found["counts"]["duplicates"] == 1 and found["files"][0] == "shop.sequences"
-    assert "duplicates" in command("models.datasets", *options).stdout
-    trained = command("models.datasets", "describe", "shop.sequences")
-    assert "users             3" in trained.stdout
+    assert "duplicates" in call("models.datasets", *options)[1]
+    (tmp_path / "shop.sequences").rename(tmp_path / "before")
+    _, out, err = call("models.datasets", *options, "--dry-run")
+    assert out.splitlines()[:3] == ["  user  item  time", "  b     y     30", "  a     x     5"]
+    assert "order: by time, numbers" in err and "nothing was written" in err
+    found_by_preview = json.loads(call("models.datasets", *options, "--dry-run", "--json")[1])
+    assert found_by_preview["counts"] == found["counts"] and found_by_preview["files"] == []
+    assert found_by_preview["reading"]["first"][0] == ["b", "y", "30"]
+    assert not (tmp_path / "shop.sequences").exists()
+    (tmp_path / "before").rename(tmp_path / "shop.sequences")
+    assert "users             3" in call("models.datasets", "describe", "shop.sequences")[1]
     for out in ("shop.csv", "./shop.csv"):
-        over = command("models.datasets", *options, "--out", out)
-        assert over.returncode == 2 and "shop.csv would be written over" in over.stderr
-    wrong = command("models.datasets", *options[:3], "nobody", *options[4:])
-    assert wrong.returncode == 2 and "no column 'nobody'" in wrong.stderr
+        code, _, err = call("models.datasets", *options, "--out", out)
+        assert code == 2 and "shop.csv would be written over" in err
+    code, _, err = call("models.datasets", *options[:3], "nobody", *options[4:])
+    assert code == 2 and "no column 'nobody'" in err
+    code, _, err = call("models.datasets", *options, "--day-first", "--date-format", "%d", "--dry-run")
+    assert code == 2 and "not both" in err

@@ -175,3 +175,20 @@ def test_a_file_of_short_users_only_is_refused(write):
 def test_a_file_that_is_not_text_is_called_so(write, content):
     with pytest.raises(DataError, match=r"mine\.txt is not a text file in UTF-8"):
         load(write(content))
+
+
+def test_pairs_of_user_and_item_are_recognised_and_said(write, caplog):
+    with caplog.at_level(logging.INFO, logger="models"):
+        sequences = load(write("7 5\n7 6\n7 5\n\n2 8\n3 1\n3 2\n3 9\n3 2\n"))
+    assert users_and_items(sequences) == [(7, [5, 6, 5]), (3, [1, 2, 9, 2])] and sequences.skipped == 1
+    assert "every line is a pair 'user item'" in caplog.records[0].getMessage()
+
+
+def test_pairs_of_a_user_that_are_apart_are_refused_with_the_way_out(write):
+    for content in ("1 5\n1 6\n2 5\n1 7\n", "1 5\n2 6\n1 5\n2 7\n"):
+        with pytest.raises(DataError, match=r"put pairs of one user together, or run .* import .* --user 1 --item 2"):
+            load(write(content))
+    with pytest.raises(DataError, match="no user with at least 3 items"):
+        load(write("1 5\n2 6\n"))
+    with pytest.raises(DataError, match="again on line 2; join the two"):
+        load(write("1 5 6\n1 6\n"))

@@ -44,6 +44,12 @@ def test_times_are_compared_only_if_they_are_of_one_processor():
     assert costs([replace(SASREC[0], seconds_per_epoch=None)]).sentence() == "No run has its time."
 
 
+def test_the_losses_behind_the_costs_are_said():
+    other = [replace(run, training=run.training | {"loss": "bce"}) for run in SASREC]
+    assert costs([*other, *RUNS[:3]]).losses() == "The losses differ: bce SASRec; ce BSARec."
+    assert costs(SASREC).losses() == "All are trained with the loss ce."
+
+
 def test_costs_of_different_data_are_refused():
     with pytest.raises(DataError, match="same data"):
         costs([SASREC[0], replace(SASREC[1], dataset=SASREC[1].dataset | {"fingerprint": "g"}), RUNS[0]])
