@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity claims examples paper successors test lab
+.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper successors test fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity
 successors: $(STAMP) ## filters and smoothing of all models side by side: make successors PROFILE=paper DATASET=lastfm (days)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) -- successors
 
+remedies: $(STAMP) ## remedies against oversmoothing compared, and how models smooth over epochs: make remedies PROFILE=paper (days, resumable)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(CONFIG) -- remedies
+
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims
 
@@ -89,6 +92,9 @@ test: $(STAMP) ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+fuzz: $(STAMP) ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
+	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz
 
 lab: $(STAMP) ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks

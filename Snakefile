@@ -8,6 +8,7 @@
     snakemake figures/beauty/fig5.pdf --cores all --config profile=paper   # one figure, with all that it needs
     snakemake sensitivity --cores all --config profile=paper dataset=lastfm    # Figures 5 and 6, resumable as well
     snakemake successors --cores all --config profile=paper dataset=lastfm    # all models side by side, on one dataset
+    snakemake remedies --cores all --config profile=paper    # remedies against oversmoothing compared, days, resumable
     snakemake claims --cores all --config profile=paper      # which claims of the paper hold, on the runs that are there
 
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
@@ -153,13 +154,27 @@ rule result:
         " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA} {params.data:q}"
 
 
+# Training leaves this file beside the checkpoint, epoch by epoch.
+rule watched:
+    message:
+        "Keeping what was watched of {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
+    input:
+        ancient(PROFILE.checkpoint),
+    output:
+        PROFILE.watched,
+    params:
+        watched=lambda wildcards, input: re.sub(r"\.pt$", ".watch.csv", str(input)),
+    shell:
+        "cp {params.watched:q} {output:q}"
+
+
 # Block by block (`--config block=1`), so that the list is worked through in its order; all of it without a block.
 rule runs:
     input:
         [
-            path.format(dataset=dataset, system=system, seed=seed)
+            path
             for dataset, system, seed in PROFILE.listed()
-            for path in (PROFILE.result, PROFILE.summary)
+            for path in PROFILE.files_of(dataset, system, seed)
         ],
 
 
@@ -295,6 +310,37 @@ rule table:
 rule sensitivity:
     input:
         expand(pictures(*SENSITIVITY.values()), dataset=PROFILE.folder),
+
+
+rule remedies:
+    input:
+        [
+            path
+            for dataset in PROFILE.remedies_datasets
+            for path in expand(pictures("remedies", "dynamics", "dynamics_paths"), dataset=dataset)
+        ],
+
+
+for notebook in ("remedies", "dynamics"):
+
+    rule:
+        name:
+            f"{notebook}_figure"
+        message:
+            f"Running {notebook}.ipynb on {{wildcards.dataset}}"
+        input:
+            f"{NOTEBOOKS}/{notebook}.ipynb",
+            asked(PROFILE.remedies_files, notebook=notebook),
+        output:
+            pictures(notebook, *(["dynamics_paths"] if notebook == "dynamics" else [])),
+            [f"{FIGURES}/remedies_{name}.csv" for name in ("tests", "correlations")] if notebook == "remedies" else [],
+        log:
+            f"{LOGS}/{notebook}.ipynb",
+        params:
+            notebook=f"{NOTEBOOKS}/{notebook}.ipynb",
+            parameters=parameters(PROFILE.remedies_parameters, notebook=notebook),
+        shell:
+            PAPERMILL
 
 
 for setting, figure in SENSITIVITY.items():

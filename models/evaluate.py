@@ -11,11 +11,9 @@ from models.checkpoint import after_training, load, sequences_of
 from models.command_line import check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
-from models.files import Kind, check_replaceable, write_atomically
+from models.files import check_replaceable, write_atomically
 from models.integrity import integrity_on, lines
 from models.results.runs import RESULT_FILE, result_of
-
-PER_USER_FILE = Kind("a table of users' ranks", b"reciprocal_rank")
 
 PROTOCOLS = ("leave-one-out", "temporal")
 
@@ -65,7 +63,7 @@ def main(
         raise ConfigError(f"--protocol temporal is about the test split; drop --split {split}")
     if result is not None and (split != "test" or protocol != Protocol() or temporal):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
-    for file, kind in ((per_user_file, PER_USER_FILE), (result, RESULT_FILE)):
+    for file, kind in ((per_user_file, None), (result, RESULT_FILE)):
         if file is not None:
             check_replaceable(file, kind)
     model = load(checkpoint, check_device(device), **settings)
@@ -83,7 +81,7 @@ def main(
     metrics = summarise(ranks[users])
     if per_user_file is not None:
         table = per_user(sequences, split, ranks)[users]
-        write_atomically(per_user_file, _table_bytes(table, per_user_file.suffix), PER_USER_FILE)
+        write_atomically(per_user_file, _table_bytes(table, per_user_file.suffix))
     if result is not None:
         result_of(model, sequences, ranks, checkpoint).save(result)
     checks = integrity_on(model, sequences, split) if check else []

@@ -1,9 +1,17 @@
-"""Writing a file so that it is either complete or not there at all, and never in place of a file of somebody else."""
+"""Writing a file so that it is either complete or not there at all, and never in place of a file of somebody else.
 
+One rule holds for every output of every command and notebook: an old file is replaced only if it still is, byte for
+byte, what this program wrote there. The file `.spectral-files` of a folder has the SHA-256 and the name of each file
+that was written into it, in lines as `sha256sum` prints them. Files that carry a mark (checkpoints, results, summaries,
+tables of epochs, notes of figures) are known by it instead, see `Kind`.
+"""
+
+import hashlib
 import os
 import re
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +24,7 @@ except ImportError:  # not a POSIX system: temporary files of killed runs stay
 
 _ENDS = 4096  # bytes at the start and at the end of a file, in which its mark is looked for
 _PARTIAL = ".partial"
+RECORD = ".spectral-files"  # what was written into a folder
 
 
 class OutputError(UserError):
@@ -43,16 +52,21 @@ class Kind:
 
 
 def check_replaceable(path: Path, kind: Kind | None = None) -> None:
-    """Raise OutputError if there is a file at `path` that is not of this kind, or that is no regular file.
+    """Raise OutputError if there is a file at `path` that this program did not write, or that is no regular file.
+
+    kind: What the file must be; None if it has no mark, and must be as the record of its folder has it. An empty file
+    may always be replaced.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "a.csv")
+    ...     write_atomically(path, b"1,2")
+    ...     check_replaceable(path)  # as it was written
     ...     _ = path.write_text("my notes")
     ...     try:
-    ...         check_replaceable(path, Kind("a table of epochs", b"epoch,loss"))
+    ...         check_replaceable(path)
     ...     except OutputError as error:
     ...         print(str(error).partition("a.csv")[2])
-    : exists and is not a table of epochs of this program; choose another name, or move it away
+    : exists and is not what this program wrote there; choose another name, or move it away
     """
     if not path.exists() or path.is_dir():
         return
@@ -61,6 +75,10 @@ def check_replaceable(path: Path, kind: Kind | None = None) -> None:
     if kind is not None and not kind.has(path):
         raise OutputError(
             f"{path}: exists and is not {kind.name} of this program; choose another name, or move it away"
+        )
+    if kind is None and path.stat().st_size and _line(path, path.read_bytes()) not in _recorded(path):
+        raise OutputError(
+            f"{path}: exists and is not what this program wrote there; choose another name, or move it away"
         )
 
 
@@ -71,13 +89,14 @@ def write_atomically(path: Path, content: bytes, kind: Kind | None = None) -> No
     Missing folders are created. The temporary file has the name of `path` with an ending; those of killed processes
     are removed.
 
-    kind: What an old file must be, if given. Raises OutputError if it is not; OSError if the folder cannot be written
-    or the disk is full, and the temporary file is then removed.
+    kind: What the file is, if files of its kind have a mark; others are recorded. Raises OutputError as
+    `check_replaceable` does; OSError if the folder cannot be written or the disk is full, and the temporary file is
+    then removed.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_atomically(Path(folder, "new", "a.txt"), b"content")
-    ...     [path.name for path in Path(folder, "new").iterdir()]  # the temporary file is gone
-    ['a.txt']
+    ...     sorted(path.name for path in Path(folder, "new").iterdir())  # the temporary file is gone
+    ['.spectral-files', 'a.txt']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path, kind)
@@ -90,12 +109,57 @@ def write_atomically(path: Path, content: bytes, kind: Kind | None = None) -> No
             file.flush()
             os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            if kind is None:
+                _record(path, content)  # before the file is there, so that it never is there without
             os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together as `write_atomically` does; none if one of them may not be replaced.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "b").write_text("my notes")
+    ...     try:
+    ...         write_together({Path(folder, "a"): b"1", Path(folder, "b"): b"2"})
+    ...     except OutputError:
+    ...         [path.name for path in Path(folder).iterdir()]
+    ['b']
+    """
+    for path in contents:
+        check_replaceable(path)
+    for path, content in contents.items():
+        write_atomically(path, content)
+
+
+def _line(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode() + b"  " + os.fsencode(path.name)
+
+
+def _recorded(path: Path) -> list[bytes]:
+    """Return the lines of the record of the folder that `path` is in."""
+    record = path.with_name(RECORD)
+    return record.read_bytes().splitlines() if record.is_file() else []
+
+
+def _record(path: Path, content: bytes) -> None:
+    """Add a line to the record of the folder that `path` is in.
+
+    Lines are only ever appended, each by one call of the operating system, so that processes can write into one folder.
+    A link in place of the record is not followed: it would be a way to write elsewhere. Raises OSError if it is one.
+    """
+    if (line := _line(path, content)) in _recorded(path):
+        return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path.with_name(RECORD), flags, 0o666)
+    try:
+        os.write(handle, line + b"\n")
+    finally:
+        os.close(handle)
 
 
 def remove_partial(path: Path) -> None:

@@ -87,7 +87,7 @@ def _kinds(parameter: ast.Assign | ast.AnnAssign) -> list[str]:
     if isinstance(parameter, ast.AnnAssign):
         annotation: ast.AST = parameter.annotation
         if isinstance(annotation, ast.Constant):
-            annotation = ast.parse(annotation.value, mode="eval")
+            annotation = ast.parse(str(annotation.value), mode="eval")
         names = [node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)]
     else:
         names = [type(_literal(parameter.value)).__name__]

@@ -23,7 +23,7 @@ from models.datasets import load as load_dataset
 from models.datasets.views import SHARE, at_or_after, times_of
 from models.errors import DataError
 from models.evaluation import ndcg, rank_targets
-from models.files import write_atomically
+from models.files import write_together
 from models.results.description import losses
 from models.results.runs import Result
 from models.results.significance import difference, means_of_samples
@@ -99,8 +99,8 @@ class Protocols:
 
     def write(self, stem: str | Path) -> None:
         """Write the table as stem.csv and stem.md. Raises OSError if the folder cannot be written."""
-        for ending, text in {"csv": self.rows.to_csv(index=False), "md": self.to_markdown()}.items():
-            write_atomically(Path(f"{stem}.{ending}"), text.encode())
+        texts = {"csv": self.rows.to_csv(index=False), "md": self.to_markdown()}
+        write_together({Path(f"{stem}.{ending}"): text.encode() for ending, text in texts.items()})
 
 
 def _difference(row: Any) -> str:

@@ -87,7 +87,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     if (
         not isinstance(where, dict)
         or not where
-        or not all(isinstance(name, str) and Path(name).name == name for name in where.values())
+        or not all(isinstance(name, str) and name and Path(name).name == name for name in where.values())
     ):
         raise CheckpointError(
             f"{index}: is no index of shards; expected JSON of at most 1 MiB with a 'weight_map' from the names of "

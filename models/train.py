@@ -1,11 +1,13 @@
 """Train a model: `python -m models.train --model bsarec --dataset lastfm`, or `train(...)` from Python."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from models.callbacks import Callback, installed
 from models.command_line import check_device, inform, parse_assignments, run
 from models.datasets import Sequences, load
 from models.errors import ConfigError, DataError
@@ -31,6 +33,9 @@ def train(
     resume: bool = False,
     data_dir: str | Path | None = None,
     show_progress: bool = True,
+    watch: bool = False,
+    tensorboard: bool = False,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Run:
     """Train a model with early stopping, and keep its best checkpoint.
@@ -54,6 +59,10 @@ def train(
         resume: Continue an unfinished run at `out`; a finished run is returned without training.
         data_dir: Folder that may hold the files of the named datasets.
         show_progress: Whether to draw a progress bar on a terminal.
+        watch: Whether to measure the spectra of the model after every epoch, into the file `out` with the ending
+            .watch.csv (spectral.watch). The checkpoint is the same with and without it.
+        tensorboard: Whether to write these measures for TensorBoard as well; implies `watch`.
+        callbacks: Further callbacks, see models.callbacks.
         **settings: Fields of the model's configuration (hidden_size, max_len, dropout, padding; num_layers and
             num_heads if it has them; alpha, c and beta of BSARec; ...); None keeps the default.
 
@@ -86,11 +95,13 @@ def train(
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
-    _check_ids(sequences)
+    check_ids(sequences)
     config = configure(model, sequences.num_items, sequences.num_users, **settings)
     folder = sequences.name.replace(":", "-")
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
-    trainer = Trainer(config, training, sequences, path, device)
+    if watch or tensorboard:
+        callbacks = [*callbacks, installed("watch", tensorboard=tensorboard)]
+    trainer = Trainer(config, training, sequences, path, device, callbacks)
     if resume and (finished := trainer.finished()):
         return finished
     if resume:
@@ -102,7 +113,7 @@ def train(
     return trainer.fit(show_progress)
 
 
-def _check_ids(sequences: Sequences) -> None:
+def check_ids(sequences: Sequences) -> None:
     """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
     if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
         raise DataError(
@@ -153,6 +164,12 @@ def main(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="measure the model's spectra after every epoch, into <OUT>.watch.csv")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="write these measures for TensorBoard as well; implies --watch")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="continue the unfinished run at OUT")] = False,
 ) -> None:
     """Train a model with early stopping on validation NDCG@20, and keep its best checkpoint."""
@@ -181,6 +198,8 @@ def main(
         device=device,
         resume=resume,
         data_dir=data_dir,
+        watch=watch,
+        tensorboard=tensorboard,
         **settings | parse_settings(model, further or []),
     )
     values = "  ".join(f"{name} {value:.4f}" for name, value in finished.metrics.items())

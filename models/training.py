@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models import checkpoint
+from models.callbacks import Callback, EpochRecord, RunStart
 from models.datasets import Sequences
 from models.datasets.sampling import Batch, EpochSampler
 from models.errors import CheckpointError, ConfigError, UserError
@@ -104,7 +105,8 @@ class Trainer:
     While a run is unfinished, the file `path` with .state appended has all that is needed to resume it. It is rewritten
     after every epoch and removed at the end. The file with the ending .log.csv has one row per epoch. At the end, the
     result for tables is written with the ending .json (models.results.runs). A file that is there already is only
-    replaced if it is of the same kind.
+    replaced if it is of the same kind. Callbacks are told about every epoch (models.callbacks); their time does not
+    count as that of the epoch.
 
     A run has its own number of threads, whatever the environment says, and keeps it when it is resumed.
 
@@ -119,6 +121,7 @@ class Trainer:
         sequences: Sequences,
         path: Path,
         device: str = "cpu",
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         keep_freed_memory()
         self.training, self.sequences, self.path = training, sequences, path
@@ -142,7 +145,9 @@ class Trainer:
         self.model.to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, fused=True)
         self.progress = _Progress()
+        self.callbacks = callbacks
         self._best: dict[str, Any] | None = None
+        self._shown: dict[str, float] = {}  # what callbacks want to be seen on the progress line
 
     @property
     def state_path(self) -> Path:
@@ -167,6 +172,8 @@ class Trainer:
         a run wrote.
         """
         self._check_outputs()
+        for callback in self.callbacks:
+            callback.on_start(RunStart(self.path, self.model, self.sequences, self.progress.epoch))
         remaining = range(self.progress.epoch, self.training.epochs)
         with (
             old_objects_aside(),
@@ -177,16 +184,12 @@ class Trainer:
                 if self._out_of_patience():
                     break
                 row = self._run_epoch(epoch)
-                bar.set_postfix({"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch})
+                shown = {"loss": row["loss"], MONITOR: row[MONITOR], "best epoch": self.progress.best_epoch}
+                bar.set_postfix(shown | self._shown)
                 if bar.disable:  # no terminal for a progress bar: one line per epoch
-                    logger.info(
-                        "%s epoch %d: loss %.4f, %s %.4f",
-                        self.model.name,
-                        epoch,
-                        row["loss"],
-                        MONITOR,
-                        row[MONITOR],
-                    )
+                    numbers = {"loss": row["loss"], MONITOR: row[MONITOR]} | self._shown
+                    text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+                    logger.info("%s epoch %d: %s", self.model.name, epoch, text)
             return self._finish()
 
     def _check_outputs(self) -> None:
@@ -287,6 +290,8 @@ class Trainer:
             progress.best_value, progress.best_epoch = row[MONITOR], epoch
             self._best = self._pack()
             checkpoint.save(self._best, self.path)
+        for callback in self.callbacks:
+            self._shown |= callback.on_epoch(EpochRecord(self.model, epoch, row))
         self._save_state()
         self._write_log()
         return row

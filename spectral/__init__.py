@@ -14,13 +14,18 @@ What is where:
                         how far users, and the positions of one user, are smoothed into one point
     rank_one, mixing_ratio
                         the same through the parts of blocks, and how much of a block's output is its residual
+    cka, last_item, strata
+                        how alike layers and models are, what the last item alone explains, and all of this by groups
+                        of users
     attention_statistics, theorem1
                         what attention maps are like, and where they lead when they are applied again and again
     signals, user_frequency
                         the histories themselves as signals, and for whom models rank well
+    watch, dynamics     the cheap measures after every epoch of a training run, and what becomes of them
+    remedies            whether less smoothing goes with better ranking, over runs
     sums, accumulator, metrics
                         the sums that measures follow from, and the same as metrics of torchmetrics
-    arrays, blocks, fourier, moments, pooling, response, steps, tables
+    arrays, blocks, fourier, moments, pooling, response, steps, tables, users_in_common
                         what the measures have in common: numbers, masks, modes, means, and the shape of results
     plot, palette       a picture of every measure
     integrity           whether a model does what its architecture promises
@@ -54,15 +59,18 @@ from spectral.attention_statistics import AttentionStatistics, attention_statist
 from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import Capture, capture, full_windows, of_length
+from spectral.cka import LinearCKA, linear_cka
 from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
 from spectral.filter_response import FrequencyResponse, frequency_response
 from spectral.fourier import fourier_basis, low_frequency, split
+from spectral.last_item import LastItemOverlap, last_item_overlap, top_items
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.mixing_ratio import MixingRatio, mixing_ratio
 from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
 from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
 from spectral.singular_values import LayerSpectra, SingularValues, singular_values
 from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
+from spectral.strata import StratifiedSimilarity, Stratum, strata
 from spectral.theorem1 import Theorem1, decay, theorem1
 from spectral.transfer_map import TransferMap, transfer_map
 from spectral.user_frequency import by_group, user_frequency
@@ -73,6 +81,8 @@ if TYPE_CHECKING:
         AttentionStatisticsMetric,
         CosineSimilarityMetric,
         FrequencyResponseMetric,
+        LastItemOverlapMetric,
+        LinearCKAMetric,
         MixingRatioMetric,
         RankOneDistanceMetric,
         SingularValuesMetric,
@@ -90,9 +100,13 @@ __all__ = [
     "CosineSimilarityMetric",
     "FrequencyResponse",
     "FrequencyResponseMetric",
+    "LastItemOverlap",
+    "LastItemOverlapMetric",
     "LayerBounds",
     "LayerSpectra",
     "LearnedFilters",
+    "LinearCKA",
+    "LinearCKAMetric",
     "MixingRatio",
     "MixingRatioMetric",
     "RankOneDistance",
@@ -101,6 +115,8 @@ __all__ = [
     "SingularValuesMetric",
     "Smoothing",
     "SmoothingMetric",
+    "StratifiedSimilarity",
+    "Stratum",
     "Theorem1",
     "TransferMap",
     "TransferMapMetric",
@@ -119,8 +135,10 @@ __all__ = [
     "frequency_response",
     "full_windows",
     "high_low_ratio",
+    "last_item_overlap",
     "layer_bounds",
     "learned_filters",
+    "linear_cka",
     "low_frequency",
     "low_frequency_share",
     "mixing_ratio",
@@ -131,7 +149,9 @@ __all__ = [
     "singular_values",
     "smoothing",
     "split",
+    "strata",
     "theorem1",
+    "top_items",
     "transfer_map",
     "user_frequency",
     "user_signal",

@@ -46,7 +46,7 @@ class Accumulator(Metric, Generic[S, Result]):
 
     full_state_update = False
 
-    def __init__(self, sums: Callable[..., S], finish: Callable[[S], Result], empty: Tensor) -> None:
+    def __init__(self, sums: Callable[..., S], finish: Callable[[S], Result], empty: Any) -> None:
         super().__init__()
         self._sums_of, self._finish, self._nothing = sums, finish, sums(empty)
         for name, value in self._nothing.additive().items():

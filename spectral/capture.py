@@ -153,7 +153,7 @@ def capture(
         >>> len(captured.hidden)
         2
     """
-    attention, hidden = ([given] if isinstance(given, str) else given for given in (attention, hidden))
+    attention, hidden = _asked_for("attention", attention), _asked_for("hidden", hidden)
     for batch in _in_turn(batches):
         trace = _trace_of(model, moved(batch, _device(model), call is not None), attention, hidden, causal, call, mask)
         wanted = Capture(
@@ -163,6 +163,16 @@ def capture(
         )
         del trace  # while the caller measures, only what was asked for is in memory
         yield wanted
+
+
+def _asked_for(what: str, given: Any) -> bool | Sequence[str]:
+    """Return whether to capture, or the names of modules; raises ConfigError for anything else."""
+    if isinstance(given, bool):
+        return given
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{what} should be True, False, or names of modules as text; got {given!r}")
+    return list(names)
 
 
 def _in_turn(batches: Any) -> Iterable[Any]:

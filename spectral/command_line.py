@@ -19,8 +19,9 @@ import models
 from models.checkpoint import sequences_of
 from models.command_line import check_device, inform
 from models.command_line import run as run_command
-from models.datasets.sequences import held_out
+from models.datasets.sequences import held_out, training_counts
 from models.errors import ConfigError, DataError
+from models.files import check_replaceable
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
 from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
@@ -190,7 +191,7 @@ class Output:
 
     @classmethod
     def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
-        """Check the formats, and that the folder can be written. Raises ConfigError or OSError."""
+        """Check the formats, and that the files can be written. Raises ConfigError, OutputError or OSError."""
         chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
         unknown = [part for part in chosen if part not in FORMATS.split(",")]
         if unknown or not chosen:
@@ -201,6 +202,8 @@ class Output:
         folder = checkpoint.parent if files.out is None else files.out
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written; name another folder with --out")
+        for kind in chosen:
+            check_replaceable(folder / f"{measure}.{kind}")
         return cls(folder / measure, chosen)
 
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
@@ -227,6 +230,7 @@ class Subject:
         max_users: Use the first users only, this many; None for all.
         batch_size: Users at a time.
         sequences: The `models.datasets.Sequences` of the users; None if they come from the checkpoint.
+        data_dir: Where to look for the dataset's files first; None for the usual places.
     """
 
     model: Any
@@ -237,6 +241,7 @@ class Subject:
     max_users: int | None
     batch_size: int
     sequences: Any = None
+    data_dir: Path | None = None
 
     @classmethod
     def load(
@@ -278,7 +283,7 @@ class Subject:
                 f"note: {model.config.padding} padding fills shorter histories up with their own items, so every "
                 "window counts as full, and the measures include the repeated items"
             )
-        return cls(model, name, windows, names, uniform, max_users, batch_size, sequences)
+        return cls(model, name, windows, names, uniform, max_users, batch_size, sequences, data_dir)
 
     def check_attention(self) -> None:
         """Raise ConfigError if the model has no attention. The message says what can be measured instead."""
@@ -316,6 +321,14 @@ class Subject:
         if len(windows) < at_least:
             raise DataError(f"{self.dataset}: at least {at_least} users are needed, found {len(windows)}")
         return windows
+
+    def item_counts(self) -> NDArray[np.int64]:
+        """Return how often each item occurs in the training part of the dataset, (items + 1,), which is read for it.
+
+        Raises DataError if the dataset cannot be found.
+        """
+        sequences = self.sequences or sequences_of(self.model, None, self.data_dir)
+        return training_counts(sequences, self.model.config.num_items)
 
     def modes(self, c: int | None, length: int | None = None) -> int:
         """Return c, or 3 if it is None. Raises ConfigError if the positions cannot have c low modes."""

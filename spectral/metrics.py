@@ -6,12 +6,14 @@ All states are sums over sequences, in float64 on the metric's device; see `spec
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spectral.accumulator import Accumulator
 from spectral.attention_statistics import RESIDUAL, AttentionStatistics, AttentionSums, sum_over_sequences
+from spectral.cka import CrossGram, LinearCKA, cross_gram
 from spectral.cosine_similarity import (
     Convention,
     Directions,
@@ -22,6 +24,7 @@ from spectral.cosine_similarity import (
 )
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
 from spectral.fourier import check_c
+from spectral.last_item import K, LastItemOverlap, Overlaps, overlaps
 from spectral.mixing_ratio import MixingRatio, share_moments
 from spectral.moments import Moments
 from spectral.rank_one import RankOneDistance
@@ -240,6 +243,56 @@ class MixingRatioMetric(Accumulator[Moments, MixingRatio]):
     def update(self, parts: Tensor) -> None:
         """Add the parts (L, P, B, N, D) of a batch. Errors are those of `mixing_ratio`."""
         super().update(parts)
+
+
+class LinearCKAMetric(Accumulator[CrossGram, LinearCKA]):
+    """Accumulates the products of layers, for `linear_cka` of all pairs: S x S + S + 1 numbers, S the sum of the sizes.
+
+    Args:
+        sizes: D_1, ..., D_R, the columns of each layer.
+
+    Example:
+        The second layer is the first one, doubled:
+
+        >>> metric = LinearCKAMetric(sizes=[1, 1])
+        >>> metric.update([torch.tensor([[3.0], [1.0]]), torch.tensor([[6.0], [2.0]])])
+        >>> metric.update([torch.tensor([[0.0]]), torch.tensor([[0.0]])])
+        >>> metric.compute().cka.round(3)
+        array([[1., 1.],
+               [1., 1.]])
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__(cross_gram, CrossGram.result, [torch.empty(0, size) for size in sizes])
+
+    def update(self, states: Sequence[Tensor]) -> None:
+        """Add a batch: rows (n, D_r) of each layer for the same n users. Errors are those of `linear_cka`."""
+        super().update(states)
+
+
+class LastItemOverlapMetric(Accumulator[Overlaps, LastItemOverlap]):
+    """Accumulates what lists share, for `last_item_overlap`: 2 x K x (items + 3) numbers and one.
+
+    Args:
+        num_items: The largest item id.
+        k: K, the length of the lists of every update.
+
+    Example:
+        The same lists, then lists with one of two items in common:
+
+        >>> metric = LastItemOverlapMetric(num_items=5, k=2)
+        >>> metric.update([[1, 2]], [[1, 2]])
+        >>> metric.update([[3, 4]], [[5, 4]])
+        >>> metric.compute().overlap
+        array([0.5 , 0.75])
+    """
+
+    def __init__(self, num_items: int, k: int = K) -> None:
+        super().__init__(partial(overlaps, num_items=num_items), Overlaps.result, torch.empty(2, 0, k))
+
+    def update(self, whole: Any, alone: Any) -> None:
+        """Add lists (P, K) of the same users. Errors are those of `last_item_overlap`."""
+        super().update((whole, alone))
 
 
 class AttentionStatisticsMetric(Accumulator[AttentionSums, AttentionStatistics]):

@@ -14,7 +14,7 @@ RANKS = (
     ("recommender", "sharded"),
     ("architectures", "integrity"),
     ("third_party",),
-    ("registry",),  # of third-party models too
+    ("registry", "callbacks"),  # of third-party models too; what follows a run
     ("checkpoint", "evaluation"),
     ("results",),
     ("training",),  # leaves a result

@@ -13,7 +13,7 @@ from models.datasets import files, synthetic
 from models.datasets.registry import DATASETS
 from models.datasets.statistics import describe_sequences, statistics_table
 from models.errors import ConfigError
-from models.files import write_atomically
+from models.files import check_replaceable, write_atomically
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -131,8 +131,8 @@ def import_(
     from models.datasets.tables.files import stem
 
     out = out or table.with_name(f"{stem(table)}.sequences")
-    if table.absolute() in [path.absolute() for path in output_paths(out)]:
-        raise ConfigError(f"{table} would be written over; name another file with --out")
+    for path in [] if dry_run else output_paths(out):
+        check_replaceable(path)
     if core < 1:
         raise ConfigError(f"the core must be at least 1, got {core}")
     read = read_interactions(table, user, item, time, separator, quoting, encoding, day_first, date_format)

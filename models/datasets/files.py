@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 
 from models.errors import DataError
-from models.files import write_atomically
+from models.files import Kind, write_atomically
 
 DATA_DIR_VARIABLE = "SPECTRAL_DATA_DIR"
 CACHE_DIR_VARIABLE = "SPECTRAL_CACHE_DIR"
+_DOWNLOAD = Kind("a download", b"")  # whatever is in its place: the cache is ours, and its files are known by checksums
 
 
 def expand(path: str | Path) -> Path:
@@ -97,7 +98,7 @@ def store(path: Path, content: bytes) -> None:
         DataError: If the folder cannot be written.
     """
     try:
-        write_atomically(path, content)
+        write_atomically(path, content, _DOWNLOAD)
     except OSError as error:
         raise cannot_store(path.parent, error) from error
 

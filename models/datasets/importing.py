@@ -34,7 +34,7 @@ from models.datasets.tables.files import ending, opened_text, parts, stem
 from models.datasets.tables.times import Dates, Times, times_of
 from models.datasets.text import times_path
 from models.errors import ConfigError, DataError
-from models.files import write_atomically
+from models.files import write_together
 
 _PREVIEW = 5  # rows
 
@@ -149,9 +149,7 @@ class Imported:
             contents[times] = self._lines(self.sequences.times + 1)
         for target, values in zip(names, (self.users, self.items), strict=True):
             contents[target] = pd.DataFrame({"id": np.arange(1, len(values) + 1), "name": values}).to_csv(index=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in contents.items():
-            write_atomically(target, content.encode())
+        write_together({target: content.encode() for target, content in contents.items()})
         return list(contents)
 
     def _lines(self, values: NDArray[np.integer]) -> str:

@@ -117,10 +117,9 @@ class AddNorm(nn.Module):
     def around(self, *own: Part) -> tuple[Part, ...]:
         """Return the steps of a layer for diagrams: its own ones, and those of its end."""
         if self.is_pre_norm:
-            return Part("LayerNorm", "", count_parameters(self)), *own, Part("add")
-        return *own, Part(
-            "add, LayerNorm" if self.scale is None else "scale, add, LayerNorm", "", count_parameters(self)
-        )
+            return Part("LayerNorm", "", count_parameters(self)), *own, Part("add", adds_input=True)
+        name = "add, LayerNorm" if self.scale is None else "scale, add, LayerNorm"
+        return *own, Part(name, "", count_parameters(self), adds_input=True)
 
     def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> fused.End:
         """Return what `models.layers.fused` needs to end a layer without remedy.

@@ -10,11 +10,19 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Part:
-    """A step of the computation: its name, its size in words, and its number of trained parameters (in one block)."""
+    """A step of the computation.
+
+    Attributes:
+        name: Its name.
+        detail: Its size in words.
+        parameters: Its number of trained parameters (in one block).
+        adds_input: Whether it adds what entered its branch: the end of a residual connection.
+    """
 
     name: str
     detail: str = ""
     parameters: int = 0
+    adds_input: bool = False
 
 
 @dataclass(frozen=True)

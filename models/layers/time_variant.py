@@ -57,7 +57,7 @@ class TimeVariantFilter(Mixer):
         return self.add_norm(packing.pack(self.matrix @ packing.to_grid(x)), x), []
 
     def steps(self, x: Tensor, packing: Packing) -> list[ResidualStep]:
-        """See Mixer."""
+        """See Mixer; the input is that of `forward`, 0 at padding."""
         x = x * (packing.items > 0)[..., None]
         return [self.add_norm.step("time-variant filter", self.matrix @ x, x)]
 

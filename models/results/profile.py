@@ -5,6 +5,7 @@ profile (`sasrec-ce`), or a value of a sensitivity figure (`bsarec-alpha0.1`). T
 `python -m models.remaining` use this module. It is light to import: it needs neither torch nor pandas.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import reduce
@@ -40,6 +41,23 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class Remedies:
+    """The content of the figures of remedies and of dynamics.
+
+    Attributes:
+        datasets: The datasets (folders) that they are drawn for; None for the profile's own.
+        systems: In the figure of remedies; the first is the reference.
+        dynamics: In the figure of dynamics; these systems are watched while they train.
+        if_there: Further ones in the figure of dynamics, on datasets that have their runs; none is trained for it.
+    """
+
+    datasets: list[str] | None = None
+    systems: list[str] = field(default_factory=list)
+    dynamics: list[str] = field(default_factory=list)
+    if_there: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Block:
     """Runs of the run list that belong together: every system on every dataset (its folder), with every seed."""
 
@@ -68,6 +86,7 @@ class Profile:
         dataset_settings: By dataset and model, settings that override those of the model.
         variants: By system, its model and the settings in which it differs; they override all others.
         sensitivity: See Sensitivity.
+        remedies: See Remedies.
         seeds: By system, the seeds of the runs for tables; `default` is for all others, `sensitivity` for those of
             the sensitivity figures.
         tables: By table, its systems.
@@ -96,6 +115,7 @@ class Profile:
     seeds: dict[str, list[int]]
     tables: dict[str, list[str]]
     run_list: list[Block]
+    remedies: Remedies = field(default_factory=Remedies)
     dataset_settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     data_dir: str | None = None
@@ -112,6 +132,11 @@ class Profile:
         for table, systems in self.tables.items():
             self._check_systems(f"tables, {table}", systems)
         self._check_systems("sensitivity, baselines", self.sensitivity.baselines)
+        self._check_systems("remedies, systems", self.remedies.systems)
+        self._check_systems("remedies, dynamics", self.remedies.dynamics)
+        self._check_systems("remedies, if_there", self.remedies.if_there)
+        for dataset in self.remedies.datasets or ():
+            self._check("remedies, datasets", dataset, self.datasets)
         known = self.known_datasets
         self._check("dataset", self.dataset, known)
         for dataset in self.sensitivity.datasets or ():
@@ -187,6 +212,42 @@ class Profile:
     def summary(self) -> str:
         """The path of a spectral summary, likewise."""
         return f"{self.results_folder('{dataset}')}/{RUN_NAME}.spectral.npz"
+
+    @property
+    def watched(self) -> str:
+        """The path of a copy of the file of a watched run, likewise."""
+        return f"{self.results_folder('{dataset}')}/{RUN_NAME}.watch.csv"
+
+    def files_of(self, dataset: str, system: str, seed: str | int) -> list[str]:
+        """Return what is kept of a finished run: its result, its summary and, if it was watched, the file of that."""
+        kept = [self.result, self.summary, *([self.watched] if self.systems[system].get("watch") else [])]
+        return [path.format(dataset=dataset, system=system, seed=seed) for path in kept]
+
+    @property
+    def remedies_datasets(self) -> list[str]:
+        """The datasets (folders) of the figures of remedies and of dynamics."""
+        return [self.folder] if self.remedies.datasets is None else self.remedies.datasets
+
+    def remedies_systems(self, dataset: str, notebook: str) -> list[str]:
+        """Return the systems in the figure of a notebook, `remedies` or `dynamics`; dataset is a folder's name."""
+        if notebook == "remedies":
+            return self.remedies.systems
+        there = [name for name in self.remedies.if_there if all(map(os.path.exists, self._kept(dataset, name)))]
+        return [*self.remedies.dynamics, *there]
+
+    def remedies_files(self, dataset: str, notebook: str) -> list[str]:
+        """Return the files of all runs in the figure of a notebook, likewise."""
+        return [path for system in self.remedies_systems(dataset, notebook) for path in self._kept(dataset, system)]
+
+    def _kept(self, dataset: str, system: str) -> list[str]:
+        return [path for seed in self.seeds_of(system) for path in self.files_of(dataset, system, seed)]
+
+    def remedies_parameters(self, dataset: str, notebook: str) -> dict[str, Any]:
+        """Return the parameters of the notebooks `remedies` and `dynamics`."""
+        systems = self.remedies_systems(dataset, notebook)
+        seeds = {system: self.seeds_of(system) for system in systems}
+        of_users = {"data_dir": self.data_dir} if notebook == "remedies" else {}
+        return self.results_parameters(dataset=dataset, models=systems, seeds=seeds, **of_users)
 
     def results_folder(self, dataset: str, profile: str | None = None) -> str:
         """Return the folder of a dataset's results, by default of this profile."""
@@ -378,6 +439,7 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
             merged[key] = _with_numbers(merged[key])
     merged["dataset"] = str(merged["dataset"])
     merged["sensitivity"] = _sensitivity(merged.get("sensitivity"), file)
+    merged["remedies"] = _remedies(merged.get("remedies", {}), file)
     merged["run_list"] = [_block(block, number, file) for number, block in enumerate(merged["run_list"], start=1)]
     lacking = [item.name for item in fields(Profile) if item.name not in merged and item.name in _REQUIRED]
     if lacking:
@@ -387,6 +449,7 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
 
 _OWN = {"file", "known_profiles", "root"}  # fields that are not settings
 _REQUIRED = {item.name for item in fields(Profile)} - {
+    "remedies",
     "dataset_settings",
     "checkpoints",
     "data_dir",
@@ -415,6 +478,17 @@ def _sensitivity(given: Any, file: str) -> Sensitivity:
                 f"'sensitivity={{{setting}: [1, 3]}}', got {values!r}"
             )
     return Sensitivity(**given)
+
+
+def _remedies(given: Any, file: str) -> Remedies:
+    keys = [item.name for item in fields(Remedies)]
+    if not isinstance(given, dict):
+        raise ConfigError(f"{file}, remedies: needs {', '.join(keys)}")
+    _refuse_unknown(given, keys, f"{file}, remedies")
+    for key, value in given.items():
+        if not (_is_list(value) or (key == "datasets" and value is None)):
+            raise ConfigError(f"{file}, remedies, {key}: must be a list, got {value!r}")
+    return Remedies(**given)
 
 
 def _block(given: Any, number: int, file: str) -> Block:

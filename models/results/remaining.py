@@ -124,5 +124,4 @@ def _finished(profile: Profile) -> list[Result]:
 
 def _is_there(profile: Profile, run: tuple[str, str, int]) -> bool:
     dataset, system, seed = run
-    paths = (path.format(dataset=dataset, system=system, seed=seed) for path in (profile.result, profile.summary))
-    return all(Path(path).exists() for path in paths)
+    return all(Path(path).exists() for path in profile.files_of(dataset, system, seed))

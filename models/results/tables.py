@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.files import write_atomically
+from models.files import write_together
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -95,5 +95,5 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 def write_table(stem: str | Path, table: "DataFrame", markdown: str, latex: str) -> None:
     """Write a tidy table as stem.csv, and its printed forms as stem.md and stem.tex."""
-    for ending, text in {"csv": table.to_csv(index=False), "md": markdown, "tex": latex}.items():
-        write_atomically(Path(f"{stem}.{ending}"), text.encode())
+    texts = {"csv": table.to_csv(index=False), "md": markdown, "tex": latex}
+    write_together({Path(f"{stem}.{ending}"): text.encode() for ending, text in texts.items()})

@@ -15,8 +15,10 @@ from models.safe_load.tensors import Storages, is_of_tensors, normalise
 
 # Objects that training programs pickle beside the weights; they are read as stand-ins that only hold values.
 _HARMLESS = re.compile(
-    r"(recbole\.[\w.]+|argparse\.Namespace|yaml\.[\w.]+|numpy\.[\w.]+"
-    r"|(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.AttributeDict)"
+    r"(recbole|yaml|numpy|pandas|omegaconf|pathlib|datetime|decimal|fractions|uuid|collections)\.[\w.]+"
+    r"|argparse\.Namespace|types\.SimpleNamespace|copyreg\._reconstructor|torch\._utils\._rebuild_\w+"
+    r"|(builtins|__builtin__)\.(bool|dict|float|int|list|object|range|slice|str|tuple|xrange)"
+    r"|(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+\.AttributeDict"
 )
 EXPORT = "torch.save(model.state_dict(), 'weights.pt')"
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001

@@ -57,6 +57,7 @@ _TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n'"]|
 SIZES = {
     "hidden_size": ("hidden_size", "hidden_units", "emb_size", "hidden"),
     "num_layers": ("num_layers", "num_hidden_layers", "n_layers", "num_blocks", "layer"),
+    "max_len": ("max_len", "maxlen", "max_seq_length", "max_length", "MAX_ITEM_LIST_LENGTH"),
 }
 _OWN = {alias: name for name, aliases in NAMES.items() for alias in (name, *aliases)}
 _OWN |= {alias: name for name, aliases in SIZES.items() for alias in aliases}
@@ -81,35 +82,43 @@ def inside(content: Any) -> list[Source]:
     ("the file's own args", 2)
     """
     sources, bare = [], []
-    for container in containers(content):
+    for sections, container in containers(content):
         for key in INSIDE:
             if key in container:
-                sources.append(_source(f"the file's own {key}", _found(_values(container[key]))))
+                sources.append(_source(f"the file's own {key}", _found(_values(container[key]), sections)))
         scalars = {key: value for key, value in container.items() if not isinstance(value, Mapping | StandIn)}
-        bare.append(_source("the file itself", _found(scalars)))
+        bare.append(_source("the file itself", _found(scalars, sections)))
         if len(sources) + len(bare := [source for source in bare if source.values or source.conflicts]) > MAX_SOURCES:
             raise CheckpointError(f"the file has more than {MAX_SOURCES} configurations; save only its weights")
     return [source for source in sources + bare if source.values or source.conflicts]
 
 
-def containers(content: Any, depth: int = 0) -> Iterator[dict[Any, Any]]:
+def containers(
+    content: Any, sections: tuple[str, ...] = (), depth: int = 0
+) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
     """Yield the dictionaries in the content of a file, outer ones first; not those of weights and optimizers.
 
-    >>> [list(container) for container in containers([{"epoch": 1, "nested": {"step": 2}}])]
-    [['epoch', 'nested'], ['step']]
+    With each are the keys that lead to it, from the dictionary that has the weights, because `alpha` in `loss` is not
+    the alpha of the model.
+
+    >>> [(sections, list(container)) for sections, container in containers([{"epoch": 1, "loss": {"alpha": 2}}])]
+    [((), ['epoch', 'loss']), (('loss',), ['alpha'])]
     """
     if depth > DEEPEST:
         return
     if isinstance(content, dict):
         if is_state_dict(content) or {"state", "param_groups"} <= content.keys():
             return
-        yield content
-        parts = [value for key, value in content.items() if key not in INSIDE]
+        sections = () if any(map(is_state_dict, content.values())) else sections
+        yield sections, content
+        parts = [((*sections, str(key)), value) for key, value in content.items() if key not in INSIDE]
     else:
-        parts = list(content) if isinstance(content, list | tuple) else []
-    for part in parts:
+        of_list = list(content) if isinstance(content, list | tuple) else []
+        # The arguments of a program may be an object beside the weights.
+        parts = [(sections, part.attributes if isinstance(part, StandIn) else part) for part in of_list]
+    for inner, part in parts:
         if isinstance(part, dict | list | tuple):
-            yield from containers(part, depth + 1)
+            yield from containers(part, inner, depth + 1)
 
 
 def is_state_dict(value: Any) -> bool:

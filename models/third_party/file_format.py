@@ -126,7 +126,13 @@ class Weights:
         problems, values = [], {}
         wanted = _every_layer(origins, self.layers)
         for name, parameter in model.state_dict().items():
-            keys, value = self._value(wanted[name])
+            try:
+                keys, value = self._value(wanted[name])
+            except (IndexError, RuntimeError) as error:  # parts of a tensor of another shape
+                raise CheckpointError(
+                    f"{self.settings.path}: looks like {self.settings.title}, but its shapes do not fit together: "
+                    f"{name} cannot be taken out of it"
+                ) from error
             if _squeezed(value) != _squeezed(parameter):
                 problems.append(
                     f"{' and '.join(keys)} of shape {tuple(value.shape)} instead of {tuple(parameter.shape)}"

@@ -92,7 +92,7 @@ def _read(weights: Weights) -> Recommender:
     settings = weights.settings
     size = weights.columns("item_emb.weight")
     heads = weights.heads(size)
-    starts_with_zeros = not bool(weights.state["pos_emb.weight"][0].any())
+    starts_with_zeros = weights.rows("pos_emb.weight") > 0 and not bool(weights.state["pos_emb.weight"][0].any())
     positions = settings.default(
         "positions",
         one_of(*POSITIONS),

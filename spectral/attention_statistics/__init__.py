@@ -248,7 +248,7 @@ def _row_stochastic(maps: Tensor, tolerance: float) -> Tensor:
     if len(exact) and (exact.min() < 0 or (sums - 1).abs().max() > tolerance):
         raise ConfigError(
             "attention must be row-stochastic over the positions that are measured: no negative entry, and rows that "
-            f"sum to 1; got a smallest entry of {exact.min():.3g}, row sums of {sums.min():.3g} to {sums.max():.3g}. "
+            f"sum to 1; got a smallest entry of {exact.min():.3g}, row sums of {sums.min():.5g} to {sums.max():.5g}. "
             "After the remedies attnscale and gfsa it is not; measure it with python -m spectral.filter_response"
         )
     return exact / sums

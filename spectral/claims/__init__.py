@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import ConfigError
-from models.files import write_atomically
+from models.files import write_together
 from models.results.significance import Difference, holm
 from models.results.tables import CAPPED, FIRST_EPOCH, markdown_table
 from spectral.claims.runs import Missing, Runs
@@ -197,8 +197,8 @@ class Ledger:
 
     def write(self, stem: str | Path) -> None:
         """Write the ledger as stem.csv and stem.md. Raises OSError if the folder cannot be written."""
-        for ending, text in {"csv": self.rows.to_csv(index=False), "md": self.to_markdown()}.items():
-            write_atomically(Path(f"{stem}.{ending}"), text.encode())
+        texts = {"csv": self.rows.to_csv(index=False), "md": self.to_markdown()}
+        write_together({Path(f"{stem}.{ending}"): text.encode() for ending, text in texts.items()})
 
 
 def _on(row: Any) -> str:

@@ -1,7 +1,7 @@
 """What claims are judged by: signed statistics of runs, above 0 for the claim."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from models.registry import MODELS
 from models.results.published import METRICS, Published, published, read_published
 from models.results.runs import Result
-from models.results.significance import SAMPLES, Array, difference, means_of_samples
+from models.results.significance import SAMPLES, Array, Difference, difference, means_of_samples
 from models.results.tables import CAPPED, FIRST_EPOCH
 from spectral.claims import Evidence
 from spectral.claims.runs import Missing, Runs
 from spectral.compare import measured, users_behind
 from spectral.filter_response import power_of_each
+from spectral.remedies import MEASURES, METRIC, rank_correlation
 from spectral.theorem1 import Case, random_attentions, theorem1
 from spectral.user_frequency import user_frequency
 
@@ -28,6 +29,11 @@ VANISHED = -6.0  # log10 of a ratio that counts as 0
 
 OverLayers = Callable[[Array], Array]  # of (..., layers) to (...)
 Measured = tuple[Array, Array]  # of a system: (seeds,), and in samples of users (samples, seeds)
+
+
+def last(values: Array) -> Array:
+    """Return the value of the last layer."""
+    return values[..., -1]
 
 
 def over_layers(runs: Runs, system: str, measure: str, take: OverLayers) -> Measured:
@@ -149,13 +155,89 @@ def own_is_best(model: str, setting: str) -> Callable[[Runs], Evidence]:
     """Return the evidence that the published value of a setting ranks 5% better than the mean of the other values."""
 
     def evidence(runs: Runs) -> Evidence:
-        others = [runs.ndcg(system) for system in runs.varied(model, setting)]
-        count = min(len(values) for values, _ in others)
-        values = np.mean([values[:count] for values, _ in others], axis=0)
-        samples = np.mean([samples[:, :count] for _, samples in others], axis=0)
+        others = mean_ndcg(runs, runs.varied(model, setting))
         seeds = _seeds_of_results(runs, model, *runs.varied(model, setting))
-        found = difference(runs.ndcg(model), (values, samples), lambda own, other: own - (1 + MARGIN) * other)
-        return Evidence(found, runs.gains(model).shape[1], seeds, f"no effect: {-MARGIN * values.mean():.3g}")
+        found = difference(runs.ndcg(model), others, lambda own, other: own - (1 + MARGIN) * other)
+        return Evidence(found, runs.gains(model).shape[1], seeds, f"no effect: {-MARGIN * others[0].mean():.3g}")
+
+    return evidence
+
+
+def mean_ndcg(runs: Runs, systems: Sequence[str]) -> Measured:
+    """Return the mean NDCG@20 of some systems, seed by seed, for as many seeds as all of them have."""
+    each = [runs.ndcg(system) for system in systems]
+    count = min(len(values) for values, _ in each)
+    values = np.mean([values[:count] for values, _ in each], axis=0)
+    return values, np.mean([samples[:, :count] for _, samples in each], axis=0)
+
+
+def goes_with_better_ranking(measure: str, systems: Sequence[str]) -> Callable[[Runs], Evidence]:
+    """Return the evidence that runs of some systems rank better the less they smooth, by their rank correlation.
+
+    measure: one of spectral.remedies.MEASURES, after the last layer. What is drawn for the error are the systems, so
+    there are as many as systems, unless a system has one seed.
+    """
+    import pandas as pd
+
+    def evidence(runs: Runs) -> Evidence:
+        points = []
+        for system in systems:
+            smooth, _ = over_layers(runs, system, measure, last)
+            of_seed = dict(zip([run.about["seed"] for run in runs.summaries(system)], smooth, strict=True))
+            points += [
+                {"system": system, METRIC: gained, measure: of_seed[run.seed]}
+                for run, gained in zip(runs.results(system), runs.gains(system).mean(axis=1), strict=True)
+                if run.seed in of_seed
+            ]
+        table = pd.DataFrame(points)
+        found = rank_correlation(table, measure)
+        several = table.system.nunique() == len(systems) and table.groupby("system").size().min() > 1
+        drawn = Difference(found["rho"], found["error"], len(systems) if several else 1, seed_share=1.0)
+        return Evidence(drawn, 0, _seeds_of_results(runs, *systems))
+
+    return evidence
+
+
+def less_smoothing_explains(
+    measure: str, remedies: Sequence[str], reference: str, other: str
+) -> Callable[[Runs], Evidence]:
+    """Return the evidence that remedies that smooth as little as another system have half of its gain in NDCG@20.
+
+    measure: one of spectral.remedies.MEASURES, after the last layer, mean over seeds. reference: the system without a
+    remedy, over which the other one gains. Raises Missing if there is no gain, or no remedy smooths as little.
+    """
+
+    def smoothing(runs: Runs, system: str) -> float:
+        values, _ = over_layers(runs, system, measure, last)
+        return -MEASURES[measure] * float(values.mean())
+
+    def evidence(runs: Runs) -> Evidence:
+        gain = runs.gains(other).mean() - runs.gains(reference).mean()
+        if gain <= 0:
+            raise Missing(f"{other} gains nothing over {reference}")
+        as_little = [system for system in remedies if smoothing(runs, system) <= smoothing(runs, other)]
+        if not as_little:
+            raise Missing(f"no remedy smooths as little as {other}")
+        found = difference(mean_ndcg(runs, as_little), mean_ndcg(runs, [reference, other]))
+        seeds = _seeds_of_results(runs, *as_little, reference, other)
+        return Evidence(found, runs.gains(other).shape[1], seeds, f"half of the gain: {gain / 2:.3g}")
+
+    return evidence
+
+
+def best_does_as_well(remedies: Sequence[str], other: str) -> Callable[[Runs], Evidence]:
+    """Return the evidence that the best remedy has the NDCG@20 of another system, less 5%.
+
+    The best one has the highest validation NDCG@20, mean over seeds, so that the test split chooses nothing.
+    """
+
+    def evidence(runs: Runs) -> Evidence:
+        valid = {system: np.mean([run.valid[METRIC] for run in runs.results(system)]) for system in remedies}
+        chosen = max(valid, key=lambda system: valid[system])
+        found = difference(runs.ndcg(chosen), runs.ndcg(other), lambda own, others: own - (1 - MARGIN) * others)
+        seeds = _seeds_of_results(runs, chosen, other)
+        equal = MARGIN * runs.gains(other).mean()
+        return Evidence(found, runs.gains(other).shape[1], seeds, f"equal: {equal:.3g}")
 
     return evidence
 

@@ -1,23 +1,25 @@
-"""The claims of the paper, each with its measure and its conditions.
+"""The claims of the paper, and three about remedies, each with its measure and its conditions.
 
 Source: Shin et al., AAAI 2024; which figure or table is said with each. Spectral claims are judged on LastFM, as in the
 paper's Figures 2 and 3, comparisons on each of its datasets. A claim that compares with SASRec is judged with the
 published losses (BSARec's softmax, SASRec's one negative), and again with equal loss. Claims about depth are judged on
 two layers, as published, and on the 16 of Figure 3.
+
+Three claims stand behind the paper rather than in it: that oversmoothing costs accuracy, that BSARec gains by smoothing
+less, and (against it) that a remedy of other fields does as well. They are judged on SASRec with BSARec's loss, with
+and without a remedy (models.layers.remedies), two layers.
 """
 
 import numpy as np
 
 from spectral.claims import Claim
 from spectral.claims import evidence as by
-from spectral.claims.evidence import CLOSE, HALF_POWER, MARGIN, MEDIAN_OF_SQUARED_NORMAL, Array
+from spectral.claims.evidence import CLOSE, HALF_POWER, MARGIN, MEDIAN_OF_SQUARED_NORMAL, Array, last
 
 DATASETS = ("lastfm", "beauty", "toys", "sports", "yelp", "ml-1m")
-
-
-def last(values: Array) -> Array:
-    """Return the value of the last layer."""
-    return values[..., -1]
+REMEDIES = tuple(
+    f"sasrec-ce-{name}" for name in ("attnscale", "featscale", "contranorm", "gfsa", "residual-scale", "pre-norm")
+)
 
 
 def growth(values: Array) -> Array:
@@ -275,6 +277,46 @@ THEOREM = [
     ),
 ]
 
+SMOOTHING = [
+    claim
+    for measure, what, less in (
+        ("between_users", "mean cosine similarity of two users", "at most as high as"),
+        ("within_sequence", "mean cosine similarity of two positions of a user", "at most as high as"),
+        ("effective_rank", "effective rank of the outputs of all users", "at least as high as"),
+        ("high_share", "share of energy above the 5 lowest modes", "at least as high as"),
+    )
+    for claim in (
+        Claim(
+            f"oversmoothing-costs-accuracy-{measure}",
+            f"Oversmoothing costs accuracy: systems that smooth less rank better (by {measure})",
+            f"rank correlation over runs of NDCG@20 with the {what} after the last block, positive if less smoothing "
+            "goes with better ranking",
+            "above 0",
+            "below 0",
+            by.goes_with_better_ranking(
+                measure, ["sasrec-ce-watched", *REMEDIES, "bsarec-watched", "bsarec-wavelet", "bsarec-residual"]
+            ),
+        ),
+        Claim(
+            f"gain-is-less-smoothing-{measure}",
+            f"BSARec's gain over SASRec comes from less smoothing (by {measure})",
+            f"mean NDCG@20 of the remedies on SASRec whose {what} after the last block is {less} BSARec's, less the "
+            "mean of BSARec and SASRec, equal loss",
+            "these remedies have more than half of BSARec's gain",
+            "these remedies have less than half of it",
+            by.less_smoothing_explains(measure, REMEDIES, "sasrec-ce-watched", "bsarec-watched"),
+        ),
+    )
+]
+REMEDY = Claim(
+    "plain-remedy-does-as-well",
+    "A remedy of other fields on SASRec does as well as BSARec",
+    f"NDCG@20 of the remedy that is best on the validation split, less {1 - MARGIN:g} times that of bsarec, equal loss",
+    f"above {1 - MARGIN:.0%} of it",
+    f"below {1 - MARGIN:.0%} of it",
+    by.best_does_as_well(REMEDIES, "bsarec-watched"),
+)
+
 CLAIMS = [
     *ATTENTION,
     *DEPTH,
@@ -287,5 +329,7 @@ CLAIMS = [
     *PARTS,
     *USERS,
     *COST,
+    *SMOOTHING,
+    REMEDY,
     *THEOREM,
 ]

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import DataError
-from models.files import write_atomically
+from models.files import Kind, write_atomically, write_together
 from models.recommender import Recommender
 from models.results.runs import Result, read, run_name
 from spectral.gallery.sentences import listing
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Gallery", "Note", "collect", "configuration_of", "listing", "results_behind", "seed_of", "write_pages"]
 
 FORMAT = "spectral-gallery-note"
+FILE = Kind("a note", FORMAT.encode())
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ class Gallery:
         )
         self._since = now
         content = {"format": FORMAT, **asdict(note)}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / f"{name}.json", f"{json.dumps(content, indent=1)}\n".encode())
+        write_atomically(self.folder / f"{name}.json", f"{json.dumps(content, indent=1)}\n".encode(), FILE)
 
 
 def results_behind(sources: Iterable[str]) -> dict[str, list[Result]]:
@@ -215,7 +215,7 @@ def collect(folder: str | Path) -> list[Note]:
 def write_pages(folder: str | Path) -> list[Path]:
     """Write README.md and index.html of a gallery from its notes. Returns the paths.
 
-    Raises DataError if there are no notes, or if the files of a note are missing.
+    Raises DataError if there are no notes, or if the files of a note are missing; OutputError if there are other pages.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -233,12 +233,10 @@ def write_pages(folder: str | Path) -> list[Path]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages = []
-    for name in ("README.md", "index.html"):
-        page = environment.get_template(f"{name}.j2").render(datasets=datasets)
-        write_atomically(folder / name, page.encode())
-        pages.append(folder / name)
-    return pages
+    names = ("README.md", "index.html")
+    pages = {folder / name: environment.get_template(f"{name}.j2").render(datasets=datasets).encode() for name in names}
+    write_together(pages)
+    return list(pages)
 
 
 def _files(folder: Path, note: Note) -> dict[str, str]:

@@ -28,8 +28,10 @@ from spectral.plot.attention_statistics import (
     attention_statistics_rollout,
 )
 from spectral.plot.block_response import block_response
+from spectral.plot.cka import cka, cka_panels
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds
 from spectral.plot.diagram import diagram
+from spectral.plot.dynamics import dynamics, dynamics_panels, dynamics_paths, dynamics_paths_panels
 from spectral.plot.figure import (
     COLUMN_WIDTH,
     FORMATS,
@@ -43,14 +45,17 @@ from spectral.plot.figure import (
     style,
 )
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
+from spectral.plot.last_item import last_item
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
 from spectral.plot.mixing_ratio import mixing_ratio
 from spectral.plot.rank_one import rank_one, rank_one_parts
+from spectral.plot.remedies import remedies, remedies_panels
 from spectral.plot.response import LOWEST_DB
 from spectral.plot.ring_graph import ring_graph
 from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
 from spectral.plot.singular_values import singular_values
 from spectral.plot.smoothing import smoothing, smoothing_panels
+from spectral.plot.strata import strata, strata_panels
 from spectral.plot.theorem1 import theorem1
 from spectral.plot.transfer_map import transfer_map, transfer_map_panels
 from spectral.plot.user_frequency import user_frequency
@@ -67,12 +72,19 @@ __all__ = [
     "attention_statistics_rollout",
     "block_response",
     "check_formats",
+    "cka",
+    "cka_panels",
     "cosine_similarity",
     "cosine_similarity_kinds",
     "diagram",
+    "dynamics",
+    "dynamics_panels",
+    "dynamics_paths",
+    "dynamics_paths_panels",
     "frequency_response",
     "frequency_response_panels",
     "grid",
+    "last_item",
     "learned_filters",
     "learned_filters_map",
     "learned_filters_sorted",
@@ -80,6 +92,8 @@ __all__ = [
     "panels",
     "rank_one",
     "rank_one_parts",
+    "remedies",
+    "remedies_panels",
     "ring_graph",
     "save",
     "sensitivity",
@@ -89,6 +103,8 @@ __all__ = [
     "small_multiples",
     "smoothing",
     "smoothing_panels",
+    "strata",
+    "strata_panels",
     "style",
     "theorem1",
     "transfer_map",

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.errors import ConfigError
-from models.files import write_atomically
+from models.files import write_together
 from spectral.palette import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def small_multiples(
 
 
 def panels_of_measures(
-    results: Mapping[str, Any],
+    results: Any,
     measures: Sequence[str],
     draw: Callable[..., Any],
     columns: int,
@@ -217,15 +217,11 @@ def save(
     """
     formats = list(formats)
     check_formats(formats)
-    paths = []
-    for kind in formats:
-        if kind == "csv" and table is None:
-            continue
-        path = Path(f"{stem}.{kind}")
-        content = table.to_csv(index=False).encode() if kind == "csv" and table is not None else render(figure, kind)
-        write_atomically(path, content)
-        paths.append(path)
-    return paths
+    contents = {Path(f"{stem}.{kind}"): render(figure, kind) for kind in formats if kind != "csv"}
+    if table is not None and "csv" in formats:
+        contents[Path(f"{stem}.csv")] = table.to_csv(index=False).encode()
+    write_together(contents)
+    return list(contents)
 
 
 def check_formats(formats: Iterable[str]) -> None:

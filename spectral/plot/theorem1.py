@@ -35,7 +35,8 @@ def theorem1(
 ) -> Axes:
     """Draw HFC/LFC of A^t x against t, and over it the predicted decay |lambda_2|^t as a dotted line.
 
-    Each matrix has its own colour and marker. Its exceptional x, which does not decay, is thin and dashed. More than
+    Each matrix has its own colour and marker. Its exceptional x, with pi^T x = 0, which does not decay, is thin and
+    dashed. More than
     eight matrices are only distinguished as causal or bidirectional. steps: the end of the x axis; by default where the
     slowest decay reaches 1e`floor`. label: the title, such as a model's name for panels side by side.
 
@@ -65,7 +66,7 @@ def theorem1(
             ax.plot(np.arange(len(predicted)), predicted, **PREDICTED)
     ax.plot([], [], **PREDICTED | {"label": r"predicted, $|\lambda_2|^t$"})
     if any(case.exceptional for case in cases):
-        ax.plot([], [], color="0.4", linestyle="--", linewidth=0.6, label=r"exceptional $x$")
+        ax.plot([], [], color="0.4", linestyle="--", linewidth=0.6, label=r"$x$ with $\pi^\top x = 0$")
     ax.set_ylim(floor, 4)
     ax.set_xlim(0, steps)
     ax.yaxis.set_major_locator(MultipleLocator(4))

@@ -30,26 +30,31 @@ class ItemAttributes(Protocol):
 
 @styled()
 def user_signal(signal: UserSignal, *, ax: Axes | None = None) -> Axes:
-    """Draw a signal, its LFC and its HFC by position, along the direction that holds most of the signal's energy.
+    """Draw a signal, its mean, LFC and HFC by position, on the axis where the larger of LFC and HFC stands out most.
 
     Example:
         >>> from spectral import user_signal as measure
         >>> ax = user_signal(measure([[3.0], [1.0], [3.0], [1.0]], c=1))
-        >>> {line.get_label(): line.get_ydata().round(3).tolist() for line in ax.lines}
-        {'signal': [3.0, 1.0, 3.0, 1.0], 'LFC': [2.0, 2.0, 2.0, 2.0], 'HFC': [1.0, -1.0, 1.0, -1.0]}
+        >>> for line in ax.lines:
+        ...     print(line.get_label(), line.get_ydata().round(3))
+        signal [3. 1. 3. 1.]
+        LFC [2. 2. 2. 2.]
+        mean [2. 2. 2. 2.]
+        HFC [ 1. -1.  1. -1.]
     """
     assert ax is not None
     position = np.arange(len(signal.signal))
     lines: dict[str, tuple[Any, dict[str, Any]]] = {
         "signal": (signal.signal, {"color": "0.55", "linewidth": 0.8, "marker": "o", "markersize": 1.8}),
         "LFC": (signal.low, {"color": LOW, "linewidth": 1.8}),
+        "mean": (signal.mean, {"color": "black", "linewidth": 1.0, "linestyle": ":"}),
         "HFC": (signal.high, {"color": HIGH, "linewidth": 0.9, "linestyle": "--"}),
     }
     for name, (values, line) in lines.items():
         ax.plot(position, values @ signal.direction, label=name, **line)
     _position_axis(ax, len(position))
-    ax.set_ylabel("embedding (first axis)")
-    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, 1.12), handlelength=1.6)
+    ax.set_ylabel(f"embedding, axis of {'HFC' if signal.low_share < 0.5 else 'LFC'}")
+    ax.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, 1.12), handlelength=1.4, columnspacing=1.0)
     return ax
 
 
@@ -124,7 +129,7 @@ def user_signal_panels(
         >>> from spectral import user_signal as measure
         >>> figure = user_signal_panels([measure([[3.0], [1.0], [3.0], [1.0]], c=1, user=7)])
         >>> figure.axes[0].get_title()
-        'user 7: 80% of the energy is low'
+        'user 7 stays at one level (80% low)'
     """
     if not chosen:
         raise ValueError("expected the signal of at least one user, got none")
@@ -137,7 +142,7 @@ def user_signal_panels(
                 user_signal_items(signal.items, attributes, ax=axes[1])
                 axes[0].set_xlabel("")
             user_signal_spectrum(signal, ax=axes[-1])
-            axes[0].set_title(f"user {signal.user}: {signal.low_share:.0%} of the energy is low", pad=14)
+            axes[0].set_title(f"user {signal.user} {signal.course} ({signal.low_share:.0%} low)", pad=14)
         limits = [ax.get_ylim() for ax in rows[-1]]
         for ax in rows[-1]:  # the same scale, so that users can be compared
             ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from models.architectures.diagram import diagram_of
-from models.errors import UserError
+from models.errors import DataError, UserError
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import in_batches
+from spectral.cka import LinearCKA
 from spectral.command_line import Nulls, Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
 from spectral.findings import DECIDING, MARGINS, finding
 from spectral.integrity import integrity, table
+from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import learned_filters
 from spectral.mixing_ratio import MixingRatio
 from spectral.nulls import nulls_of
@@ -32,9 +34,11 @@ from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals
 from spectral.singular_values import GAUSSIAN, LayerSpectra
 from spectral.smoothing import Smoothing
+from spectral.strata import BY, StratifiedSimilarity, numbers_of
 from spectral.tables import stacked
 from spectral.theorem1 import Theorem1, theorem1, trained_attentions
 from spectral.transfer_map import TransferMap
+from spectral.users_in_common import windows_in_common
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -114,6 +118,9 @@ def sections(subjects: Subjects, c: int = DEFAULT_C, nulls: Nulls = DEFAULT_NULL
         _rank_one(subjects),
         _mixing_ratio(subjects),
         _integrity(subjects),
+        _cka(subjects),
+        _last_item(subjects),
+        _strata(subjects),
     ]
 
 
@@ -224,8 +231,9 @@ def _signals(subjects: Subjects, c: int) -> Section:
     found, missing = _each(subjects, measure)
     text = (
         "Item embeddings along the windows of two users: among all users with a full window, the one with the largest "
-        f"and the one with the smallest share of energy in the {c} lowest modes. At the top, the signal with its low "
-        "and its high frequencies, along the direction that holds most of the energy; at the bottom, the spectrum. "
+        f"and the one with the smallest share of energy in the {c} lowest modes. At the top, the signal with its mean, "
+        "its low and its high frequencies, on the axis where the larger of both stands out most; at the bottom, the "
+        "spectrum. "
         "White noise has the same share in every mode."
     )
     figures = {
@@ -371,7 +379,8 @@ def _theorem1(subjects: Subjects) -> Section:
     found, missing = _each(subjects, measure)
     text = (
         "HFC over LFC of A^t x against t for the attention of one user with a full window, with and without its causal "
-        "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x whose limit is not DC."
+        "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x "
+        "with pi^T x = 0, pi the left Perron vector (pi^T A = pi^T): it does not become constant."
     )
     figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
     return Section("Theorem 1", text, figures, _summaries(found), missing)
@@ -499,6 +508,84 @@ def _mixing_ratio(subjects: Subjects) -> Section:
     )
     figures = _panels("Mixing ratio of blocks", found, plot.mixing_ratio)
     return Section("What blocks keep of their input", text, figures, _summaries(found), missing)
+
+
+def _cka(subjects: Subjects) -> Section:
+    import pandas as pd
+
+    from spectral import plot
+
+    def measure(windows: Mapping[str, Tensor]) -> LinearCKA:
+        captures = {name: subjects[name].captures(inputs, attention=False) for name, inputs in windows.items()}
+        return LinearCKA.from_captures(captures)
+
+    text = (
+        "Linear CKA of the users' states at the last position, between layers of one model and of two: 1 if they are a "
+        "rotation of each other. The table has the CKA of users matched at random as well."
+    )
+    try:
+        missing: list[str] = []
+        found = {"all": measure(windows_in_common(subjects))}
+    except UserError as error:
+        names = {name: name for name in subjects}
+        found, missing = _each(names, lambda name: measure({name: subjects[name].users(at_least=2)}))
+        missing.insert(0, f"Models are not compared with each other: {error}")
+    figures = {f"Linear CKA between layers of {_models_of(cka)}": plot.cka_panels(cka) for cka in found.values()}
+    tables = [cka.table() for cka in found.values()]
+    return Section("How alike layers are", text, figures, pd.concat(tables) if tables else None, missing)
+
+
+def _models_of(cka: LinearCKA) -> str:
+    return ", ".join(dict.fromkeys(name for name, _ in cka.layers))
+
+
+def _last_item(subjects: Subjects) -> Section:
+    from spectral import plot
+
+    found, missing = _each(subjects, lambda s: LastItemOverlap.of_model(s.model, _batches(s, _more_than_one(s))))
+    text = (
+        "The top k of each user's history and of a history of its last item alone: the share of items that both have, "
+        "over users with more than one item. Dotted, what the lists of different users have in common. In the table, "
+        "same is the share of users with the same items."
+    )
+    figures = {"Overlap with the recommendations of the last item alone": plot.last_item(found).figure} if found else {}
+    return Section("What the last item alone explains", text, figures, _summaries(found), missing)
+
+
+def _strata(subjects: Subjects) -> Section:
+    import pandas as pd
+
+    from spectral import plot
+
+    figures: dict[str, Any] = {}
+    tables, reasons = {}, []
+    for by in BY:
+
+        def measure(subject: Subject, by: str = by) -> StratifiedSimilarity:
+            windows = _more_than_one(subject)
+            numbers = numbers_of(windows, by, subject.item_counts)
+            return StratifiedSimilarity.of_model(subject.model, windows, numbers, by, batch_size=subject.batch_size)
+
+        found, missing = _each(subjects, measure)
+        for name, measured in found.items():
+            figures[f"Similarities of {name} by {by}"] = plot.strata_panels(measured)
+            tables[f"{name}, {by}"] = pd.DataFrame(measured.summary())
+        reasons += [f"By {by}: {reason}" for reason in missing]
+    text = (
+        "The similarities in groups of users with few to many items, and with unpopular to popular ones (by the mean "
+        "count of their items in the training data). Dotted, CKA and overlap by chance, which depend on the number of "
+        "users."
+    )
+    return Section("Similarities by length and popularity", text, figures, _tables(tables), reasons)
+
+
+def _more_than_one(subject: Subject) -> Tensor:
+    """Return the windows of users with more than one item. Raises DataError if there is none."""
+    windows = subject.users()
+    known = windows[(windows != subject.model.window(windows[:, -1:])).any(1)]
+    if not len(known):
+        raise DataError(f"{subject.dataset}: no user has an item before the last one")
+    return known
 
 
 def _batches(subject: Subject, windows: Tensor) -> Iterator[Tensor]:

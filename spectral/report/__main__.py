@@ -7,7 +7,7 @@ import typer
 
 from models.command_line import inform
 from models.errors import ConfigError
-from models.files import write_atomically
+from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
 from spectral.command_line import Subject, check_modes, run
 from spectral.report import page
@@ -36,6 +36,7 @@ def main(
     if target.is_dir():
         raise ConfigError(f"--out {target} is a folder; name the file to write, as in --out {target}/report.html")
     target.parent.mkdir(parents=True, exist_ok=True)
+    check_replaceable(target)
     subjects = {checkpoint: Subject.load(checkpoint, **vars(users), **vars(loading), c=c) for checkpoint in checkpoints}
     c = DEFAULT_C if c is None else c
     check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))

@@ -1,7 +1,9 @@
 """Histories of single users as signals: low and high frequencies of their items' embeddings.
 
 Item embeddings along the positions of a window are a signal of N samples in D dimensions. A persisting taste appears in
-its low frequencies, and an abrupt change in its high frequencies.
+its low frequencies, and an abrupt change in its high frequencies. Low frequencies are the mean, the level at which a
+user stays, and a slow drift; they are told apart. What a user does is said of the axis that is drawn (`course`), so
+that words and picture agree.
 
 Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
 
@@ -64,31 +66,60 @@ class UserSignal:
     @property
     def low_share(self) -> float:
         """The share of the energy in the c lowest modes; c / N for white noise, NaN for a signal of zeros."""
+        return self._share(self.c // 2 + 1)
+
+    @property
+    def mean_share(self) -> float:
+        """The share of the energy at frequency 0; 1 / N for white noise, NaN for a signal of zeros."""
+        return self._share(1)
+
+    def _share(self, frequencies: int) -> float:
         total = self.energy.sum()
-        return float(self.energy[: self.c // 2 + 1].sum() / total) if total else float("nan")
+        return float(self.energy[:frequencies].sum() / total) if total else float("nan")
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(N, D), the mean over positions, at every position: the part of LFC at frequency 0."""
+        return np.broadcast_to(self.signal.mean(0), self.signal.shape)
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """(D,), the unit vector along which most of the energy lies: the first right singular vector, not centred.
+        """(D,), the unit vector on which the larger of LFC and HFC exceeds the other by the most energy.
 
-        The sign of a singular vector is arbitrary. Here the component of largest modulus is positive.
+        So the part with more energy has more of it on this axis, too. The sign of an axis is arbitrary. Here the
+        component of largest modulus is positive.
         """
-        vector = np.linalg.svd(self.signal, full_matrices=False)[2][0]
+        excess = self.low.T @ self.low - self.high.T @ self.high
+        vector = np.linalg.eigh(-excess if self.low_share < 0.5 else excess)[1][:, -1]
         return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
+    @property
+    def course(self) -> str:
+        """What has the most energy on `direction`, in words: the mean, the other slow modes, or HFC."""
+        if self.low_share < 0.5:
+            return "changes abruptly"
+        level, slow = (((part @ self.direction) ** 2).sum() for part in (self.mean, self.low - self.mean))
+        return "stays at one level" if level >= slow else "drifts slowly"
+
     def summary(self) -> dict[str, Any]:
-        """Return user, low_share, and expected_of_noise, the low_share of white noise."""
-        return {"user": self.user, "low_share": self.low_share, "expected_of_noise": self.c / len(self.signal)}
+        """Return user, course, low_share, mean_share of DC alone, and expected_of_noise, low_share of white noise."""
+        return {
+            "user": self.user,
+            "course": self.course,
+            "low_share": self.low_share,
+            "mean_share": self.mean_share,
+            "expected_of_noise": self.c / len(self.signal),
+        }
 
     def table(self) -> "DataFrame":
-        """Return a tidy table: signal, LFC and HFC along `direction` by position, share of energy by frequency.
+        """Return a tidy table: signal, mean, LFC and HFC along `direction` by position, share of energy by frequency.
 
-        Columns: user, low_share, part (signal, LFC, HFC or energy), index (position from 0, or frequency in cycles
-        per window), item (of a position), value.
+        Columns: user, low_share, part (signal, mean, LFC, HFC or energy), index (position from 0, or frequency in
+        cycles per window), item (of a position), value.
         """
         import pandas as pd
 
-        lines = {"signal": self.signal, "LFC": self.low, "HFC": self.high}
+        lines = {"signal": self.signal, "mean": self.mean, "LFC": self.low, "HFC": self.high}
         parts = {name: values @ self.direction for name, values in lines.items()}
         parts["energy"] = self.energy / self.energy.sum()
         items = pd.array(self.items, dtype="Int64") if len(self.items) else None
@@ -121,7 +152,7 @@ def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = 
         >>> alternating.energy
         array([0., 0., 4.])
         >>> alternating.summary()
-        {'user': 7, 'low_share': 0.0, 'expected_of_noise': 0.25}
+        {'user': 7, 'course': 'changes abruptly', 'low_share': 0.0, 'mean_share': 0.0, 'expected_of_noise': 0.25}
     """
     signal = check_finite(as_float64(x), "the signal")
     if signal.ndim != 2 or 0 in signal.shape:

@@ -23,7 +23,8 @@ def main(
     """Show the users with the most and the least low-frequency energy, among those with full windows.
 
     The signal consists of the items' embeddings along the positions. Prints the share of its energy in the c lowest
-    modes, and writes signals.png, .pdf and .csv with signal, LFC, HFC and spectrum of both users.
+    modes and in its mean, and what it does. Writes signals.png, .pdf and .csv with signal, mean, LFC, HFC and spectrum
+    of both users.
     """
     output = Output.prepare("signals", checkpoint, files)
     subject = Subject.load(checkpoint, data=data, **vars(loading), c=c)
@@ -34,7 +35,7 @@ def main(
     if files.json:
         print_json({"c": modes, "users": [signal.summary() for signal in chosen]})
     else:
-        print_table([signal.summary() for signal in chosen], {"low_share": 3, "expected_of_noise": 3})
+        print_table([signal.summary() for signal in chosen], {"low_share": 3, "mean_share": 3, "expected_of_noise": 3})
     import pandas as pd
 
     from spectral import plot

@@ -75,7 +75,7 @@ class Case:
         name: The name of the matrix, with ", exceptional x" for an exceptional start vector.
         n: N.
         causal: Whether real positions see only earlier ones.
-        exceptional: Whether x was made orthogonal to pi.
+        exceptional: Whether x was made orthogonal to pi, the left Perron vector: pi^T x = 0. Its mean need not be 0.
         lambda2: The second eigenvalue of the matrix, complex.
         predicted_slope: The predicted change of log(HFC / LFC) per step: log|lambda_2|, or 0 for exceptional x.
         fitted_slope: The measured change per step, over the second half of the steps.
@@ -298,6 +298,8 @@ def decay(attention: Any, x: Any, steps: int = MIN_STEPS, c: int = DEFAULT_C) ->
 
 def exceptional(x: Array, pi: Array) -> Array:
     """Return x (N,) without its component along pi (N,), so that pi^T x = 0. The theorem does not hold for such x.
+
+    pi: the left Perron vector. An x whose mean is 0 is another one, unless pi is uniform; for it the theorem holds.
 
     Example:
         With pi uniform, the mean is removed:

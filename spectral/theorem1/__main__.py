@@ -46,8 +46,8 @@ def main(
 
     Takes random attention, and the attention of every layer and head for the first user with a full window (with
     --length: with exactly n items), bidirectional and causal. Shows the second eigenvalue, the predicted and the
-    measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, for a random x and for an exceptional x that is
-    orthogonal to the left Perron vector. Prints a table and writes theorem1.png, .pdf and .csv.
+    measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, for a random x and for one with pi^T x = 0,
+    where pi is the left Perron vector (pi^T A = pi^T). Prints a table and writes theorem1.png, .pdf and .csv.
     """
     output = Output.prepare("theorem1", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)

@@ -105,7 +105,7 @@ def row_stochastic(attention: Any) -> Array:
     if matrix.min() < 0 or np.abs(sums - 1).max() > row_sum_tolerance(attention):
         raise ConfigError(
             "attention must be row-stochastic: no negative entry, and rows that sum to 1; "
-            f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.3g} to {sums.max():.3g}. After "
+            f"got a smallest entry of {matrix.min():.3g} and row sums of {sums.min():.5g} to {sums.max():.5g}. After "
             "the remedies attnscale and gfsa it is not, and the theorem says nothing about it"
         )
     return matrix / sums

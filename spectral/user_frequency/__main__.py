@@ -10,7 +10,7 @@ from models.command_line import inform, print_json
 from models.datasets import find_attributes
 from models.errors import ConfigError
 from models.evaluation import per_user, rank_targets
-from models.files import write_atomically
+from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run
 from spectral.report import names_of
@@ -42,6 +42,8 @@ def main(
     if measure not in MEASURES:
         raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     output = Output.prepare("user_frequency", checkpoints[0], files)
+    users_file = output.stem.with_name("user_frequency_users.csv")
+    check_replaceable(users_file)
     subjects = {
         path: Subject.load(
             path, which="all", data=data, split=split, device=device, data_dir=data_dir, settings=settings, c=c
@@ -84,9 +86,8 @@ def main(
     output.write(plot.user_frequency(found, metric=metric, measure=measure).figure, found)
     for name, ranked in tables.items():
         table[f"{metric} {name}"] = ranked[metric]
-    path = output.stem.with_name("user_frequency_users.csv")
-    write_atomically(path, table.to_csv(index=False).encode())
-    inform(f"wrote {path}")
+    write_atomically(users_file, table.to_csv(index=False).encode())
+    inform(f"wrote {users_file}")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,13 @@ def test_evaluation_memory_ranks_every_user():
     assert result["above_imports_mb"] < 300
 
 
+def test_watch_cost_is_a_part_of_an_epoch():
+    data = ("--dataset", "synthetic:users=60,items=40", "--models", "sasrec", "--layers", "2", "--steps", "1")
+    [row] = run("watch_cost.py", *data)["rows"]
+    assert list(row) == ["model", "layers", "epoch_seconds", "watch_seconds", "share"]
+    assert row["share"] == pytest.approx(row["watch_seconds"] / row["epoch_seconds"])
+
+
 def test_loading_speed_compares_the_two_readers(checkpoint):
     result = run("loading_speed.py", str(checkpoint), "--rounds", "1")
     assert list(result) == [checkpoint.name]

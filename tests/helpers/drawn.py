@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,14 +17,20 @@ from spectral import CosineSimilarity, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
 from spectral.block_response import BlockResponse
+from spectral.cka import LinearCKA
+from spectral.dynamics import Dynamics
 from spectral.filter_response import FrequencyResponse
+from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters
 from spectral.mixing_ratio import MixingRatio
 from spectral.rank_one import RankOneDistance
+from spectral.remedies import MEASURES as LESS_SMOOTH
+from spectral.remedies import Comparison as Remedies
 from spectral.signals import UserSignal
 from spectral.singular_values import SingularValues
 from spectral.smoothing import MEASURES as SMOOTHNESS
 from spectral.smoothing import Smoothing
+from spectral.strata import StratifiedSimilarity, Stratum
 from spectral.theorem1 import EXCEPTIONAL, Case
 from spectral.transfer_map import TransferMap
 
@@ -105,6 +112,28 @@ def mixing_ratio(layers: int = 2) -> MixingRatio:
     share = np.stack([residual, attention, 1 - residual - attention], axis=1)
     names = ("residual", "attention", "feed-forward")
     return MixingRatio(names, share, 0.02 * share, share[..., 1], share[..., 2], N, 9)
+
+
+def cka(models: list[str], layers: int = 2) -> LinearCKA:
+    """Layers are the less alike the farther apart they are; the embedding output of the first model has none."""
+    names = tuple((model, layer) for model in models for layer in range(layers + 1))
+    depth = np.array([layer + 3.0 * models.index(model) for model, layer in names])
+    values = np.exp(-np.abs(depth[:, None] - depth) / 3)
+    values[0] = values[:, 0] = np.nan
+    return LinearCKA(names, values, 0.1 * values, 30)
+
+
+def last_item(place: int, k: int = 10, users: int = 9) -> LastItemOverlap:
+    overlap = 0.3 + 0.4 * np.arange(1, k + 1) / k - 0.02 * place
+    errors = dict.fromkeys(("overlap", "same", "same_order"), np.full(k, 0.03 if users > 1 else np.nan))
+    return LastItemOverlap(overlap, overlap**2, overlap**3, overlap / 4, errors, users)
+
+
+def strata(groups: int = 3, layers: int = 2) -> StratifiedSimilarity:
+    cut = tuple(Stratum(10.0 * g, 10.0 * g + 9, torch.arange(20 + g)) for g in range(1, groups + 1))
+    cosine = tuple(cosine_similarity(3 * g, layers) for g in range(groups))
+    overlap = tuple(last_item(3 * g) for g in range(groups))
+    return StratifiedSimilarity("length", cut, cosine, tuple(cka(["mine"], layers) for _ in cut), overlap)
 
 
 def attention_statistics(place: int, layers: int = 2, heads: int = 2) -> AttentionStatistics:
@@ -198,6 +227,36 @@ def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
     return pd.concat(tables)
 
 
+def watched(names: list[str], seeds: int = 3, epochs: int = 6) -> Dynamics:
+    """Shares that fall and a metric that rises and falls, both a little other for every seed."""
+    rows = []
+    for place, name in enumerate(names):
+        for seed in range(seeds):
+            for epoch in range(epochs + seed):
+                share = (0.5 + 0.02 * seed) / (1 + 0.2 * epoch * (1 + place))
+                ranked = 0.05 + 0.01 * place - 0.001 * (epoch - 3 - seed) ** 2
+                rows.append((name, str(seed), epoch, 1, "hfc_share", share))
+                rows.append((name, str(seed), epoch, pd.NA, "NDCG@20", ranked))
+    return Dynamics(pd.DataFrame(rows, columns=["system", "seed", "epoch", "layer", "measure", "value"]))
+
+
+def remedies(names: list[str], seeds: int = 3) -> Remedies:
+    """A point for each run; the more similar its users, the worse it ranks."""
+    points, depth = [], 2
+    for place, name in enumerate(names):
+        for seed in range(seeds):
+            metric = 0.05 + 0.004 * place + 0.001 * seed
+            point = {"system": name, "depth": depth, "seed": seed, "NDCG@20": metric}
+            point |= {"metric_low": metric - 0.005, "metric_high": metric + 0.005}
+            for measure in LESS_SMOOTH:
+                value = 0.6 - 0.05 * place + 0.01 * seed
+                point |= {measure: value, f"{measure}_low": value - 0.02, f"{measure}_high": value + 0.02}
+            points.append(point)
+    found = {"depth": depth, "rho": 0.5, "low": -0.1, "high": 0.9, "runs": len(points), "systems": len(names)}
+    correlations = pd.DataFrame([found | {"measure": measure} for measure in LESS_SMOOTH])
+    return Remedies(pd.DataFrame(points), correlations, pd.DataFrame())
+
+
 def diagram(layers: int = 2) -> Any:
     return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
 
@@ -226,8 +285,16 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
     "attention_statistics": lambda size, **ax: plot.attention_statistics(
         size.of_each(attention_statistics, size.layers, size.heads), **ax
     ),
+    "dynamics": lambda size, **ax: plot.dynamics(watched(size.names, size.seeds), "hfc_share", **ax),
+    "dynamics_paths": lambda size, **ax: plot.dynamics_paths(watched(size.names, size.seeds), "hfc_share", **ax),
+    "remedies": lambda size, **ax: plot.remedies(
+        remedies(size.names, size.seeds), nulls={2: {"between_users": 0.2}}, **ax
+    ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
+    "cka": lambda size, **ax: plot.cka(cka(["sasrec"], size.layers), "sasrec", **ax),
+    "last_item": lambda size, **ax: plot.last_item(size.of_each(last_item, 10, size.seeds), **ax),
+    "strata": lambda size, **ax: plot.strata(strata(size.heads, size.layers), "cka_with_last", **ax),
     "mixing_ratio": lambda size, **ax: plot.mixing_ratio(mixing_ratio(size.layers), label="sasrec", **ax),
     "rank_one": lambda size, **ax: plot.rank_one(size.of_each(rank_one, size.layers, size.seeds), **ax),
     "rank_one_parts": lambda size, **ax: plot.rank_one_parts(rank_one(0, size.layers), label="bsarec", **ax),
@@ -266,6 +333,9 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
     ),
+    "dynamics_panels": lambda size: plot.dynamics_panels(watched(size.names, size.seeds), ["hfc_share", "NDCG@20"]),
+    "dynamics_paths_panels": lambda size: plot.dynamics_paths_panels(watched(size.names, size.seeds), ["hfc_share"]),
+    "remedies_panels": lambda size: plot.remedies_panels(remedies(size.names, size.seeds)),
     "frequency_response_panels": lambda size: plot.frequency_response_panels(
         {name: frequency_response(size.layers, 1, resamples=0) for name in size.names},
         {name: {"uniform": [frequency_response(1, resamples=0)]} for name in size.names},
@@ -278,6 +348,8 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     ),
     "user_signal_panels": lambda size: plot.user_signal_panels([user_signal(7), user_signal(30)], Attributes()),
     "smoothing_panels": lambda size: plot.smoothing_panels(size.of_each(smoothing, size.layers, size.seeds)),
+    "cka_panels": lambda size: plot.cka_panels(cka(size.names[:3], size.layers)),
+    "strata_panels": lambda size: plot.strata_panels(strata(size.heads, size.layers)),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from third_party_states.pmixer import state_of as pmixer_state
 from third_party_states.recbole import sasrec_state
 
 Maker = Callable[[Path, Path], Path]  # a folder of its own, a good checkpoint -> the file to open
@@ -206,6 +207,20 @@ def has_a_layer_of_an_endless_number(folder: Path, good: Path) -> Path:
 @kind("a matrix is needed")
 def has_a_number_for_a_table(folder: Path, good: Path) -> Path:
     torch.save(sasrec_state() | {"item_embedding.weight": torch.tensor(1.0)}, folder / "a.pt")
+    return folder / "a.pt"
+
+
+@kind("looks like .* but its shapes do not fit together")
+def has_too_few_rows_for_three_parts(folder: Path, good: Path) -> Path:
+    torch.save(pmixer_state() | {"attention_layers.0.in_proj_bias": torch.ones(1)}, folder / "a.pt")
+    (folder / "args.txt").write_text("num_heads,2\n")
+    return folder / "a.pt"
+
+
+@kind("max_len must be|shapes do not fit")
+def has_a_table_without_positions(folder: Path, good: Path) -> Path:
+    torch.save(pmixer_state() | {"pos_emb.weight": torch.ones(0, 16)}, folder / "a.pt")
+    (folder / "args.txt").write_text("num_heads,2\n")
     return folder / "a.pt"
 
 

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from repository import ROOT
@@ -39,7 +40,7 @@ class Outcome:
     code: int  # 0 if it could be used, 2 for a sentence, 1 for a traceback; -N if signal N ended the child
     message: str = ""
     seconds: float = 0.0
-    memory: int = 0  # MiB above those of the parent
+    memory: int = 0  # MiB above those before
     executed: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)  # files elsewhere that were opened
@@ -67,68 +68,70 @@ class Limits:
     """What opening a file may take."""
 
     seconds: int = 25
-    memory: int = 1024  # MiB above those of the parent
-    address_space: int = 6 * 1024  # MiB above those of the parent
+    memory: int = 500  # MiB above those before
+    address_space: int = 6 * 1024  # MiB above that before
 
 
 LIMITS = Limits()
 
 
-def attempt(
-    action: Callable[[], object], folder: Path, reference: Callable[[], object], expected: object, limits: Limits
-) -> Outcome:
-    """Do something in a child process, which may only touch `folder`; then compare `reference()` with `expected`."""
-    receiver, sender = os.pipe()
-    started = time.monotonic()
-    child = os.fork()
-    if not child:
-        os.close(receiver)
-        _in_child(sender, action, folder, reference, expected, limits)
-    os.close(sender)
-    with os.fdopen(receiver, "rb") as pipe:
-        report = pipe.read()
-    _, status, used = os.wait4(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code or not report:
-        return Outcome(code or BUG, seconds=time.monotonic() - started)
-    said = json.loads(report)
-    memory = (used.ru_maxrss >> 10) - said.pop("resident")
-    return Outcome(**said, seconds=time.monotonic() - started, memory=memory)
+def attempt(action: Callable[[], object], folder: Path, reference: Callable[[], object], expected: object) -> Outcome:
+    """Do something in a child process; see `attempts`."""
+    return next(attempts([action], folder, reference, expected))
 
 
-def _mebibytes() -> tuple[int, int]:
-    """Return the address space and the memory of this process; a child has less memory than its parent at first."""
-    pages = Path("/proc/self/statm").read_text().split()
-    size, resident = (int(count) * resource.getpagesize() >> 20 for count in pages[:2])
-    return size, resident
+def attempts(
+    actions: Sequence[Callable[[], object]], folder: Path, reference: Callable[[], object], expected: object
+) -> Iterator[Outcome]:
+    """Do one thing after the other in a child process, which may only touch `folder`, and return what happened to each.
+
+    After each, `reference()` is compared with `expected`. If one of them ends the child, the next is done in a new one.
+    """
+    done = 0
+    while done < len(actions):
+        receiver, sender = os.pipe()
+        started = time.monotonic()
+        child = os.fork()
+        if not child:
+            os.close(receiver)
+            _in_child(sender, actions[done:], folder, reference, expected)
+        os.close(sender)
+        with os.fdopen(receiver) as pipe:
+            for line in pipe:
+                if line.endswith("\n"):
+                    yield Outcome(**json.loads(line))
+                    done, started = done + 1, time.monotonic()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if done < len(actions):
+            yield Outcome(code or BUG, seconds=time.monotonic() - started)
+            done += 1
 
 
-def _in_child(sender: int, action, folder: Path, reference, expected, limits: Limits) -> None:
+def _in_child(sender: int, actions: Sequence[Callable[[], object]], folder: Path, reference, expected) -> None:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(limits.seconds)
-        size, resident = _mebibytes()
-        most = (size + limits.address_space) << 20
+        most = _kibibytes("VmSize") * 1024 + (LIMITS.address_space << 20)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        seen = _Watch(folder)
-        sys.addaudithook(seen)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            code, message = _outcome(action)
-            seen.active = False
-            poisoned = reference() != expected
-        said = {
-            "code": code,
-            "message": message,
-            "executed": seen.executed,
-            "written": seen.written,
-            "read": seen.read,
-            "poisoned": poisoned,
-            "resident": resident,
-        }
-        os.write(sender, json.dumps(said).encode()[:60_000])
+        watch = _Watch(folder)
+        sys.addaudithook(watch)
+        for action in actions:
+            signal.alarm(LIMITS.seconds)
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+            before, started = _kibibytes("VmRSS"), time.monotonic()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), watch as seen:
+                code, message = _outcome(action)
+            seconds, memory = time.monotonic() - started, (_kibibytes("VmHWM") - before) >> 10
+            outcome = Outcome(code, message[:5000], seconds, memory, **seen, poisoned=reference() != expected)
+            os.write(sender, f"{json.dumps(asdict(outcome))}\n".encode())
         os._exit(0)
     finally:
-        os._exit(1)
+        os._exit(BUG)
+
+
+def _kibibytes(name: str) -> int:
+    """Return the size of this process that the kernel calls so."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split(maxsplit=1)[0])
 
 
 def _outcome(action: Callable[[], object]) -> tuple[int, str]:
@@ -149,34 +152,40 @@ class _Watch:
     """Notes what the interpreter does beyond reading files of the folder, of this project and of Python."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.active = str(folder), True
-        self.allowed = (self.folder, str(ROOT), sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/usr/")
+        self.allowed = (str(folder), str(ROOT), sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/usr/")
         self.loaded = {name.partition(".")[0] for name in sys.modules} | set(sys.stdlib_module_names)
-        self.executed: list[str] = []
-        self.written: list[str] = []
-        self.read: list[str] = []
+        self.active = False
+        self.seen: dict[str, list[str]] = {}
+
+    def __enter__(self) -> dict[str, list[str]]:
+        self.active, self.seen = True, {"executed": [], "written": [], "read": []}
+        return self.seen
+
+    def __exit__(self, *error: object) -> None:
+        self.active = False
 
     def __call__(self, event: str, arguments: tuple) -> None:
         if not self.active:
             return
         if event in RUN or (event == "import" and arguments[0].partition(".")[0] not in self.loaded):
-            self.executed.append(f"{event} {str(arguments)[:200]}")
+            self.seen["executed"].append(f"{event} {str(arguments)[:200]}")
         elif event in CHANGED:
-            self.written.append(f"{event} {str(arguments)[:200]}")
+            self.seen["written"].append(f"{event} {str(arguments)[:200]}")
         elif event == "open" and isinstance(arguments[0], str | bytes):
             path, flags = os.fsdecode(arguments[0]), arguments[2]
             if flags & WRITES:
-                self.written.append(path)
+                self.seen["written"].append(path)
             elif os.path.isabs(path) and not path.startswith(self.allowed):
-                self.read.append(path)
+                self.seen["read"].append(path)
 
 
 def use(path: str | Path, **settings: object) -> None:
-    """Open a file, compute with its model, and look for its data, as commands do."""
+    """Open a file, compute with its model, and look for its data, as commands do; published data are not fetched."""
     import torch
 
     import models
     from models.checkpoint import sequences_of
+    from models.datasets import DATASETS
 
     model = models.load(path, finite=True, **settings)
     with torch.inference_mode():
@@ -184,7 +193,8 @@ def use(path: str | Path, **settings: object) -> None:
         windows = windows if len(windows) else torch.ones((2, 3), dtype=torch.int64)
         model(windows)
         model.trace(windows)
-    sequences_of(model)
+    if model.checkpoint["dataset"]["source"] not in DATASETS:
+        sequences_of(model)
 
 
 def numbers_of(path: str | Path) -> bytes:
@@ -198,7 +208,7 @@ def numbers_of(path: str | Path) -> bytes:
 
 
 def warm(*paths: str | Path) -> None:
-    """Import everything, so that children do not."""
+    """Import everything, so that children do not, and open good files."""
     import torch
 
     import spectral  # noqa: F401
@@ -206,7 +216,7 @@ def warm(*paths: str | Path) -> None:
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     for path in paths:
-        use(path)
+        numbers_of(path)
     gc.collect()
     gc.freeze()
 
@@ -226,9 +236,9 @@ def main(reference: str, *files: str) -> None:
     """Open the files and print what happened."""
     warm(reference)
     expected = numbers_of(reference)
-    for file in files:
-        folder = Path(file).parent
-        outcome = attempt(lambda file=file: use(file), folder, lambda: numbers_of(reference), expected, LIMITS)
+    folder = Path(os.path.commonpath([Path(file).parent for file in files]))
+    actions = [partial(use, file) for file in files]
+    for outcome in attempts(actions, folder, lambda: numbers_of(reference), expected):
         print(json.dumps(asdict(outcome)))
 
 

@@ -1,5 +1,7 @@
 """Files are written whole or not at all, and what is not ours stays."""
 
+import hashlib
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-from models.files import Kind, OutputError, remove_partial, write_atomically
+from models.files import RECORD, Kind, OutputError, check_replaceable, remove_partial, write_atomically
 
 # Stops in the middle of writing, with the temporary file on the disk.
 WRITER = """
@@ -23,7 +25,7 @@ write_atomically(Path(sys.argv[1]), b"new")
 
 def test_a_temporary_file_is_removed_after_its_writer_was_killed_and_not_before(tmp_path):
     path = tmp_path / "a [1].pt"
-    path.write_bytes(b"old")
+    write_atomically(path, b"old")
     others = [tmp_path / name for name in ("a [1].pt.mine.partial", "b.pt.abcdefgh.partial", "a [1].pt.abcdefgh.part")]
     for other in others:
         other.touch()
@@ -39,7 +41,7 @@ def test_a_temporary_file_is_removed_after_its_writer_was_killed_and_not_before(
     assert path.read_bytes() == b"old"
     write_atomically(path, b"newest")
     assert path.read_bytes() == b"newest"
-    assert set(tmp_path.iterdir()) == {path, *others}
+    assert set(tmp_path.iterdir()) == {path, tmp_path / RECORD, *others}
 
 
 @pytest.mark.parametrize("content", [b"", b"mark" + bytes(9000), bytes(9000) + b"mark"])
@@ -56,3 +58,38 @@ def test_another_file_and_a_device_are_not_replaced(tmp_path):
     with pytest.raises(OutputError, match="/dev/null: is not a regular file"):
         write_atomically(Path("/dev/null"), b"x")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"notes"]
+
+
+def test_an_edited_file_stays_and_an_empty_one_and_one_put_back_do_not(tmp_path):
+    path = tmp_path / "a.csv"
+    write_atomically(path, b"1")
+    write_atomically(path, b"2")
+    path.write_bytes(b"2, and my notes")
+    with pytest.raises(OutputError, match=r"a.csv: exists and is not what this program wrote there"):
+        write_atomically(path, b"3")
+    for content in (b"", b"1"):
+        path.write_bytes(content)
+        write_atomically(path, b"3")
+        assert path.read_bytes() == b"3"
+    (tmp_path / "b.csv").write_bytes(b"3")
+    with pytest.raises(OutputError, match=r"b\.csv: exists"):
+        check_replaceable(tmp_path / "b.csv")
+
+
+def test_the_record_is_as_sha256sum_prints_it_and_grows_with_new_content_only(tmp_path):
+    for content in (b"1", b"2", b"1"):
+        write_atomically(tmp_path / "a b.csv", content)
+    lines = (tmp_path / RECORD).read_text().splitlines()
+    assert lines == [f"{hashlib.sha256(content).hexdigest()}  a b.csv" for content in (b"1", b"2")]
+    marked = Kind("a thing", b"mark")
+    write_atomically(tmp_path / "c", b"mark", marked)
+    assert (tmp_path / RECORD).read_text().splitlines() == lines, "marked files need no record"
+
+
+def test_processes_at_once_all_find_their_files_recorded(tmp_path):
+    code = "import sys; from pathlib import Path; from models.files import write_atomically\n"
+    code += "for i in range(40): write_atomically(Path(sys.argv[1], sys.argv[2]), bytes([i]))"
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name], cwd=ROOT) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    lines = (tmp_path / RECORD).read_text().splitlines()
+    assert len(lines) == 120 and all(re.fullmatch(r"[0-9a-f]{64}  [abc]", line) for line in lines)

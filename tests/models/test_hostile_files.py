@@ -76,8 +76,7 @@ def test_the_shared_hostile_files_end_in_a_sentence(outcomes):
 def test_a_trial_notices_what_it_looks_for(tmp_path, monkeypatch, action, fault):
     import trials
 
-    limits = trials.Limits(seconds=3, memory=100)
-    monkeypatch.setattr(trials, "LIMITS", limits)
+    monkeypatch.setattr(trials, "LIMITS", trials.Limits(seconds=3, memory=100))
     monkeypatch.delenv("POISON", raising=False)
-    outcome = attempt(lambda: action(tmp_path), tmp_path, lambda: os.environ.get("POISON"), None, limits)
+    outcome = attempt(lambda: action(tmp_path), tmp_path, lambda: os.environ.get("POISON"), None)
     assert outcome.faults == [fault], outcome

@@ -1,12 +1,20 @@
 """Files are read without running code, and what cannot be read is named for what it is."""
 
+import collections
+import datetime
+import decimal
 import gzip
 import io
 import os
+import pathlib
 import pickle
 import sys
+import types
+import uuid
 import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from third_party_states.small import GIVEN, bsarec_state, scores
@@ -116,3 +124,25 @@ def test_torchscript_is_named(tmp_path):
     (tmp_path / "scripted.pt").write_bytes(zipped("scripted/data.pkl", "scripted/constants.pkl", "scripted/code/a.py"))
     with pytest.raises(CheckpointError, match="is a TorchScript model"):
         models.load(tmp_path / "scripted.pt")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_plain_objects_beside_the_weights_are_stand_ins(their_file, tmp_path, protocol, legacy):
+    beside = [
+        datetime.datetime(2024, 1, 5, tzinfo=datetime.UTC),
+        datetime.timedelta(1),
+        pathlib.PurePosixPath("/runs/a"),
+        collections.defaultdict(list, {1: [2]}),
+        decimal.Decimal("1.5"),
+        uuid.UUID(int=7),
+        types.SimpleNamespace(a=1),
+        range(3),
+        slice(1, 2),
+        np.bool_(True),
+        np.datetime64("2024-01-05"),
+        pd.Timestamp("2024-01-05"),
+    ]
+    content = {"state_dict": bsarec_state(), "beside": beside}
+    torch.save(content, tmp_path / "a.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)
+    assert torch.equal(scores(models.load(tmp_path / "a.pt", **GIVEN)), scores(models.load(their_file, **GIVEN)))

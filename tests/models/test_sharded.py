@@ -73,7 +73,14 @@ def test_what_an_index_lacks_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"weight_map": {"a": "../outside.pt"}}', '{"weight_map": {"a": "/etc/passwd"}}', '{"weight_map": {}}', "{", "[]"],
+    [
+        '{"weight_map": {"a": "../outside.pt"}}',
+        '{"weight_map": {"a": "/etc/passwd"}}',
+        '{"weight_map": {"a": ""}}',
+        '{"weight_map": {}}',
+        "{",
+        "[]",
+    ],
 )
 def test_an_index_that_leads_elsewhere_or_nowhere_is_refused(tmp_path, text):
     (tmp_path / "model.safetensors.index.json").write_text(text)

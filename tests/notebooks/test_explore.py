@@ -53,7 +53,7 @@ def check(data: list[nbformat.NotebookNode], path: Path, subject: Subject, c: in
 
 def assert_shows(cells: list[str], table: pd.DataFrame) -> None:
     for cell, value in zip(cells, table.to_numpy().ravel(), strict=True):
-        if isinstance(value, str | bool):
+        if value is None or isinstance(value, str | bool):
             assert cell == str(value)
         else:
             assert float(cell) == pytest.approx(value, abs=1e-4, nan_ok=True)

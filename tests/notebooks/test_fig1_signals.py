@@ -36,7 +36,8 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     monkeypatch.setenv("SPECTRAL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("SPECTRAL_DATA_DIR", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nothing is to be had
-    given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke", "data_dir": str(tmp_path)}
+    given = {"dataset": "lastfm", "models": ["sasrec"], "profile": "smoke"}
+    given |= {"data": str(tmp_path / "lastfm.txt"), "data_dir": str(tmp_path)}
     folders = {"runs": str(tmp_path / "runs"), "out": str(tmp_path / "figures")}
     done = papermill.execute_notebook(
         ROOT / "notebooks/fig1_signals.ipynb",
@@ -49,7 +50,7 @@ def test_figure_1_without_the_file_of_attributes_leaves_their_panel_out_and_says
     said = [output.text for cell in done.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
     assert "LastFM_item2attributes.json" in "".join(said)
     model = load(run)
-    sequences = sequences_of(model)
+    sequences = sequences_of(model, str(tmp_path / "lastfm.txt"))
     windows = sequences.windows("test", 12, padding).inputs
     chosen = extreme_signals(model, torch.from_numpy(windows), sequences.users)
     expected = plot.user_signal_panels(chosen, None, "attributes of the items are left out: their file was not found")

@@ -13,6 +13,7 @@ from repository import ROOT
 
 from models import notebook
 from models.errors import ConfigError
+from models.files import RECORD
 from models.registry import MODELS
 from models.train import train
 from spectral.gallery import collect
@@ -53,7 +54,7 @@ def test_leaves_the_computing_to_the_library(path: Path):
 def test_parameters_have_the_names_of_the_library(path: Path):
     parameters = set(papermill.inspect_notebook(path))
     if path.stem == "train":
-        arguments = set(inspect.signature(train).parameters) - {"show_progress"}
+        arguments = set(inspect.signature(train).parameters) - {"show_progress", "callbacks"}
         settings = {field.name for model in MODELS.values() for field in fields(model.config_type)}
         assert arguments <= parameters <= arguments | settings
     elif path.stem == "explore":  # looks at any file
@@ -66,7 +67,7 @@ def test_parameters_have_the_names_of_the_library(path: Path):
         assert parameters == {"sentences", "model", "length", "seed", "out"}
     elif path.stem.startswith("fig8"):
         assert {"datasets", "setting", "models", "seeds", "profile", "results", "out"} <= parameters
-    elif path.stem.startswith(("table_", "fig5")):  # made of results
+    elif path.stem.startswith(("table_", "fig5", "remedies", "dynamics")):  # made of results
         assert {"dataset", "models", "seeds", "profile", "results", "out"} <= parameters
     else:
         assert {"dataset", "models", "seed", "profile", "runs", "out"} <= parameters
@@ -86,7 +87,7 @@ def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
         "checkpoint": str(tmp_path / "none/paper/lastfm/bsarec-seed42.pt"),
     }
     parameters = {name: value for name, value in given.items() if name in papermill.inspect_notebook(path)}
-    command = r"make (figures|tables|sensitivity|successors) PROFILE=paper DATASET=lastfm"
+    command = r"make (figures|tables|sensitivity|remedies|successors) PROFILE=paper DATASET=lastfm"
     with pytest.raises(papermill.PapermillExecutionError, match=command):
         execute(path, tmp_path, **parameters)
     assert not list(tmp_path.rglob("*.png"))
@@ -116,7 +117,7 @@ def test_transformers_are_explored_without_a_word_on_standard_error(tmp_path: Pa
     assert len(outputs) == 3 and all("image/png" in output.data for output in outputs)
     folder = tmp_path / "transformers"
     names = ("attention", "similarity", "smoothing")
-    assert {path.name for path in folder.iterdir()} == {f"{n}.{kind}" for n in names for kind in EXTENSIONS}
+    assert {path.name for path in folder.iterdir()} == {RECORD, *(f"{n}.{kind}" for n in names for kind in EXTENSIONS)}
     trained = pd.read_csv(folder / "similarity.csv").query("model == 'trained'")
     assert (trained["within_sequence"].diff().dropna() > 0).all()  # the claim of its title
     readme = " ".join((ROOT / "README.md").read_text().split())

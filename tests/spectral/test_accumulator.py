@@ -31,11 +31,18 @@ def hidden(users: int, *layers: int) -> tuple[Tensor, ...]:
     return drawn(*layers, users, N, D) + 1, torch.arange(N) >= torch.arange(users)[:, None] % 3
 
 
+def lists(users: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(30, generator=generator)[:5] + 1 for _ in range(users)])
+
+
 # What each metric is made with, and what makes a batch of so many users for it.
 METRICS: dict[str, tuple[tuple, Callable[[int], tuple[Tensor, ...]]]] = {
     "AttentionStatisticsMetric": ((L, H, N, 0.3), attention),
     "CosineSimilarityMetric": ((D, "published"), rows),
     "FrequencyResponseMetric": ((L, H, N), attention),
+    "LastItemOverlapMetric": ((30, 5), lambda users: (lists(users, 1), lists(users, 2))),
+    "LinearCKAMetric": (([D, N],), lambda users: ([drawn(users, D), drawn(users, N) + 1],)),
     "MixingRatioMetric": ((L, ["residual", "attention"], N), lambda users: (drawn(L, 2, users, N, D),)),
     "RankOneDistanceMetric": ((L,), lambda users: hidden(users, L)),
     "SingularValuesMetric": ((D, True), rows),

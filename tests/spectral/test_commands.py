@@ -11,6 +11,7 @@ from repository import ROOT
 
 import spectral
 from models import datasets
+from models.files import RECORD
 from spectral import FrequencyResponse
 from spectral.capture import of_length
 
@@ -45,7 +46,7 @@ def test_one_argument_is_enough_from_any_folder(measure, checkpoint, tmp_path):
         assert (tmp_path / f"{measure}.{kind}").stat().st_size > 100
         assert f"wrote {tmp_path / measure}.{kind}" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["ckpt.pt", "elsewhere", *(f"{measure}.{kind}" for kind in ("png", "pdf", "csv"))]
+        [RECORD, "ckpt.pt", "elsewhere", *(f"{measure}.{kind}" for kind in ("png", "pdf", "csv"))]
     )
     assert "Warning" not in result.stderr and "glyph" not in result.stderr.lower()
 
@@ -80,6 +81,7 @@ def test_batch_size_changes_nothing(call, checkpoint, tmp_path):
     ]
     for one, other in zip(results[0]["responses"], results[1]["responses"], strict=True):
         assert one.pop("head") == other.pop("head")
+        assert one.pop("transfer") == pytest.approx(other.pop("transfer"), rel=1e-4, abs=1e-4)
         assert one == pytest.approx(other, rel=1e-4, abs=1e-4)
 
 
@@ -186,7 +188,8 @@ def test_help_explains(call, measure):
 def test_formats_are_chosen(call, checkpoint, tmp_path):
     code, _, _ = call("theorem1", checkpoint, "--format", "csv, pdf", "--out", tmp_path / "new" / "folder")
     assert code == 0
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["theorem1.csv", "theorem1.pdf"]
+    written = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert written == [RECORD, "theorem1.csv", "theorem1.pdf"]
 
 
 def test_other_models_are_measured_alike(call, sasrec_checkpoint, tmp_path):

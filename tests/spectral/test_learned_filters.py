@@ -50,7 +50,7 @@ def test_bsarec_passes_its_low_modes_and_gives_beta_to_the_rest(beta, length, fr
     filters = learned_filters(model)
     for row, block in enumerate(model.blocks):
         layer = block.mixer.frequency
-        low = (layer.basis @ layer.basis.T).numpy()
+        low = (layer.low_pass.synthesis @ layer.low_pass.basis.T).numpy()
         gain = (layer.sqrt_beta.detach() ** 2).numpy()
         found = wave_response(
             lambda x, p=low, g=gain: p @ x.numpy() + g * (x.numpy() - p @ x.numpy()), length, frequency

@@ -18,7 +18,7 @@ from spectral.mixing_ratio import parts_of_block
 from spectral.steps import residual_steps
 
 SEEDS = st.integers(0, 2**32 - 1)
-BLOCKS = sorted(set(MODELS) - {"gru4rec", "caser"})
+BLOCKS = sorted(set(MODELS) - {"gru4rec", "caser", "lowarec"})
 NAMES = ["residual", "attention", "feed-forward"]
 
 

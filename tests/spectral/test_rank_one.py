@@ -19,7 +19,7 @@ from spectral import RankOneDistance, RankOneDistanceMetric, dc_share, plot, ran
 from spectral.capture import Capture
 
 SEEDS = st.integers(0, 2**32 - 1)
-BLOCKS = sorted(set(MODELS) - {"gru4rec", "caser"})
+BLOCKS = sorted(set(MODELS) - {"gru4rec", "caser", "lowarec"})
 
 
 def signal(n: int, size: int, seed: int = 0) -> np.ndarray:

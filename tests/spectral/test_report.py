@@ -19,8 +19,10 @@ from spectral.report import names_of
 from spectral.signals import extreme_signals
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = 15
-PICTURES = 18  # two of architectures, of attention maps and of rank one, three of histories, none of bounds
+SECTIONS = 18
+PICTURES = (
+    26  # two of architectures, of attention maps and of rank one, three of histories, six of strata, none of bounds
+)
 
 
 class Page(HTMLParser):

@@ -72,12 +72,50 @@ def test_a_constant_is_all_low_and_an_alternation_all_high():
     assert user_signal(alternation, 9).low_share == pytest.approx(0, abs=1e-12)
 
 
-def test_the_direction_holds_the_most_energy_and_has_a_sign():
+def test_the_direction_is_where_the_larger_part_exceeds_the_other_most_and_has_a_sign():
     x = signal(20)
     found = user_signal(x)
-    held = ((x @ found.direction) ** 2).sum()
-    assert held == pytest.approx(np.linalg.eigvalsh(x.T @ x)[-1])
+    low, high = naive_low(x, 3), x - naive_low(x, 3)
+    assert found.low_share < 0.5
+    excess = ((high @ found.direction) ** 2).sum() - ((low @ found.direction) ** 2).sum()
+    assert excess == pytest.approx(np.linalg.eigvalsh(high.T @ high - low.T @ low)[-1])
     np.testing.assert_allclose(user_signal(-x).direction, found.direction, atol=1e-12)
+
+
+@settings(max_examples=60)
+@given(st.integers(3, 30), st.integers(1, 6), st.integers(0, 1000), st.sampled_from([0.0, 0.3, 3.0]), st.booleans())
+def test_what_is_said_of_a_user_has_the_most_energy_on_the_axis_that_is_drawn(n, size, seed, level, drifts):
+    time = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    x = signal(n, seed, size) + level + (2 * np.cos(time)[:, None] if drifts else 0)
+    found = user_signal(x, 3)
+    low = naive_low(x, 3)
+    parts = {"stays at one level": 0 * x + x.mean(0), "drifts slowly": low - x.mean(0), "changes abruptly": x - low}
+    drawn = {name: ((part @ found.direction) ** 2).sum() for name, part in parts.items()}
+    high, slow = drawn.pop("changes abruptly"), sum(drawn.values())
+    if found.course == "changes abruptly":
+        assert found.low_share < 0.5 and high >= slow - 1e-9
+    else:
+        assert (
+            found.low_share >= 0.5 and slow >= high - 1e-9 and drawn[found.course] == pytest.approx(max(drawn.values()))
+        )
+
+
+def test_the_user_of_the_most_low_energy_is_not_said_to_stay_where_it_does_not():
+    n = 20
+    time = 2 * np.pi * np.arange(n) / n
+    jumps = (-1.0) ** np.arange(n)
+    # Around an offset of 1 the first axis jumps by 3; the drift is on the second axis, and holds most of the energy.
+    offset_and_jumps, drift = 1 + 3 * jumps, 6 * np.cos(time)
+    found = user_signal(np.stack([offset_and_jumps, drift], axis=1), 3)
+    assert found.course == "drifts slowly" and found.low_share > 0.6
+    np.testing.assert_allclose(np.abs(found.direction), [0, 1], atol=0.1)
+    # Most energy of the first axis is slow, but that of the whole signal is fast and spread over other axes.
+    spread = np.stack([4 * np.cos(time), *(3 * np.roll(jumps, k) for k in range(3))], axis=1)
+    found = user_signal(spread, 3)
+    assert found.course == "changes abruptly" and abs(found.direction[0]) < 0.1
+    table = np.vstack([np.zeros(1), np.arange(1.0, 7)[:, None] - 3.5])  # all users of these items change abruptly
+    most, least = extreme_signals(model_of(table), torch.tensor([[1, 6, 1, 6, 1, 6], [6, 2, 5, 1, 6, 1]]), c=1)
+    assert (most.course, least.course) == ("changes abruptly", "changes abruptly")
 
 
 @pytest.mark.parametrize(

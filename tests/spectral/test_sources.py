@@ -140,6 +140,8 @@ def test_what_a_callable_returns_is_taken_by_name(kind):
         ({"hidden": ["encoder.layers.9"]}, "no module 'encoder.layers.9'"),
         ({"hidden": ["embeddings"], "attention": ["head"]}, r"head should output attention maps.*\(5, 6, 3\)"),
         ({"hidden": ["encoder.layers.0.self_attn.out_proj"]}, "out_proj did not run"),
+        ({"hidden": None}, "hidden should be True, False, or names of modules as text; got None"),
+        ({"attention": ["encoder", 1]}, r"attention should be .*got \['encoder', 1\]"),
         ({}, r"Plain has no `trace`.*name its modules instead"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 import spectral
 from models.checkpoint import load, sequences_of
 from models.errors import CheckpointError, ConfigError
+from models.files import OutputError
 from models.registry import MODELS, build, configure
 from spectral import summary as summaries
 from spectral.summary import SAMPLES, SpectralSummary, measured_length, read_summary, summarise
@@ -157,6 +158,9 @@ def test_what_is_no_summary_is_named(tmp_path: Path):
     with pytest.raises(CheckpointError, match="is not the spectral summary"):
         read_summary(path)
     summary = summary_of("sasrec", windows(0, USERS))
+    with pytest.raises(OutputError, match="exists and is not a spectral summary"):
+        summary.save(path)
+    path.unlink()
     summary.save(path)
     with np.load(path) as archive:
         content = dict(archive)

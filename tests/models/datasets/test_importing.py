@@ -178,7 +178,7 @@ def test_the_command_says_what_became_of_the_rows(call: Call, tmp_path: Path):
     assert "users             3" in call("models.datasets", "describe", "shop.sequences")[1]
     for out in ("shop.csv", "./shop.csv"):
         code, _, err = call("models.datasets", *options, "--out", out)
-        assert code == 2 and "shop.csv would be written over" in err
+        assert code == 2 and "shop.csv: exists and is not what this program wrote" in err
     code, _, err = call("models.datasets", *options[:3], "nobody", *options[4:])
     assert code == 2 and "no column 'nobody'" in err
     code, _, err = call("models.datasets", *options, "--day-first", "--date-format", "%d", "--dry-run")

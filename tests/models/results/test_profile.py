@@ -165,3 +165,58 @@ def test_the_figure_of_successors_has_further_files_and_what_they_do_not_say():
     assert found["data_dir"] == "here"
     with pytest.raises(ConfigError, match=r"checkpoints: must be a mapping .* got \['a\.pt'\]"):
         profile(dataset="lastfm", checkpoints=["a.pt"])
+
+
+def test_a_watched_run_keeps_a_third_file_and_the_others_two():
+    found = profile("smoke")
+    kept = {s: [Path(path).name for path in found.files_of("synthetic", s, 1)] for s in ("sasrec", "sasrec-ce-gfsa")}
+    assert kept["sasrec"] == ["sasrec-seed1.json", "sasrec-seed1.spectral.npz"]
+    assert kept["sasrec-ce-gfsa"][2:] == ["sasrec-ce-gfsa-seed1.watch.csv"]
+
+
+def test_the_comparison_of_remedies_differs_in_nothing_else():
+    found = profile("paper")
+    for dataset in found.remedies_datasets:
+        reference = found.settings_for("sasrec-ce-watched", dataset)
+        for system in found.remedies.systems:
+            settings = found.settings_for(system, dataset)
+            assert settings["watch"] and settings.get("loss", "ce") == "ce"
+            same = {"epochs", "patience", "batch_size", "hidden_size", "max_len", "dropout", "learning_rate"}
+            assert {key: settings[key] for key in same} == {key: reference[key] for key in same}
+            if settings["model"] == "sasrec":
+                changed = {key for key in settings | reference if settings.get(key) != reference.get(key)}
+                assert changed <= {"remedy", "num_layers"}
+            depth = 8 if system.endswith("-8") else None
+            assert settings.get("num_layers") == depth
+            assert found.seeds_of(system) == ([42] if depth else [42, 43, 44])
+    assert {run for run in replace(found, block=4).listed()} >= {
+        ("lastfm", "sasrec-ce-gfsa", 44),
+        ("ml-100k", "bsarec-wavelet", 42),
+    }
+
+
+def test_deeper_runs_are_in_the_figure_of_dynamics_once_they_are_there(tmp_path: Path):
+    found = replace(profile("paper"), figures=str(tmp_path))
+    deep = "sasrec-ce-watched-16"
+    paths = [Path(path) for path in found.files_of("lastfm", deep, 42)]
+    for path in paths:
+        assert deep not in found.remedies_parameters("lastfm", "dynamics")["models"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert found.remedies_parameters("lastfm", "dynamics")["models"] == [*found.remedies.dynamics, deep]
+    assert set(map(str, paths)) < set(found.remedies_files("lastfm", "dynamics"))
+    assert deep not in found.remedies_systems("ml-100k", "dynamics") + found.remedies_systems("lastfm", "remedies")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"remedies": {"systems": "sasrec"}}, "remedies, systems: must be a list, got 'sasrec'"),
+        ({"remedies": {"system": []}}, "remedies: unknown key 'system'; expected one of datasets, dynamics, if_there"),
+        ({"remedies": {"dynamics": ["sasrec-9"]}}, "remedies, dynamics: unknown 'sasrec-9'"),
+        ({"remedies": {"datasets": ["moon"]}}, "remedies, datasets: unknown 'moon'"),
+    ],
+)
+def test_a_wrong_comparison_of_remedies_is_named(given: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        profile("smoke", **given)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from third_party_reference import real_file
-from third_party_states.small import GIVEN, bsarec_state, scores
+from third_party_states.small import GIVEN, N, bsarec_state, scores
 
 import models
 from models.errors import ConfigError
@@ -181,3 +181,32 @@ def test_a_real_file_with_its_configuration_beside_it_needs_no_option(call: Call
     assert code == 0, err
     assert json.loads(out)["dataset"] == "lastfm" and len(json.loads(out)["responses"]) == 6
     assert "using the users of lastfm, the data that a configuration names" in caplog.text
+
+
+@pytest.mark.parametrize("section", ["loss", "optimizer_cfg", "focal_loss"])
+def test_an_alpha_of_the_loss_beside_the_weights_is_not_the_models(tmp_path, section):
+    content = {"state_dict": bsarec_state(), section: {"alpha": 0.99}, "heads": 2, "c": 9}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ConfigError, match=r"give --alpha \(from 0 to 1\)"):
+        models.load(tmp_path / "a.pt")
+    torch.save(content | {"net": {"alpha": 0.3}}, tmp_path / "a.pt")
+    assert models.load(tmp_path / "a.pt").config.alpha == 0.3
+    torch.save(content | {"extra": {"alpha": 0.4}}, tmp_path / "a.pt")
+    with pytest.raises(ConfigError, match=r"give --alpha \(the file itself says 0.4 in extra"):
+        models.load(tmp_path / "a.pt")
+    torch.save({"checkpoint": {"model": bsarec_state(), "alpha": 0.3, "heads": 2, "c": 9}}, tmp_path / "a.pt")
+    assert models.load(tmp_path / "a.pt").config.alpha == 0.3, "it stands beside the weights"
+
+
+def test_arguments_in_a_pair_with_the_weights_are_read(tmp_path):
+    torch.save((Namespace(num_attention_heads=2, alpha=0.3, c=9), bsarec_state()), tmp_path / "a.pt")
+    assert models.load(tmp_path / "a.pt").config.num_heads == 2
+
+
+def test_another_number_of_positions_in_the_name_is_said(tmp_path, caplog):
+    for maxlen, is_said in ((N, False), (N + 1, False), (200, True)):
+        path = tmp_path / f"BSARec.head=2.maxlen={maxlen}.pth"
+        torch.save(bsarec_state(), path)
+        caplog.clear()
+        models.load(path, alpha=0.3, c=9)
+        assert (f"the file's name says max_len {maxlen}, but the shapes of the file say {N}" in caplog.text) == is_said

@@ -10,6 +10,7 @@ import pytest
 import simulated_summaries as simulated
 import torch
 from repository import ROOT
+from scipy.stats import spearmanr
 from simulated_results import USERS, result
 
 from models.datasets import Sequences
@@ -21,14 +22,17 @@ from models.results.runs import Origin, Result, runs_folder
 from models.results.significance import Difference, holm
 from spectral.claims import Claim, Evidence, ledger, paper, verdict
 from spectral.claims import evidence as by
-from spectral.claims.paper import CLAIMS
+from spectral.claims.paper import CLAIMS, REMEDIES
 from spectral.claims.runs import Missing, Runs
+from spectral.remedies import MEASURES
 from spectral.theorem1 import Case, random_attentions, theorem1
 
 SEEDS = (1, 2, 3, 4)
 GOOD, BAD = 6, 2000  # how far the targets are from the first place
 OTHERS = ("sasrec", "sasrec-ce", "sasrec-ce-h1", "duorec", "fearec", "fmlprec", "fmlprec-ce", "bert4rec", "gru4rec")
 VARIANTS = ("bsarec-attention", "bsarec-frequency", "bsarec-scalar", "bsarec-alpha0.1", "bsarec-alpha0.5", "bsarec-c5")
+REFERENCE, WATCHED = "sasrec-ce-watched", "bsarec-watched"
+COMPARED = (REFERENCE, *REMEDIES, WATCHED, "bsarec-wavelet", "bsarec-residual")
 NOT_ABOUT_DATA = [claim for claim in CLAIMS if not claim.datasets]
 ABOUT_DATA = [claim for claim in CLAIMS if claim.datasets]
 KINDS = {"reproduced": (True,) * 4, "contradicted": (False,) * 4, "undecided": (True, False, True, False)}
@@ -91,6 +95,10 @@ def only_for(users: np.ndarray, runs: list[Result]) -> list[Result]:
 def for_claim(claim: Claim, holds: tuple[bool, ...]) -> Simulated:
     """Simulated runs; for claims about kinds of users, each run is good for one kind only."""
     runs = Simulated(holds)
+    if claim.name.startswith("oversmoothing"):
+        graded(runs, holds)
+    if claim.name.startswith(("gain-is", "plain-remedy")):
+        remedied(runs, holds, claim.name.startswith("gain-is"))
     if claim.name.startswith("high-frequency-users"):
         alternates = np.arange(USERS) % 4 == 0
         runs._results["bsarec"] = [
@@ -100,6 +108,35 @@ def for_claim(claim: Claim, holds: tuple[bool, ...]) -> Simulated:
         for name in ("sasrec", "sasrec-ce"):
             runs._results[name] = only_for(np.zeros(USERS, bool), runs._results[name])
     return runs
+
+
+def graded(runs: Simulated, holds: tuple[bool, ...]) -> None:
+    """Add runs of systems that smooth more and more, and rank worse and worse, or better and better."""
+    for place, name in enumerate(COMPARED):
+        smooth = {"between": (0.1, 0.1, 0.1 + 0.08 * place), "rank": 5 - 0.4 * place, "high_share": 0.5 - 0.04 * place}
+        seeds = list(zip(SEEDS, holds, strict=False))
+        runs._summaries[name] = [simulated.summary(name, seed, **smooth, noise=0.002) for seed, _ in seeds]
+        runs._results[name] = [
+            result(name.partition("-")[0], seed, GOOD * 1.5 ** (place if holds else len(COMPARED) - 1 - place))
+            for seed, holds in seeds
+        ]
+
+
+def remedied(runs: Simulated, holds: tuple[bool, ...], gains: bool) -> None:
+    """Add runs of SASRec, BSARec that smooths less, and remedies that smooth least; these rank well where it holds.
+
+    gains: BSARec ranks well everywhere; otherwise only where it does not hold.
+    """
+    for name in (REFERENCE, *REMEDIES, WATCHED):
+        level = {REFERENCE: 6, WATCHED: 3}.get(name, 0)
+        smooth = {"between": (0.1, 0.1, 0.1 + 0.1 * level), "rank": 5 - 0.5 * level, "high_share": 0.5 - 0.05 * level}
+        seeds = list(zip(SEEDS, holds, strict=False))
+        runs._summaries[name] = [simulated.summary(name, seed, **smooth, noise=0.002) for seed, _ in seeds]
+        is_good = [{REFERENCE: False, WATCHED: gains or not held}.get(name, held) for _, held in seeds]
+        runs._results[name] = [
+            result(name.partition("-")[0], seed, GOOD if good else BAD)
+            for (seed, _), good in zip(seeds, is_good, strict=True)
+        ]
 
 
 def judged(claim: Claim, runs: Runs) -> str:
@@ -121,8 +158,56 @@ def test_one_seed_decides_nothing_and_says_what_its_users_would(claim: Claim):
     for holds, word in ((True, "reproduced"), (False, "contradicted")):
         evidence = claim.evidence(for_claim(claim, (holds,)))
         said = verdict(evidence.found, evidence.found.p_value, evidence.users)
-        has_users = not claim.name.startswith(("cost", "beta"))
+        has_users = not claim.name.startswith(("cost", "beta", "oversmoothing"))
         assert said == ("undecided", f"one seed; by its users alone: {word}" if has_users else "one seed")
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_without_a_gain_or_a_remedy_that_smooths_as_little_nothing_is_explained(measure: str):
+    runs = Simulated((True,) * 4)
+    remedied(runs, (True,) * 4, gains=True)
+    explains = by.less_smoothing_explains(measure, REMEDIES, REFERENCE, WATCHED)
+    assert all(name in explains(runs).seeds for name in REMEDIES)
+    runs._summaries[REMEDIES[0]] = runs._summaries[REFERENCE]  # smooths more than BSARec, and is left out
+    assert REMEDIES[0] not in explains(runs).seeds and REMEDIES[1] in explains(runs).seeds
+    for name in REMEDIES:
+        runs._summaries[name] = runs._summaries[REFERENCE]
+    with pytest.raises(Missing, match="no remedy smooths as little as bsarec-watched"):
+        explains(runs)
+    with pytest.raises(Missing, match="sasrec-ce-watched gains nothing over bsarec-watched"):
+        by.less_smoothing_explains(measure, REMEDIES, WATCHED, REFERENCE)(runs)
+
+
+def test_the_gain_that_is_explained_is_half_of_it():
+    runs = Simulated((True,) * 4)
+    remedied(runs, (True,) * 4, gains=True)
+    evidence = by.less_smoothing_explains("between_users", REMEDIES, REFERENCE, WATCHED)(runs)
+    means = {name: runs.gains(name).mean() for name in (REFERENCE, WATCHED, *REMEDIES)}
+    half = (means[WATCHED] - means[REFERENCE]) / 2
+    expected = np.mean([means[name] for name in REMEDIES]) - means[REFERENCE] - half
+    assert evidence.found.estimate == pytest.approx(expected) and evidence.null == f"half of the gain: {half:.3g}"
+
+
+def test_the_remedy_that_is_compared_is_chosen_on_the_validation_split():
+    runs = Simulated((True,) * 4)
+    remedied(runs, (True,) * 4, gains=True)
+    runs._results[REMEDIES[2]] = [
+        replace(run, valid=run.valid | {"NDCG@20": 1.0}) for run in runs._results[REFERENCE]
+    ]  # the best one for validation, and the worst on the test
+    evidence = by.best_does_as_well(REMEDIES, WATCHED)(runs)
+    assert evidence.seeds.startswith(f"{REMEDIES[2]} 1, 2, 3, 4")
+    expected = runs.gains(REFERENCE).mean() - 0.95 * runs.gains(WATCHED).mean()
+    assert evidence.found.estimate == pytest.approx(expected)
+
+
+def test_the_relation_to_smoothing_is_the_rank_correlation_with_systems_as_units():
+    runs = Simulated((True, False, True, True))
+    graded(runs, (True, False, True, True))
+    found = by.goes_with_better_ranking("effective_rank", COMPARED)(runs).found
+    ranks = [summary.spectra().layers[2].effective_rank for name in COMPARED for summary in runs.summaries(name)]
+    gained = np.concatenate([runs.gains(name).mean(axis=1) for name in COMPARED])
+    assert found.estimate == pytest.approx(spearmanr(ranks, gained).statistic)
+    assert found.freedom == len(COMPARED) - 1
 
 
 def test_what_is_missing_is_named():

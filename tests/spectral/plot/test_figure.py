@@ -7,6 +7,7 @@ import pytest
 from drawn import frequency_response
 
 from models.errors import ConfigError
+from models.files import RECORD
 from spectral import plot
 
 
@@ -31,7 +32,8 @@ def test_saving_writes_the_picture_twice_and_the_data(tmp_path):
     table = frequency_response().table()
     paths = plot.save(figure, tmp_path / "runs" / "fig2b", table)
     assert [path.name for path in paths] == ["fig2b.png", "fig2b.pdf", "fig2b.csv"]
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["fig2b.csv", "fig2b.pdf", "fig2b.png"]
+    written = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert written == [RECORD, "fig2b.csv", "fig2b.pdf", "fig2b.png"]
     pd.testing.assert_frame_equal(
         pd.read_csv(paths[2]).drop(columns="head"), table.drop(columns="head").reset_index(drop=True)
     )

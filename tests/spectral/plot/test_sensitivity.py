@@ -31,9 +31,9 @@ def test_one_seed_one_value_and_no_baseline_are_drawn_without_a_band():
     assert plot.sensitivity(curve(seeds=(1,))).get_lines()
 
 
-def test_eight_models_are_drawn_and_named():
+def test_all_models_are_drawn_and_named():
     ax = plot.sensitivity(curve(models=tuple(name for name in MODELS if name != "bsarec")))
-    assert len(ax.get_legend().get_texts()) == 1 + 1 + 7
+    assert len(ax.get_legend().get_texts()) == 1 + 1 + len(MODELS) - 1
 
 
 def test_datasets_are_drawn_side_by_side_with_one_legend():

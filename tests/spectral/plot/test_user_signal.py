@@ -15,7 +15,7 @@ def signal(length: int, seed: int = 0, dimensions: int = 4) -> np.ndarray:
 def test_the_table_is_what_is_drawn():
     found = user_signal(signal(8), 3, range(1, 9), 7)
     table = found.table()
-    assert set(table.part) == {"signal", "LFC", "HFC", "energy"} and set(table.user) == {7}
+    assert set(table.part) == {"signal", "mean", "LFC", "HFC", "energy"} and set(table.user) == {7}
     parts = {name: part.value.to_numpy() for name, part in table.groupby("part")}
     np.testing.assert_allclose(parts["LFC"] + parts["HFC"], parts["signal"])
     assert parts["energy"].sum() == pytest.approx(1)
@@ -24,7 +24,7 @@ def test_the_table_is_what_is_drawn():
         and table[table.part == "energy"].item.isna().all()
     )
     lines = {line.get_label(): line.get_ydata() for line in plot.user_signal(found).get_lines()}
-    for name in ("signal", "LFC", "HFC"):
+    for name in ("signal", "mean", "LFC", "HFC"):
         np.testing.assert_allclose(lines[name], parts[name])
     drawn = plot.user_signal_spectrum(found).get_lines()[0].get_ydata()
     np.testing.assert_allclose(drawn * [1, 2, 2, 2, 1], parts["energy"])
@@ -51,6 +51,6 @@ def test_without_attributes_their_panel_is_left_out_and_the_figure_says_why():
     assert len(plot.user_signal_panels(chosen, attributes()).axes) == 6
     figure = plot.user_signal_panels(chosen, None, "left out")
     assert isinstance(figure, Figure) and len(figure.axes) == 4 and figure.get_supxlabel() == "left out"
-    assert figure.axes[0].get_title().startswith("user 0: ")
+    assert figure.axes[0].get_title().startswith(f"user 0 {chosen[0].course} (")
     with pytest.raises(ValueError, match="at least one user"):
         plot.user_signal_panels([])

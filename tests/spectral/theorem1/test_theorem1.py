@@ -9,10 +9,20 @@ from decaying import random_attention, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from json_output import json_of
+from repository import ROOT
 
 from spectral import Theorem1, decay, split, theorem1
 from spectral.capture import Capture
-from spectral.theorem1 import Attention, analyse, fit_slope, layer_ratios, random_attentions, trained_attentions
+from spectral.theorem1 import (
+    Attention,
+    analyse,
+    exceptional,
+    fit_slope,
+    layer_ratios,
+    left_perron_vector,
+    random_attentions,
+    trained_attentions,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.integers(2, 30)
@@ -96,6 +106,16 @@ def test_exceptional_start_does_not_become_dc_but_the_second_eigenvector(length,
         if expected < 1e6:  # an eigenvector without DC has no ratio
             assert math.exp(case.log_ratio[-1]) == pytest.approx(expected, rel=1e-3)
             assert case.fitted_slope == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_exceptional_is_the_left_perron_vector_and_not_the_mean():
+    matrix = np.array([[0.8, 0.2], [0.4, 0.6]])  # pi = (2/3, 1/3), and the second eigenvalue is 0.4
+    without_mean, orthogonal_to_pi = np.array([1.0, -1.0]), np.array([1.0, -2.0])
+    assert np.diff(decay(matrix, without_mean, steps=40))[-1] == pytest.approx(math.log(0.4))
+    assert decay(matrix, orthogonal_to_pi, steps=40)[-1] == pytest.approx(math.log(3))  # HFC (3, -3)/2, LFC (1, 1)/2
+    np.testing.assert_allclose(exceptional(without_mean, left_perron_vector(matrix)) @ [2, 1], 0, atol=1e-12)
+    notebook = (ROOT / "notebooks/theorem1.ipynb").read_text()
+    assert "pi^T x = 0" in notebook and "without a mean" not in notebook
 
 
 def test_exceptional_ratio_of_a_complex_pair_is_its_mean_over_the_phase():

@@ -1,0 +1,86 @@
+"""How well runs rank against how much they smooth."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectral.palette import NULL_LINE, NULL_STYLES, styles_of
+from spectral.plot.figure import grid, legend, shared_legend, style, styled
+from spectral.remedies import MEASURES, METRIC, Comparison
+
+LABELS = {
+    "between_users": "cosine between users",
+    "within_sequence": "cosine within sequences",
+    "effective_rank": "effective rank",
+    "high_share": "HFC / total energy (dB)",
+}
+
+
+@styled()
+def remedies(
+    comparison: Comparison,
+    measure: str = "between_users",
+    depth: int | None = None,
+    *,
+    nulls: Mapping[int, Mapping[str, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw NDCG@20 against a measure of smoothing, one point a run, with 95% intervals over users.
+
+    depth: of the runs, by default the smallest. nulls: by depth and measure, the value of an untrained model, drawn as
+    a vertical grey line. Raises ConfigError for a depth or a measure that was not compared.
+
+    Example:
+        One run:
+
+        >>> import pandas as pd
+        >>> point = {"system": "sasrec", "depth": 2, "seed": 42}
+        >>> point |= {"NDCG@20": 0.05, "metric_low": 0.04, "metric_high": 0.06}
+        >>> for name in MEASURES:
+        ...     point |= {name: 0.5, f"{name}_low": 0.4, f"{name}_high": 0.6}
+        >>> none = {"depth": 2, "rho": float("nan"), "low": float("nan"), "high": float("nan"), "runs": 1, "systems": 1}
+        >>> correlations = pd.DataFrame([none | {"measure": name} for name in MEASURES])
+        >>> ax = remedies(Comparison(pd.DataFrame([point]), correlations, pd.DataFrame()))
+        >>> ax.get_xlabel(), ax.get_ylabel(), len(ax.containers)
+        ('cosine between users', 'NDCG@20', 1)
+    """
+    assert ax is not None
+    depth = int(comparison.points.depth.min()) if depth is None else depth
+    comparison.verdict(depth, measure)  # refuses what was not compared
+    points = comparison.points[comparison.points.depth == depth]
+    null = (nulls or {}).get(depth, {}).get(measure)
+    if null is not None:
+        ax.axvline(null, **NULL_LINE | NULL_STYLES["untrained"])
+    for name, line in styles_of(dict.fromkeys(points.system)).items():
+        rows = points[points.system == name]
+        look = {"color": line["color"], "marker": line["marker"], "linestyle": "", "label": line["label"]}
+        ends = [
+            [rows[middle] - rows[f"{stem}_low"], rows[f"{stem}_high"] - rows[middle]]
+            for middle, stem in ((measure, measure), (METRIC, "metric"))
+        ]
+        x_error, y_error = ([side.clip(lower=0) for side in sides] for sides in ends)
+        ax.errorbar(rows[measure], rows[METRIC], y_error, x_error, elinewidth=0.5, markersize=4, **look)
+    ax.set_xlabel(LABELS[measure])
+    ax.set_ylabel(METRIC)
+    legend(ax)
+    return ax
+
+
+def remedies_panels(comparison: Comparison, nulls: Mapping[int, Mapping[str, float]] | None = None) -> Figure:
+    """Return a figure with a row for each depth and a column for each measure, and one legend below.
+
+    nulls: as in `remedies`, which has an example.
+    """
+    depths = sorted(comparison.points.depth.unique())
+    figure, rows = grid([1.9] * len(depths), len(MEASURES), 1.85)
+    with style():
+        for depth, axes in zip(depths, rows, strict=True):
+            for measure, ax in zip(MEASURES, axes, strict=True):
+                remedies(comparison, measure, int(depth), nulls=nulls, ax=ax)
+                ax.set_ylabel(f"{METRIC}, {depth} layers" if ax is axes[0] else "")
+        for ax in chain(*rows[:-1]):
+            ax.set_xlabel("")
+        shared_legend(figure)
+    return figure

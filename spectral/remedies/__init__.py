@@ -1,0 +1,252 @@
+"""Remedies against oversmoothing: does less smoothing go with better ranking, over runs?
+
+A run is a point: its test NDCG@20, and how smooth the last layer's states are by each of four measures, from the result
+and the spectral summary that a run leaves. Systems are compared at equal depth only, because both quantities change
+with depth.
+
+    between_users    mean cosine of two users' representations; less is less smoothing
+    within_sequence  mean cosine of two positions of a user; less is less smoothing
+    effective_rank   of the matrix of all users' representations; more is less smoothing
+    high_share       share of the hidden states' energy above the lowest modes, in dB; more is less smoothing
+
+The relation is Spearman's rank correlation over runs, with the sign turned so that it is positive if less smoothing
+goes with better ranking. Its 95% interval is a percentile bootstrap over systems with all their seeds, because the
+seeds of one system are no independent evidence about remedies. It is a relation, no cause.
+
+Contents: `Comparison`, which `compare` makes of results and summaries; `untrained`, the null; `MEASURES`.
+
+Sources: Spearman, American Journal of Psychology 1904; bootstrap of clusters: Davison and Hinkley, Bootstrap Methods
+and their Application, 1997, section 3.8.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.datasets import Sequences
+from models.errors import ConfigError, DataError
+from models.registry import build, configure
+from models.results import comparison
+from models.results.runs import Result, run_name
+from spectral.compare import MEASURES as OF_SUMMARIES
+from spectral.summary import SpectralSummary, summarise
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MEASURES = {"between_users": -1, "within_sequence": -1, "effective_rank": 1, "high_share": 1}  # sign of less smoothing
+METRIC = "NDCG@20"
+DRAWS, SEED, CONFIDENCE = 5000, 0, 0.95
+LEAST_SYSTEMS = 4  # with fewer, a bootstrap of systems says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The runs as points, their rank correlations, and the tests against a reference.
+
+    Attributes:
+        points: A row for each run: system, depth, seed, NDCG@20 with `metric_low` and `metric_high` over users, and for
+            each measure its value, `<measure>_low` and `<measure>_high` over samples of users.
+        correlations: A row for each depth and measure: rho (positive if less smoothing goes with better ranking), its
+            standard error, low, high (all NaN with fewer than four systems), runs, systems.
+        tests: A row for each system: depth, seeds, mean NDCG@20, its difference to the reference of its depth with
+            interval, and the p-value of a permutation test over users, as it is and after Holm's correction.
+    """
+
+    points: "DataFrame"
+    correlations: "DataFrame"
+    tests: "DataFrame"
+
+    def verdict(self, depth: int, measure: str) -> str:
+        """Return better, worse, none or undecided: whether less smoothing by a measure goes with better ranking.
+
+        better: the interval of the correlation lies above 0; worse: below 0; none: it contains 0; undecided: there is
+        no interval. Raises ConfigError for a depth or a measure that was not compared.
+        """
+        rows = self.correlations[(self.correlations.depth == depth) & (self.correlations.measure == measure)]
+        if rows.empty:
+            raise ConfigError(f"no runs with {depth} layers were compared by {measure!r}")
+        row = rows.iloc[0]
+        if np.isnan(row.low):
+            return "undecided"
+        return "better" if row.low > 0 else "worse" if row.high < 0 else "none"
+
+    def sentence(self) -> str:
+        """Return what the correlations say, depth by depth."""
+        said = {
+            "better": "less smoothing goes with better ranking by",
+            "worse": "less smoothing goes with worse ranking by",
+            "none": "no relation is shown by",
+            "undecided": "too few systems to say for",
+        }
+        parts = []
+        for depth, rows in self.correlations.groupby("depth"):
+            groups = {
+                verdict: [row for row in rows.itertuples() if self.verdict(depth, row.measure) == verdict]
+                for verdict in said
+            }
+            words = [f"{said[verdict]} {', '.join(map(_number, group))}" for verdict, group in groups.items() if group]
+            parts.append(
+                f"{depth} layers, {rows.runs.iloc[0]} runs of {rows.systems.iloc[0]} systems: {'; '.join(words)}"
+            )
+        return f"{'. '.join(parts)}."
+
+    def tested(self) -> str:
+        """Return which systems the permutation tests tell from the reference of their depth."""
+        parts = []
+        for depth, rows in self.tests.groupby("depth"):
+            found = rows[rows.p_holm < 1 - CONFIDENCE]
+            names = [f"{row.system} ({row.difference:+.4f}, p {row.p_holm:.2g})" for row in found.itertuples()]
+            reference = rows[rows.is_reference].system.item()
+            parts.append(f"{depth} layers: {', '.join(names) or 'none'} can be told from {reference}")
+        return f"{'; '.join(parts)}."
+
+
+def compare(
+    runs: Sequence[Result], summaries: Mapping[str, SpectralSummary], references: Iterable[str] | None = None
+) -> Comparison:
+    """Compare runs of systems on one dataset.
+
+    runs: results, as `models.results.runs.read` returns them. summaries: by the path of a result. references: the names
+    of systems, one for each depth, that the others of this depth are tested against; None for the first of each depth.
+
+    Raises DataError if there are no runs, a run has no summary, a summary is of other data, or a depth has not exactly
+    one reference.
+    """
+    import pandas as pd
+
+    if not runs:
+        raise DataError("no runs to compare; train some with: make remedies")
+    points = pd.DataFrame([_point(run, summaries) for run in runs])
+    references = list(points.groupby("depth").system.first() if references is None else references)
+    tests = []
+    for depth in sorted(points.depth.unique()):
+        of_depth = [run for run in runs if _depth(run) == depth]
+        own = [name for name in references if name in {run_name(run) for run in of_depth}]
+        if len(own) != 1:
+            raise DataError(f"{depth} layers: needs one reference among the runs, got {', '.join(own) or 'none'}")
+        tests.append(_tests(of_depth, own[0]).assign(depth=depth))
+    correlations = [
+        {"depth": depth, "measure": measure, **rank_correlation(rows, measure)}
+        for depth, rows in points.groupby("depth")
+        for measure in MEASURES
+    ]
+    return Comparison(points, pd.DataFrame(correlations), pd.concat(tests, ignore_index=True))
+
+
+def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed: int = SEED) -> dict[str, Any]:
+    """Return rho, its standard error, low, high, runs and systems of runs of one depth; see the module.
+
+    points: columns system, NDCG@20 and the measure. With fewer than four systems there is no error and no interval, and
+    with one value of either there is no correlation: these are NaN.
+
+    Example:
+        Five systems whose users become less alike the better they rank:
+
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"system": list("abcde"), "NDCG@20": range(5), "between_users": range(5, 0, -1)})
+        >>> found = rank_correlation(table, "between_users")
+        >>> round(found["rho"], 3), round(found["low"], 3), found["systems"]
+        (1.0, 1.0, 5)
+    """
+    ranks = points[["system", METRIC, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
+    groups = [rows[[METRIC, "less_smooth"]].to_numpy() for _, rows in ranks.groupby("system", sort=False)]
+    found = {"rho": _spearman(np.concatenate(groups)), "error": np.nan, "low": np.nan, "high": np.nan}
+    if len(groups) >= LEAST_SYSTEMS and np.isfinite(found["rho"]):
+        rng = np.random.default_rng(seed)
+        drawn = rng.integers(0, len(groups), (draws, len(groups)))
+        values = np.array([_spearman(np.concatenate([groups[place] for place in places])) for places in drawn])
+        ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+        found["low"], found["high"] = (float(end) for end in np.nanquantile(values, ends))
+        found["error"] = float(np.nanstd(values, ddof=1))
+    return found | {"runs": len(points), "systems": len(groups)}
+
+
+def _number(row: Any) -> str:
+    """Return a correlation in words, with its interval if it has one."""
+    interval = "" if np.isnan(row.low) else f", {row.low:.2f} to {row.high:.2f}"
+    return f"{row.measure} ({row.rho:+.2f}{interval})"
+
+
+def _spearman(pairs: NDArray[np.float64]) -> float:
+    """Return the rank correlation of two columns, with mean ranks for ties; NaN if a column is constant."""
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(column) - (len(pairs) + 1) / 2 for column in pairs.T)
+    scale = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / scale) if scale else float("nan")
+
+
+def _depth(run: Result) -> int:
+    return int(run.config["num_layers"])
+
+
+def _point(run: Result, summaries: Mapping[str, SpectralSummary]) -> dict[str, Any]:
+    summary = summaries.get(run.source)
+    if summary is None:
+        raise DataError(f"{run.source}: has no summary; make it with: python -m spectral.summary CHECKPOINT")
+    if summary.about["fingerprint"] != run.dataset["fingerprint"]:
+        raise DataError(f"{run.source}: its summary is of other data; make it again")
+    gains = comparison.gains(run)
+    error = 1.96 * gains.std(ddof=1) / len(gains) ** 0.5
+    mean = float(gains.mean())
+    point = {"system": run_name(run), "depth": _depth(run), "seed": run.seed, METRIC: mean}
+    point |= {"metric_low": mean - error, "metric_high": mean + error}
+    for measure in MEASURES:
+        values, samples = OF_SUMMARIES[measure].take(summary)
+        low, high = np.quantile(samples[:, -1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        point |= {measure: float(values[-1]), f"{measure}_low": float(low), f"{measure}_high": float(high)}
+    return point
+
+
+def _tests(runs: list[Result], reference: str) -> "DataFrame":
+    """Return a row for each system: its name, seeds, mean, and the comparison with the reference."""
+    titles = {title: run_name(group[0]) for title, group in comparison.systems_of(runs).items()}
+    title = next(title for title, name in titles.items() if name == reference)
+    table = comparison.compare(runs, title).table()
+    table = table[table.metric == METRIC].assign(system=table.system.map(titles))
+    table["is_reference"] = table.system == reference
+    columns = ["system", "is_reference", "mean", "std", "n", "difference", "difference_low", "difference_high"]
+    return table[[*columns, "knows_seeds", "p_value", "p_holm"]]
+
+
+def untrained(run: Result, sequences: Sequences) -> dict[str, float]:
+    """Return each measure of the run's model with initial weights, drawn from the run's seed, over all test users.
+
+    Raises ConfigError for a model of another catalogue than the data.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> from models.datasets import load
+        >>> data = load("synthetic:users=120,items=30")
+        >>> config = asdict(configure("sasrec", 30, max_len=4, hidden_size=8))
+        >>> known = dict.fromkeys(("training", "dataset", "versions", "valid", "test", "sampled", "origin"), {})
+        >>> numbers = {"parameters": 0, "best_epoch": 0, "epochs": 1, "seconds_per_epoch": None, "test_ranks": []}
+        >>> run = Result(model="sasrec", config=config, **known | {"training": {"seed": 1}} | numbers)
+        >>> list(untrained(run, data))
+        ['between_users', 'within_sequence', 'effective_rank', 'high_share']
+    """
+    model = build(configure(run.model, **run.config))
+    if model.config.num_items != sequences.num_items:
+        raise ConfigError(
+            f"{run.source}: is of {model.config.num_items} items, {sequences.name} has {sequences.num_items}"
+        )
+    model.initialise(run.seed)
+    windows = torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
+    summary = summarise(model, windows, {"model": run.model})
+    return {measure: float(OF_SUMMARIES[measure].take(summary)[0][-1]) for measure in MEASURES}
+
+
+def sources(runs: Iterable[Result]) -> dict[str, Path]:
+    """Return the path of the summary beside each result, by the path of the result.
+
+    Example:
+        >>> sources([])
+        {}
+    """
+    return {run.source: Path(run.source).with_suffix(".spectral.npz") for run in runs}

@@ -1,0 +1,126 @@
+"""Whether less smoothing goes with better ranking: the verdict can come out each way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from simulated_results import result
+from simulated_summaries import summary
+
+from models.errors import ConfigError, DataError
+from spectral import plot
+from spectral.remedies import MEASURES, Comparison, compare, rank_correlation
+
+REMEDIES = ("none", "attnscale", "featscale", "gfsa", "contranorm", "pre_norm")
+
+
+def runs(relation: float, systems=REMEDIES, seeds=(1, 2, 3), depth: int = 2):
+    """Results and summaries of systems that rank better and better; with relation 1 their users grow less alike."""
+    results, summaries = [], {}
+    for place, remedy in enumerate(systems):
+        between = 0.5 - 0.06 * relation * place
+        for seed in seeds:
+            run = result("sasrec", seed, 30 - 4 * place, remedy=remedy, num_layers=depth)
+            run = replace(run, source=f"runs/sasrec-{remedy}{depth}-seed{seed}.json")
+            own = summary("sasrec", seed, between=(0.1, 0.2, between), rank=4.0 + relation * place)
+            results.append(run)
+            summaries[run.source] = own
+    return results, summaries
+
+
+def compared(relation: float, **given) -> Comparison:
+    results, summaries = runs(relation, **given)
+    return compare(results, summaries, ["sasrec-none2"])
+
+
+@pytest.mark.parametrize(("relation", "verdict"), [(1, "better"), (-0.5, "worse"), (0, "none")])
+def test_the_verdict_follows_the_interval_of_the_correlation(relation, verdict):
+    found = compared(relation)
+    assert found.verdict(2, "between_users") == verdict
+    words = {
+        "better": "less smoothing goes with better",
+        "worse": "less smoothing goes with worse",
+        "none": "no relation",
+    }
+    said = {
+        word: part for part in found.sentence().split(": ", 1)[1].split("; ") for word in words.values() if word in part
+    }
+    assert "between_users" in said.pop(words[verdict])
+    assert not any("between_users" in part for part in said.values())  # what does not hold is not said
+    assert "2 layers, 18 runs of 6 systems" in found.sentence()
+
+
+def test_few_systems_are_undecided():
+    found = compared(1, systems=REMEDIES[:3])
+    assert found.verdict(2, "between_users") == "undecided"
+    assert "too few systems to say for" in found.sentence()
+    assert "goes with" not in found.sentence() and "no relation" not in found.sentence()
+    assert found.correlations.low.isna().all() and found.correlations.rho.notna().any()
+
+
+def test_the_correlation_is_spearmans_with_the_sign_of_less_smoothing():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"system": [f"s{n // 3}" for n in range(24)], "NDCG@20": rng.normal(size=24).round(1)})
+    for measure, sign in MEASURES.items():
+        table[measure] = rng.normal(size=24).round(1)  # with ties
+        found = rank_correlation(table, measure)
+        expected = spearmanr(table["NDCG@20"], sign * table[measure]).statistic
+        assert found["rho"] == pytest.approx(expected)
+        assert found["low"] <= found["rho"] <= found["high"]
+        assert (found["runs"], found["systems"]) == (24, 8)
+
+
+def test_seeds_of_a_system_stay_together_so_copies_do_not_narrow_the_interval():
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"system": list("abcdef"), "NDCG@20": rng.normal(size=6), "between_users": rng.normal(size=6)})
+    once, often = (rank_correlation(pd.concat([table] * copies), "between_users") for copies in (1, 5))
+    assert [once[end] for end in ("low", "high")] == pytest.approx([often[end] for end in ("low", "high")], abs=0.1)
+
+
+def test_points_and_tests_are_those_of_the_results_and_summaries():
+    results, summaries = runs(1)
+    found = compare(results, summaries, ["sasrec-none2"])
+    point, run = found.points.iloc[4], results[4]
+    own = summaries[run.source]
+    assert (point.system, point.seed, point.depth) == ("sasrec-attnscale2", 2, 2)
+    assert point["NDCG@20"] == pytest.approx(run.test["NDCG@20"])
+    assert point.metric_low < point["NDCG@20"] < point.metric_high
+    assert point.effective_rank == pytest.approx(own.spectra().layers[2].effective_rank)
+    assert point.between_users == pytest.approx(own.similarity().between_users[-1])
+    tests = found.tests.set_index("system")
+    assert tests.loc["sasrec-none2", "is_reference"] and np.isnan(tests.loc["sasrec-none2", "p_value"])
+    assert tests.loc["sasrec-pre_norm2", "difference"] > 0
+    assert "sasrec-pre_norm2" in found.tested() and "can be told from sasrec-none2" in found.tested()
+
+
+def test_without_a_difference_no_system_is_told_from_the_reference():
+    results, summaries = runs(0, systems=REMEDIES[:2])
+    equal = [replace(run, test_ranks=results[0].test_ranks, test=results[0].test) for run in results]
+    assert compare(equal, summaries, ["sasrec-none2"]).tested() == "2 layers: none can be told from sasrec-none2."
+
+
+def test_depths_are_compared_by_themselves():
+    shallow, deep = runs(1), runs(-0.5, depth=8, seeds=(1,))
+    found = compare([*shallow[0], *deep[0]], shallow[1] | deep[1], ["sasrec-none2", "sasrec-none8"])
+    assert found.verdict(2, "between_users") == "better" and found.verdict(8, "between_users") == "worse"
+    assert len(found.tests) == 12
+    figure = plot.remedies_panels(found, {2: {"between_users": 0.9}})
+    assert len(figure.axes) == 8
+    assert len(figure.axes[0].containers) == 6
+    with pytest.raises(ConfigError, match="no runs with 5 layers"):
+        plot.remedies(found, depth=5)
+
+
+def test_what_does_not_fit_is_refused():
+    results, summaries = runs(1)
+    with pytest.raises(DataError, match="no runs to compare"):
+        compare([], {}, [])
+    with pytest.raises(DataError, match="2 layers: needs one reference among the runs, got none"):
+        compare(results, summaries, ["sasrec-ce"])
+    with pytest.raises(DataError, match="has no summary; make it with"):
+        compare(results, {}, ["sasrec-none2"])
+    other = {path: replace(own, about=own.about | {"fingerprint": "g"}) for path, own in summaries.items()}
+    with pytest.raises(DataError, match="its summary is of other data"):
+        compare(results, other, ["sasrec-none2"])
