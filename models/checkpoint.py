@@ -309,7 +309,10 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
     if content["model"] not in KNOWN:
-        raise CheckpointError(f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}")
+        raise CheckpointError(
+            f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
+            "name the file that registers it: --adapter FILE.py"
+        )
     return content
 
 

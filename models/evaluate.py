@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from models.checkpoint import load, sequences_of
-from models.command_line import check_device, inform, print_json, run
+from models.adapter import load_or_adapt
+from models.checkpoint import sequences_of
+from models.command_line import AdapterOption, check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
 from models.files import write_atomically
@@ -36,6 +37,7 @@ def main(
     check: Annotated[
         bool, typer.Option("--integrity", help="also check that the model does what its architecture promises")
     ] = False,
+    adapter: AdapterOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
@@ -47,7 +49,7 @@ def main(
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
     if result is not None and (data is not None or split != "test" or protocol != Protocol()):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
-    model = load(checkpoint, check_device(device), **settings)
+    model = load_or_adapt(checkpoint, adapter, check_device(device), settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
         raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")

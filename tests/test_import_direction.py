@@ -15,7 +15,7 @@ RANKS = (
     ("third_party",),
     ("registry",),  # of third-party models too
     ("checkpoint", "evaluation"),
-    ("results",),
+    ("results", "adapter"),
     ("training",),  # leaves a result
     ("command_line", "notebook"),
     ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__"),
