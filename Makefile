@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity claims paper test lab
+.PHONY: help setup figures redraw tables sensitivity claims examples paper test lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -67,6 +67,13 @@ runs: $(STAMP) ## the run list of config/paper.yaml, block by block: days, resum
 	@for block in $$($(PY) -m models.remaining --blocks $(CONFIG)); do \
 	  { $(SNAKEMAKE) --config profile=paper block=$$block $(CONFIG) -- runs; } || failed=1; \
 	  $(PY) -m models.remaining $(CONFIG); done; exit $${failed:-0}
+
+EXAMPLES := sasrec bsarec
+EXAMPLE_RUNS := runs/quick/ml-100k
+examples: $(STAMP) ## train the example checkpoints of models/examples again, if their runs are not there
+	@$(SNAKEMAKE) --config profile=quick -- $(EXAMPLES:%=$(EXAMPLE_RUNS)/%-seed42.pt)
+	@for model in $(EXAMPLES); do \
+	  $(PY) -m models.convert --no-users $(EXAMPLE_RUNS)/$$model-seed42.pt models/examples/$$model.pt || exit 1; done
 
 sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity

@@ -143,9 +143,11 @@ rule result:
     output:
         result=PROFILE.result,
         summary=PROFILE.summary,
+    params:
+        data=lambda wildcards: ["--data", file] if (file := PROFILE.data_file(wildcards.dataset)) else [],
     shell:
-        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {DATA}"
-        " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA}"
+        "cd {ROOT:q} && {sys.executable:q} -m models.evaluate {input:q} --result {output.result:q} {DATA} {params.data:q}"
+        " && {sys.executable:q} -m spectral.summary {input:q} --out {output.summary:q} {DATA} {params.data:q}"
 
 
 # Block by block (`--config block=1`), so that the list is worked through in its order; all of it without a block.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import Probe, load, versions
-from models.errors import ConfigError, UserError
+from models.errors import CheckpointError, ConfigError, UserError
 from models.recommender import Items, Recommender, Trace, not_finite
 
 
@@ -99,23 +99,26 @@ def load_or_adapt(
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
     fallback: Mapping[str, Any] = MappingProxyType({}),
+    finite: bool = False,
     foreign: Callable[[Adapted, str], Recommender] | None = None,
 ) -> Recommender:
     """Return the model of a checkpoint in evaluation mode: through the function of an adapter, or `models.load`.
 
-    settings and fallback: as `models.load` takes them; a function of an adapter takes none. foreign: what makes our
-    interface of an `Adapted`; None: ForeignModel.
+    settings, fallback and finite: as `models.load` takes them; a function of an adapter takes no settings. foreign:
+    what makes our interface of an `Adapted`; None: ForeignModel.
 
     Raises ConfigError for an adapter that cannot be used, and otherwise what `models.load` does.
     """
     made = None if adapter is None else open_adapted(adapter, checkpoint)
     if made is None:
-        return load(checkpoint, device, fallback=fallback, **settings)
+        return load(checkpoint, device, fallback=fallback, finite=finite, **settings)
     if settings:
         raise ConfigError(f"--adapter {adapter}: its function takes no settings; drop {', '.join(settings)}")
     model = (foreign or ForeignModel)(made, str(adapter)) if isinstance(made, Adapted) else made
     if model.checkpoint is None:
         model.checkpoint = describe(model, str(adapter))
+    if finite and (found := not_finite(model.state_dict())):
+        raise CheckpointError(f"{checkpoint}: weights are not finite ({found}), so there is nothing to measure")
     return model.to(device).eval()
 
 

@@ -3,6 +3,7 @@
 import io
 import logging
 import platform
+import posixpath
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.datasets import Sequences
+from models.datasets import DATASETS, Sequences, synthetic
 from models.datasets import load as load_sequences
 from models.errors import CheckpointError, ConfigError, DataError, UserError
-from models.files import write_atomically
+from models.examples import locate
+from models.files import Kind, write_atomically
 from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure
 from models.safe_load import read_tensors
+from models.safe_load.limits import no_more_than
 from models.sharded import read_model_file
 from models.third_party.opening import open_third_party
 from models.third_party.settings import canonical, option
@@ -30,10 +33,22 @@ logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-checkpoint"
 FORMAT_VERSION = 1
+FILE = Kind("a checkpoint", FORMAT.encode())
 UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
 RANDOM_STREAMS = "1"  # version of what a seed draws: weights, order, negatives, dropout
 PROBE_SEED = 0  # not the seed of the run, so that all runs on a dataset are compared on the same users
-_FIELDS = ("model", "config", "dataset", "training", "metrics", "seed", "versions", "probe", "state_dict")
+MAX_TEXT = 4096  # characters of a text in a checkpoint
+MAX_GENERATED = 5_000_000  # interactions that a checkpoint may have generated without being asked to
+# The types of the fields of a checkpoint; those of the dataset that are not known may be missing.
+_KINDS: dict[str, Any] = {
+    "model": str,
+    **dict.fromkeys(("config", "dataset", "training", "metrics"), dict),
+    "seed": int | None,
+    **dict.fromkeys(("versions", "probe", "state_dict"), dict),
+}
+_DATASET_KINDS = {"name": str, "source": str, "fingerprint": str}
+_DEVICES = ("/dev/", "/proc/", "/sys/")
+_COUNTS = ("num_users", "num_items", "num_interactions")
 
 
 @dataclass(frozen=True)
@@ -121,11 +136,14 @@ def pack(
     }
 
 
-def save(content: dict[str, Any], path: str | Path) -> None:
-    """Write what `pack` returned; the file is complete or not written at all, and equal content has equal bytes."""
+def save(content: dict[str, Any], path: str | Path, kind: Kind = FILE) -> None:
+    """Write what `pack` returned; the file is complete or not written at all, and equal content has equal bytes.
+
+    Raises OutputError if there is a file at `path` that is not of this kind.
+    """
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
-    write_atomically(Path(path), buffer.getvalue())
+    write_atomically(Path(path), buffer.getvalue(), kind)
 
 
 def _canonical(value: Any) -> Any:
@@ -146,6 +164,7 @@ def load(
     device: str | torch.device = "cpu",
     *,
     fallback: Mapping[str, Any] | None = None,
+    finite: bool = False,
     **settings: Any,
 ) -> Recommender:
     """Return the model of a checkpoint, in evaluation mode.
@@ -155,16 +174,17 @@ def load(
     checkpoints (models.third_party) the probe is empty, and `checkpoint` says little.
 
     Args:
-        path: The file; or a folder or an index of shards, see models.sharded.
+        path: The file; or a folder or an index of shards, see models.sharded; or `example:sasrec`, see models.examples.
         device: The model's device, as for torch.
         fallback: Settings for a third-party checkpoint, used if neither the file nor a configuration beside it has
             them.
+        finite: Whether NaN and infinite weights are an error, instead of a warning.
         **settings: Settings for a third-party checkpoint that override its configuration: model, heads, alpha, c and
             others (see models.third_party.settings). Those of a checkpoint of this toolkit cannot be changed.
 
     Raises:
         CheckpointError: With the reason, if the file is truncated, is not a checkpoint, holds code, was written by a
-            newer version, lacks tensors, or has tensors of other shapes.
+            newer version, lacks tensors, has tensors of other shapes, or has weights that are not `finite`.
         ConfigError: If a third-party checkpoint needs settings that it does not hold; the message says which.
         OSError: If the file cannot be read.
 
@@ -181,28 +201,33 @@ def load(
     >>> scores.shape  # one score per item, and column 0 for padding
     torch.Size([1, 31])
     """
-    content, file = read_model_file(path)
+    content, file = read_model_file(locate(path))
     if not _is_own(content):
         model = open_third_party(content, file, settings, fallback or {})
         model.probe = no_probe(model.config.max_len)
-        return _said_if_not_finite(model, path).to(device).eval()
+        return _said_if_not_finite(model, path, finite).to(device).eval()
     content = _checked(content, path)
     try:
         config = configure(content["model"], **content["config"], among=KNOWN)
+        with no_more_than(content["state_dict"], path):
+            model = build(config)
+    except CheckpointError:
+        raise
     except (UserError, TypeError) as error:
         raise CheckpointError(f"{path}: its configuration does not describe a model: {error}") from error
     _refuse_changes({"model": content["model"], **asdict(config)}, settings, path)
-    model = build(config)
     _load_weights(model, content["state_dict"], path)
     model.checkpoint = {key: value for key, value in content.items() if key not in ("state_dict", "probe")}
     model.checkpoint["not_finite"] = not_finite(content["state_dict"])
     model.probe = _read_probe(content["probe"], config.num_items, config.max_len, path)
-    return _said_if_not_finite(model, path).to(device).eval()
+    return _said_if_not_finite(model, path, finite).to(device).eval()
 
 
-def _said_if_not_finite(model: Recommender, path: str | Path) -> Recommender:
+def _said_if_not_finite(model: Recommender, path: str | Path, finite: bool) -> Recommender:
     assert model.checkpoint is not None
-    if found := model.checkpoint["not_finite"]:
+    if (found := model.checkpoint["not_finite"]) and finite:
+        raise CheckpointError(f"{path}: weights are not finite ({found}), so there is nothing to measure")
+    if found:
         logger.warning("note: %s: weights are not finite (%s); its scores mean nothing", path, found)
     return model
 
@@ -243,16 +268,13 @@ def load_runs(
 def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Path | None = None) -> Sequences:
     """Return the dataset that a loaded model was trained on, or the dataset `data` (a name or a file).
 
+    A checkpoint only says where its data were. If that is a file, it is not opened unless it is given as `data`.
+
     Raises DataError if the dataset cannot be found, is not known, or has items that the model does not have.
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
-    if not data and not trained_on["source"]:
-        raise DataError(
-            f"the checkpoint holds no sequences of users (it was trained on {trained_on['name']}); give --data "
-            "NAME_OR_FILE, with the item ids that it was trained with"
-        )
-    sequences = load_sequences(data or trained_on["source"], data_dir)
+    sequences = load_sequences(data or _known_source(trained_on), data_dir)
     if sequences.num_items > model.config.num_items:
         raise DataError(
             f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
@@ -272,12 +294,35 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     return sequences
 
 
-def windows_of(models: Mapping[str, Recommender], data_dir: str | Path | None = None) -> dict[str, Tensor]:
+def _known_source(trained_on: Mapping[str, Any]) -> str:
+    """Return the source of a checkpoint's data if that is a name; raises DataError if it is not."""
+    name, source = trained_on["name"], trained_on["source"]
+    if source in DATASETS:
+        return str(source)
+    if synthetic.is_synthetic(source):
+        knobs = synthetic.parse(source)
+        if knobs.users * knobs.length <= MAX_GENERATED:
+            return str(source)
+        raise DataError(f"the checkpoint was trained on large generated data; to generate them again: --data {source}")
+    if source:
+        raise DataError(
+            f"the checkpoint was trained on the file {source!r}, which is not opened without being named; give --data "
+            "FILE"
+        )
+    raise DataError(
+        f"the checkpoint holds no sequences of users (it was trained on {name}); give --data NAME_OR_FILE, with the "
+        "item ids that it was trained with"
+    )
+
+
+def windows_of(
+    models: Mapping[str, Recommender], data_dir: str | Path | None = None, data: str | None = None
+) -> dict[str, Tensor]:
     """Return the test windows (P, N) of each model, by name, for all P users of the first model's training data.
 
-    Raises DataError as `sequences_of` does.
+    data: the file of these data, if they have no name. Raises DataError as `sequences_of` does.
     """
-    sequences = sequences_of(next(iter(models.values())), data_dir=data_dir)
+    sequences = sequences_of(next(iter(models.values())), data, data_dir)
     return {
         name: torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
         for name, model in models.items()
@@ -300,20 +345,74 @@ def _is_own(content: Any) -> bool:
 
 def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     found = content.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    if type(found) is not int or not 1 <= found <= FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: has checkpoint format version {found}, this toolkit reads up to {FORMAT_VERSION}; "
+            f"{path}: has checkpoint format version {found!r}, this toolkit reads up to {FORMAT_VERSION}; "
             "update the toolkit"
         )
-    missing = [field for field in _FIELDS if field not in content]
+    missing = [field for field in _KINDS if field not in content]
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
+    if fault := _fault(content):
+        raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
     if content["model"] not in KNOWN:
         raise CheckpointError(
             f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
             "name the file that registers it: --adapter FILE.py"
         )
     return content
+
+
+def _fault(content: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the types and ranges in a checkpoint, or None."""
+    for field, kind in _KINDS.items():
+        if not isinstance(content[field], kind) or isinstance(content[field], bool):
+            return f"{field} is a {type(content[field]).__name__}"
+    for field in ("config", "training", "versions"):
+        for name, value in content[field].items():
+            if not isinstance(name, str) or not _is_plain(value):
+                return f"{field}, {name!r}: a {type(value).__name__} instead of a number or text"
+    for field in ("probe", "state_dict"):
+        for name, value in content[field].items():
+            if not isinstance(name, str) or not isinstance(value, Tensor):
+                return f"{field}, {name!r}: a {type(value).__name__} instead of a tensor"
+    return _dataset_fault(content["dataset"]) or _metrics_fault(content["metrics"])
+
+
+def _dataset_fault(dataset: Mapping[Any, Any]) -> str | None:
+    for name, kind in _DATASET_KINDS.items():
+        value = dataset.get(name)
+        if not isinstance(value, kind) or not _is_plain(value):
+            return f"dataset, {name}: {str(value)[:40]!r} is no text of one line"
+    if re.sub("^/+", "/", posixpath.normpath(dataset["source"])).startswith(_DEVICES):
+        return f"dataset, source: {dataset['source']!r} is no file of sequences"
+    for name in _COUNTS:
+        if not isinstance(dataset.get(name, 0), int) or dataset.get(name, 0) < 0:
+            return f"dataset, {name}: {str(dataset[name])[:40]!r} is no count"
+    return None
+
+
+def _metrics_fault(metrics: Mapping[Any, Any]) -> str | None:
+    if not metrics:  # of a converted third-party checkpoint
+        return None
+    history, best = metrics.get("history"), metrics.get("best_epoch")
+    if not isinstance(history, list) or type(best) is not int or not 0 <= best < len(history):
+        return "metrics: its best_epoch is none of its history"
+    tables = [metrics.get("valid"), metrics.get("test", {}), *history]
+    if not all(isinstance(table, dict) and all(map(_is_number, table.values())) for table in tables):
+        return "metrics: they are not all numbers"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a number of 64 bits, or text of one line that can be printed."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT and value.isprintable()
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str | Path) -> None:
@@ -324,6 +423,11 @@ def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str |
         f"{key} has shape {tuple(state_dict[key].shape)} instead of {tuple(value.shape)}"
         for key, value in expected.items()
         if key in state_dict and state_dict[key].shape != value.shape
+    ]
+    problems += [
+        f"{key} has numbers of type {state_dict[key].dtype} instead of {value.dtype}"
+        for key, value in expected.items()
+        if key in state_dict and state_dict[key].dtype != value.dtype
     ]
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
@@ -336,6 +440,9 @@ def _read_probe(content: dict[str, Tensor], num_items: int, max_len: int, path: 
     if missing:
         raise CheckpointError(f"{path}: its probe lacks {', '.join(missing)}; train it again")
     probe = Probe(**{field.name: content[field.name] for field in fields(Probe)})
+    types = tuple(content[field.name].dtype for field in fields(Probe))
+    if types != (torch.int32, torch.int64, torch.bool) or probe.users.ndim != 1:
+        raise CheckpointError(f"{path}: its probe has other types or shapes than sequences, users and marks have")
     rows = len(probe.users)
     if probe.input_ids.shape != (rows, max_len) or probe.uniform.shape != (rows,):
         raise CheckpointError(f"{path}: its probe has shape {tuple(probe.input_ids.shape)}, not ({rows}, {max_len})")

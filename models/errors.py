@@ -1,11 +1,17 @@
 """The errors that tell users of the toolkit what is wrong with their input, and what to do."""
 
+MAX_MESSAGE = 4000  # characters
+
 
 class UserError(ValueError):
     """Input that cannot be used; the message names the file or field, what was expected, and what to do.
 
-    Command lines print the message without a traceback and exit with code 2.
+    Command lines print the message without a traceback and exit with code 2. It is one line that a terminal can show,
+    whatever it quotes from a file.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class DataError(UserError):
@@ -18,3 +24,13 @@ class CheckpointError(UserError):
 
 class ConfigError(UserError):
     """A setting outside its allowed range, or settings that do not fit together."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line without control characters, cut if it is very long.
+
+    >>> print(printable("a\x1b[2J\nb é"))
+    a\x1b[2J\nb é
+    """
+    cut = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)

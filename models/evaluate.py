@@ -11,9 +11,11 @@ from models.checkpoint import sequences_of
 from models.command_line import AdapterOption, check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
-from models.files import write_atomically
+from models.files import Kind, check_replaceable, write_atomically
 from models.integrity import integrity_on, lines
-from models.results.runs import result_of
+from models.results.runs import RESULT_FILE, result_of
+
+PER_USER_FILE = Kind("a table of users' ranks", b"reciprocal_rank")
 
 
 def main(
@@ -47,17 +49,23 @@ def main(
     protocol = Protocol(mask_seen, negatives, negatives_seed)
     if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
-    if result is not None and (data is not None or split != "test" or protocol != Protocol()):
+    if result is not None and (split != "test" or protocol != Protocol()):
         raise ConfigError("--result keeps the published protocol on the test split of the training data; drop the rest")
+    for file, kind in ((per_user_file, PER_USER_FILE), (result, RESULT_FILE)):
+        if file is not None:
+            check_replaceable(file, kind)
     model = load_or_adapt(checkpoint, adapter, check_device(device), settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
         raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")
     sequences = sequences_of(model, data, data_dir)
+    if result is not None and sequences.fingerprint != model.checkpoint["dataset"]["fingerprint"]:
+        raise ConfigError(f"--result needs the training data, and {sequences.name} is not; drop the rest")
     ranks = rank_targets(model, sequences, split, protocol)
     metrics = summarise(ranks)
     if per_user_file is not None:
-        write_atomically(per_user_file, _table_bytes(per_user(sequences, split, ranks), per_user_file.suffix))
+        table = per_user(sequences, split, ranks)
+        write_atomically(per_user_file, _table_bytes(table, per_user_file.suffix), PER_USER_FILE)
     if result is not None:
         result_of(model, sequences, ranks, checkpoint).save(result)
     checks = integrity_on(model, sequences, split) if check else []

@@ -19,6 +19,8 @@ from models.layers.losses import Loss
 
 Items = slice | Tensor
 
+MAX_POSITIONS = 10_000  # attention has the square of it
+MAX_ITEMS = 2**31 - 2  # ids have 32 bits
 INITIAL_STD = 0.02  # of every Linear and Embedding weight, as published
 
 
@@ -56,6 +58,8 @@ class RecommenderConfig:
             if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ConfigError(f"{field.name} must be a number, got {value!r}")
         self.check_counts("num_items", "max_len", "hidden_size")
+        if self.max_len > MAX_POSITIONS or self.num_items > MAX_ITEMS:
+            raise ConfigError(f"max_len goes up to {MAX_POSITIONS:,} and num_items up to {MAX_ITEMS:,}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 

@@ -9,8 +9,11 @@ import typer
 from models.adapter import import_file
 from models.command_line import check_device, inform, parse_assignments, run
 from models.datasets import Sequences, load
+from models.errors import ConfigError, DataError
 from models.registry import MODELS, SIZES, configure, model_type
 from models.training import Run, Trainer, TrainingConfig
+
+FREE_IDS, IDS_PER_INTERACTION = 1_000_000, 100  # ids go up to one of these, or so many times the interactions
 
 
 def train(
@@ -19,6 +22,7 @@ def train(
     *,
     out: str | Path | None = None,
     seed: int = 42,
+    threads: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -40,6 +44,8 @@ def train(
         dataset: A name or a file as for `models.datasets.load`, or loaded sequences.
         out: File of the checkpoint; default runs/<dataset>/<model>-seed<seed>.pt.
         seed: Seed of the weights, the order of samples, negatives and dropout.
+        threads: Number of threads of the processor; default 1, or that of the run that is resumed. With another number
+            the same seed gives other bytes.
         epochs: At most this many; default 200.
         batch_size: Samples per step; default 256.
         learning_rate: Learning rate of Adam; default 0.001.
@@ -68,13 +74,20 @@ def train(
     ['HR@5', 'NDCG@5', 'HR@10', 'NDCG@10', 'HR@20', 'NDCG@20', 'MRR']
     """
     device = check_device(device or "cpu")
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
+    given = {
+        "threads": threads,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+    }
     training = TrainingConfig(
         loss=loss or model_type(model).published_loss,
         seed=seed,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     sequences = dataset if isinstance(dataset, Sequences) else load(dataset, data_dir)
+    _check_ids(sequences)
     config = configure(model, sequences.num_items, sequences.num_users, **settings)
     folder = sequences.name.replace(":", "-")
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
@@ -83,7 +96,20 @@ def train(
         return finished
     if resume:
         trainer.resume()
+        if threads not in (None, kept := trainer.training.threads):
+            raise ConfigError(
+                f"{trainer.state_path}: is an unfinished run with {kept} threads, which it keeps; drop --threads"
+            )
     return trainer.fit(show_progress)
+
+
+def _check_ids(sequences: Sequences) -> None:
+    """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
+    if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
+        raise DataError(
+            f"{sequences.name}: the item id {sequences.num_items} is too large for {sequences.num_interactions} "
+            "interactions; number the items from 1, as python -m models.datasets import does"
+        )
 
 
 def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
@@ -103,6 +129,7 @@ def main(
     dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user per line")] = "ml-100k",
     out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
+    threads: Annotated[int | None, typer.Option(help="of the processor [1, or those of the resumed run]")] = None,
     epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
     batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
     lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="learning rate of Adam")] = 1e-3,
@@ -151,6 +178,7 @@ def main(
         dataset,
         out=out,
         seed=seed,
+        threads=threads,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=lr,

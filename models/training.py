@@ -5,7 +5,9 @@ import io
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,20 @@ from models.datasets import Sequences
 from models.datasets.sampling import Batch, EpochSampler
 from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate, rank_targets, summarise
-from models.files import check_writable, write_atomically
+from models.files import Kind, check_replaceable, check_writable, remove_partial, write_atomically
 from models.layers.allocator import keep_freed_memory, old_objects_aside
 from models.layers.losses import LOSSES, Loss
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
-from models.results.runs import result_of
+from models.results.runs import RESULT_FILE, result_of
+from models.safe_load.limits import DAMAGE
 
 logger = logging.getLogger("models")
 
 MONITOR = "NDCG@20"  # on the validation split; decides when to stop and which epoch to keep
+STATE_FORMAT = "spectral-recommender-unfinished-run"
+STATE_FILE = Kind("an unfinished run", STATE_FORMAT.encode())
+LOG_FILE = Kind("a table of epochs", b"epoch,loss,")
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,12 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # of Adam
     patience: int = 10  # stop after this many epochs without a better validation NDCG@20
     seed: int = 42
+    threads: int = 1  # of the processor; sums of other numbers of threads are rounded otherwise
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ConfigError(f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "batch_size", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
@@ -94,9 +101,12 @@ class _Progress:
 class Trainer:
     """Trains one model on one dataset and keeps the best checkpoint at `path`.
 
-    While a run is unfinished, a file with the ending .state beside `path` has all that is needed to resume it. It is
-    rewritten after every epoch and removed at the end. The file with the ending .log.csv has one row per epoch. At the
-    end, the result for tables is written with the ending .json (models.results.runs).
+    While a run is unfinished, the file `path` with .state appended has all that is needed to resume it. It is rewritten
+    after every epoch and removed at the end. The file with the ending .log.csv has one row per epoch. At the end, the
+    result for tables is written with the ending .json (models.results.runs). A file that is there already is only
+    replaced if it is of the same kind.
+
+    A run has its own number of threads, whatever the environment says, and keeps it when it is resumed.
 
     Raises ConfigError if the model cannot be trained with the loss, DataError if negatives are needed and a user has
     every item.
@@ -137,23 +147,30 @@ class Trainer:
     @property
     def state_path(self) -> Path:
         """The file of the unfinished run."""
-        return self.path.with_suffix(".state")
+        return self.path.with_name(f"{self.path.name}.state")
 
     @property
     def log_path(self) -> Path:
         """The file of the table of epochs."""
         return self.path.with_suffix(".log.csv")
 
+    @property
+    def result_path(self) -> Path:
+        """The file of the result."""
+        return self.path.with_suffix(".json")
+
     def fit(self, show_progress: bool = True) -> Run:
         """Train until validation NDCG@20 has not risen for `patience` epochs, at most for `epochs`.
 
         Raises TrainingError if the loss becomes NaN or infinite; the last good checkpoint is kept. Raises OSError
-        before the first step if the folder of `path` is not writable.
+        before the first step if the folder of `path` is not writable, and OutputError if a file there is not one that
+        a run wrote.
         """
-        check_writable(self.path.parent)
+        self._check_outputs()
         remaining = range(self.progress.epoch, self.training.epochs)
         with (
             old_objects_aside(),
+            _threads(self.training.threads),
             tqdm(remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True) as bar,
         ):
             for epoch in bar:
@@ -170,7 +187,24 @@ class Trainer:
                         MONITOR,
                         row[MONITOR],
                     )
-        return self._finish()
+            return self._finish()
+
+    def _check_outputs(self) -> None:
+        """Check all files that will be written, and remove what a killed run left of them."""
+        check_writable(self.path.parent)
+        outputs = {
+            self.path: checkpoint.FILE,
+            self.state_path: STATE_FILE,
+            self.log_path: LOG_FILE,
+            self.result_path: RESULT_FILE,
+        }
+        if len(outputs) < 4:
+            raise ConfigError(
+                f"{self.path}: is also the name of the result of the run; choose a name that ends with .pt"
+            )
+        for path, kind in outputs.items():
+            check_replaceable(path, kind)
+            remove_partial(path)
 
     def finished(self) -> Run | None:
         """Return the run at `path` if it is finished, else None.
@@ -185,10 +219,10 @@ class Trainer:
         identity = {
             "model": content["model"],
             "config": self._completed(content["config"]),
-            "training": content["training"],
+            "training": asdict(self.training) | content["training"] | {"threads": None},
             "fingerprint": content["dataset"]["fingerprint"],
         }
-        if identity != self._identity() | {"training": asdict(self.training)}:
+        if identity != self._identity() | {"training": asdict(self.training) | {"threads": None}}:
             raise CheckpointError(
                 f"{self.path}: is a finished run with other settings or data than these; choose another --out, or "
                 "start again without --resume"
@@ -196,19 +230,30 @@ class Trainer:
         return Run.of(self.path, content)
 
     def resume(self) -> None:
-        """Continue from the unfinished run in the state file, if there is one.
+        """Continue from the unfinished run in the state file, if there is one, with its number of threads.
 
-        Raises CheckpointError if its model, dataset or settings differ from those of this run.
+        Raises CheckpointError if it is no such file, or its model, dataset or settings differ from those of this run.
         """
         if not self.state_path.exists():
             return
         state = checkpoint.read_tensors(self.state_path)
-        identity = state.get("identity") if isinstance(state, dict) else None
-        if not identity or identity | {"config": self._completed(identity.get("config", {}))} != self._identity():
+        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+            raise CheckpointError(f"{self.state_path}: is not an unfinished run; move it away")
+        try:
+            self._restore(state)
+        except DAMAGE as error:
+            if isinstance(error, UserError):
+                raise
+            raise CheckpointError(f"{self.state_path}: is damaged; remove it to start the run again") from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        identity = state["identity"]
+        if identity | {"config": self._completed(identity["config"])} != self._identity():
             raise CheckpointError(
                 f"{self.state_path}: is an unfinished run with other settings than these; give the settings it was "
                 "started with, or start again without --resume"
             )
+        self.training = replace(self.training, threads=state["threads"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = _Progress(**state["progress"])
@@ -277,8 +322,9 @@ class Trainer:
             "training": asdict(self.training),
         }  # `epochs` may have been raised on resuming
         self.model.checkpoint = content
-        result_of(self.model, self.sequences, ranks, self.path, trained_here=True).save(self.path.with_suffix(".json"))
+        result_of(self.model, self.sequences, ranks, self.path, trained_here=True).save(self.result_path)
         checkpoint.save(content, self.path)
+        check_replaceable(self.state_path, STATE_FILE)
         self.state_path.unlink(missing_ok=True)
         return Run.of(self.path, content)
 
@@ -308,7 +354,7 @@ class Trainer:
         return {
             "model": self.model.name,
             "config": asdict(self.model.config),
-            "training": asdict(self.training) | {"epochs": None},  # may be raised on resuming
+            "training": asdict(self.training) | {"epochs": None, "threads": None},  # see `resume`
             "fingerprint": self.sequences.fingerprint,
         }
 
@@ -318,13 +364,15 @@ class Trainer:
 
     def _save_state(self) -> None:
         state = {
+            "format": STATE_FORMAT,
+            "threads": self.training.threads,
             "identity": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
             "best": self._best,
         }
-        checkpoint.save(state, self.state_path)
+        checkpoint.save(state, self.state_path, STATE_FILE)
 
     def _write_log(self) -> None:
         table = io.StringIO()
@@ -335,4 +383,15 @@ class Trainer:
         writer = csv.DictWriter(table, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.log_path, table.getvalue().encode())
+        write_atomically(self.log_path, table.getvalue().encode(), LOG_FILE)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with this many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ from models.checkpoint import sequences_of
 from models.command_line import AdapterOption, check_device, inform
 from models.command_line import run as run_command
 from models.datasets.sequences import held_out
-from models.errors import CheckpointError, ConfigError, DataError
+from models.errors import ConfigError, DataError
 from spectral.adapted import CapturedModel
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
@@ -268,10 +268,14 @@ class Subject:
         """
         held_out(split)
         model: Any = load_or_adapt(
-            checkpoint, adapter, check_device(device), settings, fallback={"c": c}, foreign=CapturedModel
+            checkpoint,
+            adapter,
+            check_device(device),
+            settings,
+            fallback={"c": c},
+            finite=finite,
+            foreign=CapturedModel,
         )
-        if finite and (found := model.checkpoint["not_finite"]):
-            raise CheckpointError(f"{checkpoint}: weights are not finite ({found}), so there is nothing to measure")
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]

@@ -8,8 +8,9 @@ from repository import ROOT
 MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
-    ("errors", "files", "precision"),
-    ("safe_load", "layers", "datasets"),
+    ("errors",),
+    ("files", "precision"),
+    ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
     ("architectures", "integrity"),
     ("third_party",),

@@ -26,6 +26,7 @@ AMONG_DRAWN = "NDCG@10"  # the metric that is also shown among drawn items, as p
 TESTED_CUTOFF = 20
 TESTED = f"NDCG@{TESTED_CUTOFF}"  # the metric of the tests, and of the order of systems
 SIGNIFICANT = 0.05
+_NOT_OF_A_SYSTEM = ("seed", "threads", "epochs", "patience")
 _INTERVAL = ("difference", "difference_low", "difference_high")
 TEST_COLUMNS = ("p_value", "p_holm", *_INTERVAL, "knows_seeds", "detectable")
 
@@ -251,8 +252,8 @@ def _named(reference: str, systems: dict[str, list[Result]]) -> str:
 
 
 def settings_of(result: Result) -> dict[str, Any]:
-    """Return the settings that define a system: all but the seed, and the limits of the training's length."""
-    training = {key: value for key, value in result.training.items() if key not in ("seed", "epochs", "patience")}
+    """Return the settings that define a system: not the seed, the threads, and the limits of the training's length."""
+    training = {key: value for key, value in result.training.items() if key not in _NOT_OF_A_SYSTEM}
     return training | result.config
 
 

@@ -278,8 +278,16 @@ class Profile:
         if notebook.startswith("fig3"):
             parameters |= {"depth": self.depth}
         if notebook.startswith(_OF_USERS):
-            parameters |= {"data_dir": self.data_dir}
+            parameters |= {"data_dir": self.data_dir, "data": self.data_file(dataset)}
         return parameters
+
+    def data_file(self, dataset: str) -> str | None:
+        """Return the file of a dataset that the profile names by its file, else None; dataset is a folder's name.
+
+        Checkpoints say where their data were, but nothing is read from there without being named again.
+        """
+        name = self.datasets[dataset]
+        return name if Path(self.root, name).is_file() else None
 
     def table_notebook(self, table: str) -> str:
         """Return the notebook that makes a table: the one with the table's name, else that of the main table."""

@@ -23,13 +23,14 @@ from torch import Tensor
 from models.datasets import Sequences
 from models.errors import CheckpointError, DataError, UserError
 from models.evaluation import SAMPLED, evaluate, summarise
-from models.files import write_atomically
+from models.files import Kind, write_atomically
 from models.recommender import Recommender
 from models.registry import configure
 
 logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-result"
+RESULT_FILE = Kind("a result", FORMAT.encode())
 FORMAT_VERSION = 2  # 1 lacks `sampled` and `origin`
 _KINDS: dict[str, Any] = {
     "model": str,
@@ -136,7 +137,10 @@ class Result:
         return bool(self.epochs - 1 - self.best_epoch < self.training["patience"])
 
     def save(self, path: str | Path) -> None:
-        """Write the result as JSON; the file is complete or not written at all."""
+        """Write the result as JSON; the file is complete or not written at all.
+
+        Raises OutputError if there is another file at `path`.
+        """
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         del content["source"]
         ranks = json.dumps(
@@ -144,7 +148,7 @@ class Result:
         )  # on one line; the rest is indented for people
         text = json.dumps(content, indent=1)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), f'{text[:-2]},\n "test_ranks": {ranks}\n}}\n'.encode())
+        write_atomically(Path(path), f'{text[:-2]},\n "test_ranks": {ranks}\n}}\n'.encode(), RESULT_FILE)
 
 
 def result_of(

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from torch import Tensor
 
-from models.errors import ConfigError
+from models.errors import CheckpointError, ConfigError, printable
 from models.safe_load import StandIn
+from models.safe_load.limits import DAMAGE, MAX_TEXT, read_text
 from models.third_party.settings import DATASET_NAMES, NAMES, Source, plain, same
 
 logger = logging.getLogger("models")
@@ -45,7 +45,13 @@ MODEL_NAMES = (
     "slime4rec",
     "lowarec",
 )
-MOST_READ = 1 << 20  # bytes of a file beside the checkpoint
+MAX_YAML = 1 << 17  # bytes of a configuration in YAML, which takes long to read
+MAX_MERGED = 500  # values that a section in YAML may take over from others
+MAX_VALUE = 1000  # characters of a setting
+MAX_SOURCES = 1000  # configurations in one file
+_NAMED = 4  # a message names at most this many values
+# What a printed call is made of: texts in quotes, brackets, commas, and whatever is between them.
+_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n'"]|[^()\[\]{},\n'"]+""")
 
 # What the shapes of a file show as well, so that a configuration of another file is noticed.
 SIZES = {
@@ -77,9 +83,12 @@ def inside(content: Any) -> list[Source]:
     sources, bare = [], []
     for container in containers(content):
         for key in INSIDE:
-            sources.append(_source(f"the file's own {key}", _found(_values(container.get(key)))))
+            if key in container:
+                sources.append(_source(f"the file's own {key}", _found(_values(container[key]))))
         scalars = {key: value for key, value in container.items() if not isinstance(value, Mapping | StandIn)}
         bare.append(_source("the file itself", _found(scalars)))
+        if len(sources) + len(bare := [source for source in bare if source.values or source.conflicts]) > MAX_SOURCES:
+            raise CheckpointError(f"the file has more than {MAX_SOURCES} configurations; save only its weights")
     return [source for source in sources + bare if source.values or source.conflicts]
 
 
@@ -121,8 +130,8 @@ def beside(path: Path) -> list[Source]:
     own = [stem.with_name(stem.name + suffix) for suffix in (".json", ".yaml", ".yml", ".log", ".txt")]
     shared = [path.parent / name for name in ("config.json", "config.yaml", "config.yml", "args.json", "args.txt")]
     files = [file for file in [*own, *shared] if file.is_file() and file != path]
-    sources = [_source(file.name, _read(file, stem.name, strict=file in own)) for file in files]
-    return [source for source in sources if source.values or source.conflicts]
+    sources = [_read(file, stem.name, strict=file in own) for file in files]
+    return [source for source in sources if source.values or source.conflicts or source.fault]
 
 
 def in_name(path: Path) -> list[Source]:
@@ -146,40 +155,76 @@ def in_name(path: Path) -> list[Source]:
     return [source] if source.values or source.conflicts else []
 
 
-def _read(file: Path, stem: str, strict: bool) -> list[Found]:
-    with file.open("rb") as opened:
-        data = opened.read(MOST_READ + 1)
-    text = data[:MOST_READ].decode("utf-8", "replace")
+def _read(file: Path, stem: str, strict: bool) -> Source:
+    """Return the settings in a file, or with `strict` raise ConfigError if it cannot be read."""
+    structured = file.suffix in (".json", ".yaml", ".yml")
+    most = MAX_YAML if file.suffix in (".yaml", ".yml") else MAX_TEXT
+    text, has_more = read_text(file, most)
+    if not structured:
+        if has_more:
+            logger.warning("note: only the first MiB of %s is read", file)
+        runs = _runs(text, stem)
+        found = [found for number, run in enumerate(runs, 1) for found in _found(run, (f"run {number}",))]
+        return _source(file.name, found or _found(_lines(text)))
     try:
-        if file.suffix not in (".json", ".yaml", ".yml"):
-            if len(data) > MOST_READ:
-                logger.warning("note: only the first MiB of %s is read", file)
-            runs = _runs(text, stem)
-            return [found for number, run in enumerate(runs, 1) for found in _found(run, (f"run {number}",))] or _found(
-                _lines(text)
-            )
-        if len(data) > MOST_READ:
-            raise ValueError("is larger than 1 MiB")
-        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        if strict and file.suffix in (".json", ".yaml", ".yml"):
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if has_more:
+            raise ValueError(f"it has more than {most:,} bytes")
+        values = json.loads(text) if file.suffix == ".json" else yaml.load(text, _Yaml)
+    except (*DAMAGE, yaml.YAMLError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if strict:
             raise ConfigError(f"{file}: is beside the checkpoint but cannot be read ({reason})") from error
-        return []
-    return _found(values) if isinstance(values, dict) else []
+        return Source(file.name, {}, fault=reason)
+    return _source(file.name, _found(values) if isinstance(values, dict) else [])
+
+
+class _Yaml(yaml.SafeLoader):
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take over the values of other sections, which can double again and again."""
+        own = len(node.value)
+        super().flatten_mapping(node)
+        if len(node.value) > max(own, MAX_MERGED):
+            raise yaml.YAMLError(f"a section takes over more than {MAX_MERGED} values")
 
 
 def _runs(text: str, stem: str) -> list[dict[str, Any]]:
     """Return the values of each `Namespace(...)` in a log, as argparse prints it; only this file's if they name it."""
-    runs = []
-    for match in re.finditer(r"Namespace\(.*\)", text):
-        try:
-            call = ast.parse(match[0], mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        keywords = call.keywords if isinstance(call, ast.Call) else ()
-        runs.append({k.arg: k.value.value for k in keywords if k.arg and isinstance(k.value, ast.Constant)})
+    runs, place = [], 0
+    while (start := text.find("Namespace(", place)) >= 0:
+        run, place = _call(text, start + len("Namespace("))
+        if run is not None:
+            runs.append(run)
     return [run for run in runs if run.get("train_name") == stem] or runs
+
+
+def _call(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """Return the constants among the arguments of a printed call, None if it is cut off, and the place behind it."""
+    values: dict[str, Any] = {}
+    argument, depth, place = "", 0, start
+    for token in _TOKEN.finditer(text, start):
+        word, place = token[0], token.end()
+        if word in "\n'\"":  # a text without its end, too
+            return None, place
+        depth += (word in "([{") - (word in ")]}")
+        if depth < 0 or (word == "," and not depth):
+            name, _, value = argument.partition("=")
+            values |= {name.strip(): constant for constant in _constant(value.strip())}
+            argument = ""
+            if depth < 0:
+                return values, place
+        elif len(argument) <= MAX_VALUE:
+            argument += word
+    return None, place
+
+
+def _constant(text: str) -> list[Any]:
+    """Return the constant that a text is, in a list; an empty list if it is none."""
+    if len(text) > MAX_VALUE or (text[:1] not in ("'", '"') and re.search(r"[(\[{]", text)):
+        return []
+    try:
+        return [ast.literal_eval(text)]
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
 
 
 def _lines(text: str) -> dict[str, Any]:
@@ -191,7 +236,7 @@ def _lines(text: str) -> dict[str, Any]:
 def _values(config: Any) -> dict[str, Any]:
     """Return the values of a configuration, which is a dictionary, or an object that was read as a stand-in."""
     if isinstance(config, StandIn):
-        config = vars(config)
+        config = config.attributes
         return config | _values(config.get("final_config_dict"))  # where RecBole keeps them
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
@@ -206,16 +251,15 @@ def _found(values: Mapping[Any, Any], sections: tuple[str, ...] = (), seen: set[
     for key, value in values.items():
         *outer, name = re.split(r"[./]", str(key))
         inner = (*sections, *outer)
-        if _UNUSED_BESIDE.get(name) in values:
+        if len(inner) > DEEPEST or _UNUSED_BESIDE.get(name) in values:
             continue
         if isinstance(value, Mapping) and "value" in value and name in _OWN:
             value = value["value"]  # as Weights & Biases keeps them
-        value = _number(value)
         if isinstance(value, Mapping | StandIn):
-            if id(value) not in seen and len(inner) < DEEPEST:
+            if id(value) not in seen:
                 seen.add(id(value))
                 found += _found(_values(value), (*inner, name), seen)
-        elif not isinstance(value, str | int | float):
+        elif not _is_value(value):
             continue
         elif name == "norm_first" and str(value).lower() in ("true", "false"):
             found.append((inner, "norm", "pre" if str(value).lower() == "true" else "post"))
@@ -227,17 +271,11 @@ def _found(values: Mapping[Any, Any], sections: tuple[str, ...] = (), seen: set[
     return found
 
 
-def _number(value: Any) -> Any:
-    """Return a number of numpy as one of Python; a scalar that was read as a stand-in is decoded from its bytes."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, StandIn) and type(value).__name__ == "scalar" and len(value.values) == 2:
-        kind, data = value.values
-        code = getattr(kind, "values", ("",))[0]
-        if isinstance(data, bytes) and re.fullmatch(r"[iuf][1248]", str(code)):
-            numbers = np.frombuffer(data, np.dtype(f"<{code}"))
-            return numbers[0].item() if len(numbers) == 1 else None
-    return value
+def _is_value(value: Any) -> bool:
+    """Return whether a value can be that of a setting: a number of 64 bits, or a short text of one line."""
+    if isinstance(value, str):
+        return len(value) <= MAX_VALUE and value.isprintable()
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _source(where: str, found: list[Found]) -> Source:
@@ -251,7 +289,8 @@ def _source(where: str, found: list[Found]) -> Source:
         if best == _NEVER:
             continue
         if setting not in ("model", "dataset") and (doubtful or not all(same(v, chosen[0][1]) for _, v in chosen)):
-            conflicts[setting] = " and ".join(f"{value} in {'.'.join(sections) or 'it'}" for sections, value in chosen)
+            named = [f"{value} in {printable('.'.join(sections)) or 'it'}" for sections, value in chosen[:_NAMED]]
+            conflicts[setting] = " and ".join([*named, *["others"] * (len(chosen) > _NAMED)])
         else:
             values[setting] = chosen[0][1]
     return Source(where, values, conflicts)

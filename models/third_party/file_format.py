@@ -15,6 +15,7 @@ from models.third_party.settings import Settings, real, whole
 
 LAYER = "{}"  # stands for the number of a layer in templates of keys
 NAMED_KEYS = 10  # a message names at most this many keys of each kind
+MAX_HEADS = 1024  # that a message offers
 
 # Where one of our parameters comes from: a key, several keys to be stacked, or a key and a function of its tensor.
 Origin = str | tuple[str, ...] | tuple[str, Callable[[Tensor], Tensor]]
@@ -53,9 +54,10 @@ class Format:
         return key
 
     def count(self, keys: Iterable[str]) -> int:
-        """Return the number of layers in the keys."""
-        numbers = [int(match[1]) for key in keys for pattern in self._layered if (match := pattern.fullmatch(key))]
-        return 1 + max(numbers, default=-1)
+        """Return the number of layers in the keys; a number beyond the number of keys is that of no layer."""
+        keys = list(keys)
+        matches = (match[1] for key in keys for pattern in self._layered if (match := pattern.fullmatch(key)))
+        return 1 + max((int(number) for number in matches if int(number) < len(keys)), default=-1)
 
     def compare(self, keys: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
         """Return the expected keys that are there, the expected keys that are missing, and the unexpected keys."""
@@ -85,19 +87,23 @@ class Weights:
     settings: Settings
 
     def rows(self, key: str) -> int:
-        """Return the number of rows of a tensor."""
-        return int(self.state[key].shape[0])
+        """Return the number of rows of a tensor; raises CheckpointError if it has none, being a single number."""
+        return int(self._shape(key, 1)[0])
 
     def columns(self, key: str) -> int:
         """Return the number of columns of a tensor; raises CheckpointError if it is not a matrix."""
+        return int(self._shape(key, 2)[1])
+
+    def _shape(self, key: str, axes: int) -> torch.Size:
         shape = self.state[key].shape
-        if len(shape) < 2:
-            raise CheckpointError(f"{self.settings.path}: {key} has shape {tuple(shape)}, a matrix is needed")
-        return int(shape[1])
+        if len(shape) < axes:
+            needed = "a matrix" if axes == 2 else "a vector or a matrix"
+            raise CheckpointError(f"{self.settings.path}: {key} has shape {tuple(shape)}, {needed} is needed")
+        return shape
 
     def heads(self, size: int) -> int:
         """Return the number of heads, a setting, because no shape shows it; size is D."""
-        allowed = [heads for heads in range(1, size + 1) if size % heads == 0]
+        allowed = [heads for heads in range(1, min(size, MAX_HEADS) + 1) if size % heads == 0]
         return self.settings.need("num_heads", whole, f"one of {', '.join(map(str, allowed))}")
 
     def alpha(self) -> float:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from models.architectures.encoder import EncoderConfig
 from models.datasets.registry import DATASETS
 from models.errors import CheckpointError, ConfigError
 from models.recommender import Recommender, not_finite
+from models.safe_load.limits import no_more_than
 from models.third_party import bsarec_repository, configuration_files, gsasrec, pmixer, recbole, rechorus, successors
 from models.third_party.file_format import NAMED_KEYS, Format, Weights
 from models.third_party.settings import Settings, Source, canonical, plain, same
@@ -60,7 +60,8 @@ def open_third_party(
     outside = [*configuration_files.beside(Path(path)), *configuration_files.in_name(Path(path))]
     settings = Settings(str(path), recognised.title, given, [*inside, *outside], canonical(fallback))
     _check_model(settings, inside, outside)
-    model = recognised.read(Weights(state, recognised.count(state), settings))
+    with no_more_than(state, path):
+        model = recognised.read(Weights(state, recognised.count(state), settings))
     _check_given(settings, model)
     _compare_sizes(settings, model)
     model.checkpoint = {
@@ -163,17 +164,20 @@ def _state_dicts(content: Any, name: str = "", depth: int = 0) -> dict[str, dict
 def _parts(name: str, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Return a state dict, and the parts of it that wrappers made: a model beside a loss or a second model."""
     whole = _without_prefix(state)
-    prefixes = Counter(key.partition(".")[0] for key in whole if "." in key)
-    parts = {
-        f"{name}.{prefix}".strip("."): _without_prefix({k: v for k, v in whole.items() if k.startswith(f"{prefix}.")})
-        for prefix, _ in prefixes.most_common()
-    }
+    inner: dict[str, dict[str, Tensor]] = {}
+    for key, value in whole.items():
+        if "." in key:
+            inner.setdefault(key.partition(".")[0], {})[key] = value
+    largest_first = sorted(inner.items(), key=lambda item: -len(item[1]))
+    parts = {f"{name}.{prefix}".strip("."): _without_prefix(part) for prefix, part in largest_first}
     return parts | {name: whole}
 
 
 def _exact(state: dict[str, Tensor]) -> Recognised | None:
     """Return the format whose keys a state dict has, and its tensors under the names of the format."""
     for known in FORMATS:
+        if len(state) < len(known.keys):
+            continue
         renamed = {known.rename(key): value for key, value in state.items()}
         _, missing, unexpected = known.compare(renamed)
         if not missing and not unexpected:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.errors import ConfigError
+from models.errors import ConfigError, printable
 
 logger = logging.getLogger("models")
 
@@ -32,6 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 OPTIONS = {"model": "--model", "num_heads": "--heads", "alpha": "--alpha", "c": "--c"}
 DATASET_NAMES = ("data_name", "dataset")
+_OTHERS = 4  # a note names at most this many contradicting configurations
 
 
 def option(name: str) -> str:
@@ -64,11 +65,13 @@ class Source:
         where: "config.json", "the file's own args" and the like.
         values: By our names.
         conflicts: In words, the values of settings that the configuration has more than one of, by our names.
+        fault: Why the configuration cannot be read, "" if it can.
     """
 
     where: str
     values: Mapping[str, Any]
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""
 
     def get(self, name: str) -> Any:
         """Return the value of a setting, or None."""
@@ -139,15 +142,16 @@ class Settings:
 
     def check(self) -> None:
         """Raise ConfigError if settings are missing or do not apply to the file; else log where they come from."""
+        unread = [f"{source.where} cannot be read ({source.fault})" for source in self.sources if source.fault]
         if self._missing:
             wanted = "; ".join(f"{option(name)} ({allowed})" for name, allowed in self._missing.items())
             raise ConfigError(
                 f"{self.path}: is {self.title}, but neither the file nor a configuration beside it has all settings "
-                f"that are needed; give {wanted}"
+                f"that are needed; {'; '.join([*unread, f'give {wanted}'])}"
             )
         if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model", "weights"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
-        logger.warning("note: %s: %s", self.path, "; ".join([self.title, *self._said]))
+        logger.warning("note: %s: %s", self.path, printable("; ".join([self.title, *self._said, *unread])))
 
     def _find(self, name: str, kind: Callable[[Any], Any]) -> Any:
         self.used.add(name)
@@ -160,7 +164,7 @@ class Settings:
         if told:
             read = self._read(name, told[0].get(name), kind, f"{name} in {told[0].where}")
             others = [source for source in told[1:] if not same(source.get(name), told[0].get(name))]
-            but = "".join(f", although {s.where} says {s.conflicts.get(name, s.get(name))}" for s in others)
+            but = "".join(f", although {s.where} says {s.conflicts.get(name, s.get(name))}" for s in others[:_OTHERS])
             self._said.append(f"{name} {read} from {told[0].where}{but}")
             return read
         if self.fallback.get(name) is not None:
@@ -206,8 +210,8 @@ def real(value: Any) -> float:
         raise ValueError(f"must be a number, got {value!r}")
     try:
         return float(value)
-    except ValueError:
-        raise ValueError(f"must be a number, got {value!r}") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"must be a number, got {str(value)[:40]!r}") from None
 
 
 def same(one: Any, other: Any) -> bool:

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from models.checkpoint import RANDOM_STREAMS
 from models.errors import CheckpointError, ConfigError
-from models.files import write_atomically
+from models.files import Kind, write_atomically
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, in_batches, real_items
 from spectral.cosine_similarity import (
@@ -43,6 +43,7 @@ from spectral.singular_values import Gram, LayerSpectra, SingularValues, effecti
 
 FORMAT = "spectral-recommender-summary"
 FORMAT_VERSION = 1
+FILE = Kind("a spectral summary", b"summary.npy")  # the name of its first array
 SAMPLES = 200  # bootstrap samples of the users
 SAMPLES_SEED = 0  # the same for all runs
 ENOUGH_USERS = 100  # if so many users have full windows, the others are left out
@@ -133,7 +134,7 @@ class SpectralSummary:
     def save(self, path: str | Path) -> None:
         """Write the summary as a compressed archive of arrays, which numpy.load reads; whole or not at all.
 
-        Missing folders are made. Raises OSError if the file cannot be written.
+        Missing folders are made. Raises OSError if the file cannot be written, OutputError if another file is there.
         """
         content = vars(self)
         arrays: dict[str, Any] = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
@@ -147,7 +148,7 @@ class SpectralSummary:
         buffer = BytesIO()
         np.savez_compressed(buffer, summary=np.array(text), **arrays)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(Path(path), buffer.getvalue(), FILE)
 
 
 def read_summary(path: str | Path) -> SpectralSummary:

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from models.command_line import inform
+from models.files import check_replaceable
 from spectral import command_line as options
 from spectral.command_line import Subject, run
-from spectral.summary import summarise
+from spectral.summary import FILE, summarise
 
 
 def main(
@@ -26,6 +27,8 @@ def main(
     Of all users and of 200 bootstrap samples of them: response of attention, spectrum of hidden states, singular
     values, ranks and similarities after each layer, and BSARec's beta.
     """
+    path = file or checkpoint.with_suffix(".spectral.npz")
+    check_replaceable(path, FILE)
     subject = Subject.load(checkpoint, which="all", data=data, **vars(loading))
     about = {
         "model": subject.model.name,
@@ -34,7 +37,6 @@ def main(
         "seed": subject.model.checkpoint["seed"],
         "versions": subject.model.checkpoint["versions"],
     }
-    path = file or checkpoint.with_suffix(".spectral.npz")
     summarise(subject.model, subject.windows, about, subject.batch_size, progress=True).save(path)
     inform(f"wrote {path}")
 

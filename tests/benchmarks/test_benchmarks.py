@@ -76,3 +76,11 @@ def test_evaluation_memory_ranks_every_user():
     result = run("evaluation_memory.py", "--dataset", "synthetic:users=700,items=50")
     assert result["users"] == 700
     assert result["above_imports_mb"] < 300
+
+
+def test_loading_speed_compares_the_two_readers(checkpoint):
+    result = run("loading_speed.py", str(checkpoint), "--rounds", "1")
+    assert list(result) == [checkpoint.name]
+    row = result[checkpoint.name]
+    assert list(row) == ["ours_ms", "torch_ms", "ratio"]
+    assert row["ratio"] == row["ours_ms"] / row["torch_ms"] > 0

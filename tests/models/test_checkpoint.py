@@ -163,6 +163,19 @@ def test_the_dataset_of_a_model_is_found_and_another_one_must_fit(checkpoint, ca
         checkpoints.sequences_of(model, "synthetic:items=99")
 
 
+def test_a_file_of_data_is_only_opened_if_it_is_named_again(tmp_path):
+    data = tmp_path / "own.txt"
+    data.write_text("".join(f"{user} 1 2 3 {4 + user}\n" for user in range(1, 9)))
+    path = train("sasrec", data, out=tmp_path / "m.pt", epochs=1, max_len=5, hidden_size=8).path
+    model = models.load(path)
+    assert model.checkpoint["dataset"]["source"] == str(data)
+    with pytest.raises(DataError, match=r"own\.txt', which is not opened without being named; give --data FILE"):
+        checkpoints.sequences_of(model)
+    assert checkpoints.sequences_of(model, str(data)).fingerprint == model.checkpoint["dataset"]["fingerprint"]
+    windows = checkpoints.windows_of({"sasrec": model}, data=str(data))
+    assert windows["sasrec"].shape == (8, 5)
+
+
 def test_settings_of_our_own_checkpoints_cannot_be_changed(checkpoint):
     assert models.load(checkpoint, heads=2, alpha=0.7, c=5, fallback={"c": 9}).config.c == 5
     with pytest.raises(ConfigError, match="has num_heads 2, which cannot be changed; --heads is for third-party"):

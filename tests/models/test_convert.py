@@ -46,3 +46,10 @@ def test_a_converted_checkpoint_without_data_still_asks_for_it(call: Call, their
     code, _, err = call("spectral.cosine_similarity", ours)
     assert code == 2 and "give --data NAME_OR_FILE" in err
     assert call("spectral.cosine_similarity", ours, "--data", DATA, "--format", "csv")[0] == 0
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_not_replaced(their_file, tmp_path, call):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = call("models.convert", their_file, tmp_path / "notes.txt", "--heads", 2, "--alpha", 0.3, "--c", 9)
+    assert code == 2 and "notes.txt: exists and is not a checkpoint of this program" in err
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -46,6 +46,7 @@ def test_command_writes_users_and_results(command: Command, checkpoint: Path, tm
     [
         (["--per-user", "u.xls"], ".parquet or .csv"),
         (["--result", "r.json", "--negatives", "9"], "--result keeps the published protocol"),
+        (["--result", "r.json", "--data", "synthetic:items=50"], "--result needs the training data"),
         (["--mask-seen", "1"], "mask_seen must be 0 or inf"),
     ],
 )

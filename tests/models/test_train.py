@@ -63,4 +63,4 @@ def test_ctrl_c_ends_with_code_130(tmp_path):
     assert process.wait() == 130
     assert rest.strip().endswith("interrupted")
     assert "Traceback" not in rest
-    assert (tmp_path / "m.state").exists()
+    assert (tmp_path / "m.pt.state").exists()

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import models
 from models.errors import CheckpointError, ConfigError
+from models.files import OutputError
 from models.train import train
-from models.training import Trainer, TrainingConfig, TrainingError
+from models.training import STATE_FORMAT, Trainer, TrainingConfig, TrainingError
 
 DATA = "synthetic:users=60,items=40"
 SMALL = {"hidden_size": 8, "max_len": 10, "num_layers": 1}
@@ -144,14 +146,83 @@ def test_kill_9_at_any_moment_leaves_whole_files_and_a_run_that_can_be_resumed(t
     )
     process = subprocess.Popen([sys.executable, "-c", slow, *arguments, "--out", killed], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not killed.with_suffix(".state").exists():
+    while not killed.with_name("killed.pt.state").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert models.load(killed).name == "sasrec"
+    assert list(tmp_path.glob("killed*.partial")), "the kill fell into the middle of writing"
     subprocess.run([*command, "--out", killed], check=True, capture_output=True)
     assert killed.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.state"))
+
+
+def test_a_checkpoint_may_have_the_name_of_a_state(tmp_path):
+    first = train("sasrec", DATA, out=tmp_path / "m", epochs=1, **SMALL).path
+    other = train("sasrec", DATA, out=tmp_path / "m.state", epochs=1, **SMALL).path
+    assert models.load(first).name == models.load(other).name == "sasrec"
+    with pytest.raises(OutputError, match=r"m\.state: exists and is not an unfinished run of this program"):
+        train("sasrec", DATA, out=tmp_path / "m", epochs=1, **SMALL)
+    assert models.load(other).name == "sasrec"
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.pt.state", "m.log.csv", "m.json"])
+def test_a_file_that_no_run_wrote_is_not_replaced(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", None)  # it is refused before the first step
+    (tmp_path / name).write_text('{"notes": "mine"}')
+    with pytest.raises(OutputError, match=rf"{name}: exists and is not .* of this program; choose another name"):
+        train("sasrec", DATA, out=tmp_path / "m.pt", epochs=1, **SMALL)
+    assert (tmp_path / name).read_text() == '{"notes": "mine"}'
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_is_not_written_to_the_name_of_its_result(tmp_path):
+    with pytest.raises(ConfigError, match=r"m\.json: is also the name of the result of the run"):
+        train("sasrec", DATA, out=tmp_path / "m.json", epochs=1, **SMALL)
+
+
+def test_a_run_has_its_own_number_of_threads_and_keeps_it(tmp_path, monkeypatch):
+    used = []
+    original = Trainer.step
+
+    def step(self, batch):
+        used.append(torch.get_num_threads())
+        if stopping and len(used) == len(self.sampler) + 2:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    before, stopping = torch.get_num_threads(), False
+    torch.set_num_threads(2)
+    try:
+        one = train("sasrec", DATA, out=tmp_path / "one.pt", epochs=1, **SMALL).path
+        torch.set_num_threads(1)
+        other = train("sasrec", DATA, out=tmp_path / "other.pt", epochs=1, **SMALL).path
+        assert one.read_bytes() == other.read_bytes() and set(used) == {1}
+        used.clear()
+        stopping = True
+        with pytest.raises(KeyboardInterrupt):
+            train("sasrec", DATA, out=tmp_path / "m.pt", epochs=2, threads=2, **SMALL)
+        stopping = False
+        with pytest.raises(ConfigError, match=r"unfinished run with 2 threads, which it keeps; drop --threads"):
+            train("sasrec", DATA, out=tmp_path / "m.pt", epochs=2, threads=1, resume=True, **SMALL)
+        path = train("sasrec", DATA, out=tmp_path / "m.pt", epochs=2, resume=True, **SMALL).path
+        assert set(used) == {2} and torch.get_num_threads() == 1
+        assert models.load(path).checkpoint["training"]["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    path = train("sasrec", DATA, out=tmp_path / "m.pt", epochs=1, **SMALL).path
+    state = tmp_path / "m.pt.state"
+    state.write_bytes(path.read_bytes())
+    with pytest.raises(CheckpointError, match=r"m\.pt\.state: is not an unfinished run"):
+        train("sasrec", DATA, out=path, epochs=1, resume=True, **SMALL)
+    torch.save({"format": STATE_FORMAT, "identity": {"config": 3}}, state)
+    with pytest.raises(CheckpointError, match=r"m\.pt\.state: is damaged; remove it to start the run again"):
+        train("sasrec", DATA, out=path, epochs=1, resume=True, **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
     after = list(csv.DictReader(log.open()))
     assert after[: len(before)] == before, "epochs were run again"
     assert [int(row["epoch"]) for row in after] == list(range(len(before) + 2))
-    assert not checkpoint.with_suffix(".state").exists()
+    assert not checkpoint.with_name(f"{checkpoint.name}.state").exists()
 
 
 def test_a_mistake_in_the_configuration_is_named_without_a_traceback(tmp_path: Path):

@@ -23,6 +23,13 @@ def profile(name: str = "paper", **given: object):
     return read_profile({"profile": name, **given}, ROOT)
 
 
+def test_a_dataset_that_is_a_file_is_named_again_wherever_a_checkpoint_says_it(tmp_path):
+    (tmp_path / "own.txt").write_text("1 1 2 3 4\n")
+    file = str(tmp_path / "own.txt")
+    assert profile("smoke", dataset=file).figure_parameters("own", "fig2_filter")["data"] == file
+    assert profile("paper").data_file("lastfm") is None
+
+
 def test_systems_are_named_after_the_setting_that_they_change():
     assert varied_system("alpha", 0.1) == "bsarec-alpha0.1"
     assert varied_system("c", 5) == varied_system("c", 5.0) == "bsarec-c5"
