@@ -439,7 +439,10 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if fault := _fault(content):
         raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
     if content["model"] not in KNOWN:
-        raise CheckpointError(f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}")
+        raise CheckpointError(
+            f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
+            "name the file that registers it: --adapter FILE.py"
+        )
     return content
 
 

@@ -95,14 +95,15 @@ def beside_nulls(
 
 
 def nulls_of(model: Any) -> tuple[str, ...]:
-    """Return the nulls that a model has: uniform attention needs attention.
+    """Return the nulls that a model has: uniform attention needs attention, initial weights a known architecture.
 
     Example:
         >>> from models.registry import build, configure
         >>> nulls_of(build(configure("gru4rec", num_items=20)))
         ('untrained', 'shuffled')
     """
-    return NULLS if model.has_replaceable_attention else NULLS[1:]
+    has = {"uniform": model.has_replaceable_attention, "untrained": model.name in KNOWN, "shuffled": True}
+    return tuple(name for name in NULLS if has[name])
 
 
 def check_nulls(names: Sequence[str]) -> None:
@@ -193,7 +194,12 @@ def tables_with_nulls(
 
 
 def _untrained(model: Any, seed: int) -> Any:
-    """Return a model of the same architecture with the weights that training would begin with."""
+    """Return a model of the same architecture with the weights that training would begin with.
+
+    Raises ConfigError for a model that is not known by name.
+    """
+    if model.name not in KNOWN:
+        raise ConfigError(f"{model.title} is not made here, so its initial weights are not known")
     other = KNOWN[model.name](replace(model.config))
     other.initialise(seed)
     return other.to(next(model.parameters()).device).eval()
