@@ -54,6 +54,17 @@ def test_all_models_are_in_all_three_figures_each_with_the_nulls_that_it_has(fol
         assert (folder / f"figures/mine/successors_{name}.png").stat().st_size > 0
 
 
+def test_what_integrity_found_is_a_table_and_stands_in_the_note(folder: Path):
+    table = pd.read_csv(folder / "figures/mine/successors_integrity.csv").set_index(["model", "name"])
+    assert list(table.index.unique("model")) == ["tvrec", "bsarec"]
+    # TV-Rec pads N to 2 N - 1, so position 0 sees the last one; BSARec promises no causality.
+    assert str(table.loc[("tvrec", "causal"), "passes"]) == "False" and table.loc[("tvrec", "causal"), "claimed"]
+    assert table.loc[("tvrec", "causal"), "where"] == f"[0, {N - 1}]"
+    assert not table.loc[("bsarec", "causal"), "claimed"]
+    see = next(note.see for note in collect(folder / "figures") if note.name == "successors_filter")
+    assert f"TV-Rec breaks: causal at [0, {N - 1}]" in see
+
+
 def test_the_numbers_are_those_of_the_models(folder: Path):
     spectra = pd.read_csv(folder / "figures/mine/successors_spectra.csv").set_index(["model", "layer"])
     similarities = pd.read_csv(folder / "figures/mine/successors_similarity.csv").set_index(["model", "layer"])
