@@ -335,8 +335,10 @@ class Subject:
     def item_counts(self) -> NDArray[np.int64]:
         """Return how often each item occurs in the training part of the dataset, (items + 1,), which is read for it.
 
-        Raises DataError if the dataset cannot be found.
+        Raises DataError if the dataset is not known, or cannot be found.
         """
+        if self.sequences is None and self.model.checkpoint is None:
+            raise DataError(f"{self.dataset}: the training data is not known, so its items cannot be counted")
         sequences = self.sequences or sequences_of(self.model, None, self.data_dir)
         return training_counts(sequences, self.model.config.num_items)
 

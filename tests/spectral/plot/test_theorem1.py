@@ -18,7 +18,12 @@ def test_decay_is_drawn_with_its_prediction_over_it():
     assert len(predicted) == 2  # not for the exceptional ones
     np.testing.assert_allclose(np.diff(predicted[0].get_ydata()) * np.log(10), checked.cases[0].predicted_slope)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["random, N = 6", "random, causal, N = 5", r"predicted, $|\lambda_2|^t$", "$x$ with $\\pi^\\top x = 0$"]
+    assert texts == [
+        "random, N = 6",
+        "random, causal, N = 5",
+        r"predicted, $|\lambda_2|^t$",
+        r"$x$ with $\pi^\top x = 0$",
+    ]
 
 
 def test_many_matrices_are_told_apart_by_kind_only():
