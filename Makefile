@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper test fuzz lab
+.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper successors test fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ examples: $(STAMP) ## train the example checkpoints of models/examples again, if
 
 sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity PROFILE=paper DATASET=lastfm (hours)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) -- sensitivity
+
+successors: $(STAMP) ## filters and smoothing of all models side by side: make successors PROFILE=paper DATASET=lastfm (days)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) -- successors
 
 remedies: $(STAMP) ## remedies against oversmoothing compared, and how models smooth over epochs: make remedies PROFILE=paper (days, resumable)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(CONFIG) -- remedies

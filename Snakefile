@@ -7,6 +7,7 @@
     snakemake tables --cores all --config profile=paper dataset=lastfm    # every model, every seed: days, resumable
     snakemake figures/beauty/fig5.pdf --cores all --config profile=paper   # one figure, with all that it needs
     snakemake sensitivity --cores all --config profile=paper dataset=lastfm    # Figures 5 and 6, resumable as well
+    snakemake successors --cores all --config profile=paper dataset=lastfm    # all models side by side, on one dataset
     snakemake remedies --cores all --config profile=paper    # remedies against oversmoothing compared, days, resumable
     snakemake claims --cores all --config profile=paper      # which claims of the paper hold, on the runs that are there
 
@@ -50,6 +51,8 @@ DRAWN = {
     "fig7_filters": ["fig7b", "fig7c"],
     "theorem1": ["theorem1"],
 }
+# Not among those that are drawn by default: it needs more runs, or files of third parties (`checkpoints`).
+SUCCESSORS = ["successors_filter", "successors_spectra", "successors_similarity"]
 # Figures of results of runs, by the setting that they vary; drawn with the others once these results are there.
 SENSITIVITY = {"alpha": "fig5", "c": "fig6"}
 SENSITIVITY_DATASETS = {"alpha": "fig8", "c": "fig9"}
@@ -200,6 +203,29 @@ for notebook, names in DRAWN.items():
             parameters=parameters(PROFILE.figure_parameters, notebook=notebook),
         shell:
             PAPERMILL
+
+
+rule successors:
+    input:
+        expand(pictures(*SUCCESSORS), dataset=PROFILE.folder),
+
+
+rule successors_notebook:
+    message:
+        "Running successors.ipynb on {wildcards.dataset}"
+    input:
+        checkpoints(*PROFILE.behind("successors")),
+        list(PROFILE.checkpoints),
+        f"{NOTEBOOKS}/successors.ipynb",
+    output:
+        pictures(*SUCCESSORS),
+    log:
+        f"{LOGS}/successors.ipynb",
+    params:
+        notebook=f"{NOTEBOOKS}/successors.ipynb",
+        parameters=parameters(PROFILE.figure_parameters, notebook="successors"),
+    shell:
+        PAPERMILL
 
 
 rule tables:

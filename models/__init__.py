@@ -9,7 +9,7 @@ and notebooks share `notebook`. tests/test_import_direction.py says which module
 
 from typing import Any
 
-__all__ = ["load"]
+__all__ = ["load", "register"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from models.checkpoint import load
 
         return load
+    if name == "register":
+        from models.registry import register
+
+        return register
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -244,26 +244,32 @@ def _refuse_changes(config: Mapping[str, Any], settings: Mapping[str, Any], path
             )
 
 
-def check_made(path: str | Path) -> Path:
+def check_made(path: str | Path, target: str = "figures") -> Path:
     """Return the path of a checkpoint that exists.
 
     Raises CheckpointError if it does not; the message says how to make it. For a run of the workflow, whose path is
-    <runs>/<profile>/<dataset>/<system>-seed<seed>.pt, it names the make command.
+    <runs>/<profile>/<dataset>/<system>-seed<seed>.pt, it names the make command with its target.
     """
     path = Path(path)
     if not path.exists():
         command = "python -m models.train --out FILE"
         if len(path.parts) > 2 and re.fullmatch(r".+-seed\d+\.pt", path.name):
-            command = f"make figures PROFILE={path.parts[-3]} DATASET={path.parts[-2]}"
+            command = f"make {target} PROFILE={path.parts[-3]} DATASET={path.parts[-2]}"
         raise CheckpointError(f"{path} is missing; make it with: {command}")
     return path
 
 
 def load_runs(
-    runs: str | Path, profile: str, dataset: str, models: Iterable[str], seed: int, device: str = "cpu"
+    runs: str | Path,
+    profile: str,
+    dataset: str,
+    models: Iterable[str],
+    seed: int,
+    device: str = "cpu",
+    target: str = "figures",
 ) -> dict[str, Recommender]:
     """Return models that the workflow trained, by name; raises CheckpointError as `check_made` does."""
-    paths = {model: check_made(Path(runs, profile, dataset, f"{model}-seed{seed}.pt")) for model in models}
+    paths = {model: check_made(Path(runs, profile, dataset, f"{model}-seed{seed}.pt"), target) for model in models}
     return {model: load(path, device) for model, path in paths.items()}
 
 
@@ -276,30 +282,10 @@ def sequences_of(model: Recommender, data: str | None = None, data_dir: str | Pa
     """
     assert model.checkpoint is not None
     trained_on = model.checkpoint["dataset"]
-    sequences = _fitting(model, data or known_source(trained_on), data_dir)
+    sequences = load_sequences(data or known_source(trained_on), data_dir)
+    _check_data(model, sequences, is_told=bool(data or trained_on["fingerprint"]))
     if not trained_on["fingerprint"] and not data:
         logger.warning("note: using the users of %s, the data that a configuration names", sequences.name)
-    elif not trained_on["fingerprint"]:
-        logger.warning(
-            "note: %s must have the item ids of the training data, which the checkpoint does not identify",
-            sequences.name,
-        )
-    elif sequences.fingerprint != trained_on["fingerprint"]:
-        logger.warning(
-            "note: %s is not the data that the checkpoint was trained on (%s)", sequences.name, trained_on["name"]
-        )
-    return sequences
-
-
-def _fitting(model: Recommender, name: str, data_dir: str | Path | None) -> Sequences:
-    """Return a dataset. Raises DataError if it has items that the model does not have."""
-    assert model.checkpoint is not None
-    sequences = load_sequences(name, data_dir)
-    if sequences.num_items > model.config.num_items:
-        raise DataError(
-            f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
-            f"{model.config.num_items}; it was trained on {model.checkpoint['dataset']['name']}"
-        )
     return sequences
 
 
@@ -327,7 +313,8 @@ def after_training(
         )
         return sequences, at_or_after(sequences, share)
     name = data or known_source({**trained_on, "source": base})
-    sequences, share = _fitting(model, name, data_dir), share_of(value)
+    sequences, share = load_sequences(name, data_dir), share_of(value)
+    _check_items(model, sequences)
     if before(sequences, share).fingerprint != trained_on["fingerprint"]:
         raise DataError(
             f"{sequences.name} before {share:.0%} of its interactions is not what the checkpoint was trained on "
@@ -357,14 +344,68 @@ def known_source(trained_on: Mapping[str, Any]) -> str:
     )
 
 
+def _check_data(model: Recommender, sequences: Sequences, is_told: bool = True) -> None:
+    """Raise DataError for items that a model does not know; say if the data may be other than its training data.
+
+    is_told: whether the user or the checkpoint's fingerprint tells the data, and not only a configuration.
+    """
+    _check_items(model, sequences)
+    assert model.checkpoint is not None
+    trained_on = model.checkpoint["dataset"]
+    if trained_on["fingerprint"] and sequences.fingerprint != trained_on["fingerprint"]:
+        logger.warning(
+            "note: %s is not the data that the checkpoint was trained on (%s)", sequences.name, trained_on["name"]
+        )
+    elif not trained_on["fingerprint"] and is_told:
+        logger.warning(
+            "note: %s must have the item ids of the training data, which the checkpoint does not identify",
+            sequences.name,
+        )
+
+
+def _check_items(model: Recommender, sequences: Sequences) -> None:
+    assert model.checkpoint is not None
+    if sequences.num_items > model.config.num_items:
+        raise DataError(
+            f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
+            f"{model.config.num_items}; it was trained on {model.checkpoint['dataset']['name']}"
+        )
+
+
+def load_files(
+    paths: Iterable[str | Path], settings: Mapping[str, Mapping[str, Any]], names: Iterable[str] = ()
+) -> dict[str, Recommender]:
+    """Return the models of files, by the model's name, or by the file's if another has the model's name.
+
+    settings: by path, what a third-party file does not say. names: those that others have already. Raises
+    CheckpointError for a missing file, ConfigError for settings of a path that is not given, and what `load` raises.
+    """
+    files = [str(path) for path in paths]
+    if unknown := [path for path in settings if path not in files]:
+        raise ConfigError(f"settings are for {unknown[0]}, which is not among the files ({', '.join(files) or 'none'})")
+    taken, found = set(names), dict[str, Recommender]()
+    for file in files:
+        model = load(check_made(file), **settings.get(file, {}))
+        name = Path(file).stem if model.name in taken else model.name
+        if name in taken:
+            raise ConfigError(f"{file}: another file or run has the name {name}, too; rename the file")
+        found[name] = model
+        taken.add(name)
+    return found
+
+
 def windows_of(
     models: Mapping[str, Recommender], data_dir: str | Path | None = None, data: str | None = None
 ) -> dict[str, Tensor]:
-    """Return the test windows (P, N) of each model, by name, for all P users of the first model's training data.
+    """Return the test windows (P, N) of each model, by name, for all P users of the same dataset.
 
-    data: the file of these data, if they have no name. Raises DataError as `sequences_of` does.
+    It is the first model's training data, or `data`: their file, if they have no name, or another dataset. Raises
+    DataError as `sequences_of` does, for any of the models.
     """
-    sequences = sequences_of(next(iter(models.values())), data, data_dir)
+    first, *others = models.values()
+    sequences = sequences_of(first, data, data_dir)
+    for model in others:
+        _check_data(model, sequences)
     return {
         name: torch.from_numpy(sequences.windows("test", model.config.max_len, model.config.padding).inputs)
         for name, model in models.items()
@@ -398,7 +439,10 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if fault := _fault(content):
         raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
     if content["model"] not in KNOWN:
-        raise CheckpointError(f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}")
+        raise CheckpointError(
+            f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
+            "name the file that registers it: --adapter FILE.py"
+        )
     return content
 
 

@@ -45,6 +45,15 @@ _MODEL_OPTIONS: dict[str, Any] = {
 }
 
 
+AdapterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py[:FUNCTION]",
+        help="Run your file, and load the checkpoint with its function; without one, with the models it registers.",
+    ),
+]
+
+
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a typer function as the program, with messages instead of tracebacks, and meaningful exit codes.
 

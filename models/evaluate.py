@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import typer
 
-from models.checkpoint import after_training, load, sequences_of
-from models.command_line import check_device, inform, print_json, run
+from models.adapter import load_or_adapt
+from models.checkpoint import after_training, sequences_of
+from models.command_line import AdapterOption, check_device, inform, print_json, run
 from models.errors import ConfigError
 from models.evaluation import Protocol, per_user, rank_targets, summarise
 from models.files import check_replaceable, write_atomically
@@ -47,6 +48,7 @@ def main(
     check: Annotated[
         bool, typer.Option("--integrity", help="also check that the model does what its architecture promises")
     ] = False,
+    adapter: AdapterOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
@@ -66,7 +68,7 @@ def main(
     for file, kind in ((per_user_file, None), (result, RESULT_FILE)):
         if file is not None:
             check_replaceable(file, kind)
-    model = load(checkpoint, check_device(device), **settings)
+    model = load_or_adapt(checkpoint, adapter, check_device(device), settings)
     assert model.checkpoint is not None
     if result is not None and "origin" in model.checkpoint["training"]:
         raise ConfigError(f"--result needs a model that this toolkit trained; {checkpoint} is a third-party checkpoint")

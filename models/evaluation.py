@@ -172,9 +172,9 @@ def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol:
             known = None if users is None else users[batch.rows]
             output = model.encode(batch.inputs, known)
             if drawn is None:
-                rank = _rank_among_all(output, model.candidates, batch, protocol)
+                rank = _rank_among_all(model, output, batch, protocol)
             else:
-                rank = _rank_among_drawn(output, model.candidates, batch.target, drawn[batch.rows].to(output.device))
+                rank = _rank_among_drawn(model, output, batch.target, drawn[batch.rows].to(output.device))
             ranks[batch.rows] = rank.cpu()
     finally:
         model.train(was_training)
@@ -200,12 +200,13 @@ def per_user(sequences: Sequences, split: str, ranks: Tensor) -> pd.DataFrame:
     return table
 
 
-def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Protocol) -> Tensor:
-    """Return (B,) ranks among all rows of items (num_items + 1, D), block of items by block of items."""
-    blocks = [slice(start, start + ITEMS_AT_ONCE) for start in range(0, len(items), ITEMS_AT_ONCE)]
+def _rank_among_all(model: Recommender, output: Tensor, batch: _Batch, protocol: Protocol) -> Tensor:
+    """Return (B,) ranks among all items for the codes (B, D) of windows, block of items by block of items."""
+    end = model.config.num_items + 1
+    blocks = [slice(start, min(start + ITEMS_AT_ONCE, end)) for start in range(0, end, ITEMS_AT_ONCE)]
 
     def products() -> Iterator[tuple[slice, Tensor]]:
-        return ((block, _scores(output, items, block, batch, protocol)) for block in blocks)
+        return ((block, _scores(model, output, block, batch, protocol)) for block in blocks)
 
     # The target's score is taken from the same matrix product as the scores it is compared with, so that ties are
     # exact. A single block is kept for this; several blocks are computed twice.
@@ -220,9 +221,9 @@ def _rank_among_all(output: Tensor, items: Tensor, batch: _Batch, protocol: Prot
     return rank
 
 
-def _scores(output: Tensor, items: Tensor, block: slice, batch: _Batch, protocol: Protocol) -> Tensor:
+def _scores(model: Recommender, output: Tensor, block: slice, batch: _Batch, protocol: Protocol) -> Tensor:
     """Return the scores (B, block) of a block of items; the scores of seen items follow the protocol."""
-    scores = output @ items[block].T
+    scores = model.scores_of(output, block)
     inside = (batch.seen_items >= block.start) & (batch.seen_items < block.stop)
     if protocol.mask_seen == "0":
         scores[batch.seen_rows[inside], batch.seen_items[inside] - block.start] = 0
@@ -234,9 +235,9 @@ def _scores(output: Tensor, items: Tensor, block: slice, batch: _Batch, protocol
     return scores
 
 
-def _rank_among_drawn(output: Tensor, items: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+def _rank_among_drawn(model: Recommender, output: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
     """Return (B,) ranks among the drawn items (B, n)."""
-    scores = torch.einsum("bd,bnd->bn", output, items[torch.cat([target[:, None], drawn], dim=1)])
+    scores = model.scores_of(output, torch.cat([target[:, None], drawn], dim=1))
     return _not_below(scores, scores[:, :1])
 
 
@@ -250,11 +251,11 @@ def _known_users(model: Recommender, sequences: Sequences) -> Tensor | None:
     trained_on = model.checkpoint["dataset"]["fingerprint"] if model.checkpoint else sequences.fingerprint
     if trained_on != sequences.fingerprint:
         return None
-    return torch.arange(sequences.num_users, device=model.items.weight.device)
+    return torch.arange(sequences.num_users, device=model.device)
 
 
 def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Iterator[_Batch]:
-    device = model.items.weight.device
+    device = model.device
     windows = sequences.windows(split, model.config.max_len, model.config.padding)
     items, offsets = sequences.history(split)
     for start in range(0, len(windows), USERS_AT_ONCE):

@@ -17,6 +17,8 @@ from models.layers.add_norm import ResidualStep
 from models.layers.dropout import MaskSource
 from models.layers.losses import Loss
 
+Items = slice | Tensor
+
 MAX_POSITIONS = 10_000  # attention has the square of it
 MAX_ITEMS = 2**31 - 2  # ids have 32 bits
 LATER = {"later": True}  # metadata of fields that were added to a configuration later: see RecommenderConfig.saved
@@ -183,6 +185,20 @@ class Recommender(nn.Module):
         training data, which only Caser uses; None if they are not known.
         """
         return self.encode(self.window(input_ids), users) @ self.candidates.T
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a model without any."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    def scores_of(self, code: Tensor, items: Items) -> Tensor:
+        """Return the scores (B, n) of some items for the codes (B, D) of `encode`.
+
+        items: a range of them, or (B, n) other ones for each code.
+        """
+        if isinstance(items, slice):
+            return code @ self.candidates[items].T
+        return torch.einsum("bd,bnd->bn", code, self.candidates[items])
 
     @abstractmethod
     def encode(self, input_ids: Tensor, users: Tensor | None = None) -> Tensor:

@@ -1,8 +1,8 @@
 """All models by name, and how a model's configuration is made from settings."""
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from models.architectures.bert4rec import BERT4Rec
 from models.architectures.bsarec import BSARec
@@ -48,7 +48,51 @@ THIRD_PARTY: dict[str, type[Recommender]] = {
     )
 }
 KNOWN = MODELS | THIRD_PARTY
+R = TypeVar("R", bound=Recommender)
 SIZES = ("num_items", "num_users")  # fields of a configuration that follow from the data
+
+
+def register(name: str) -> Callable[[type[R]], type[R]]:
+    """Return a class decorator that makes a model known by a name: to train, load and measure like ours.
+
+    The class is a `Recommender`, or one of `Encoder`, with a configuration as `config_type`; if it has that of its base
+    class, it gets one of its own with the same fields. `title` is the name if the class sets none. The file is run with
+    `--adapter FILE.py`, or imported.
+
+    Raises ConfigError for a class that is no Recommender, and a name that another class has.
+
+    >>> from models.architectures.sasrec import SASRec
+    >>> @register("double-sasrec")
+    ... class Double(SASRec):
+    ...     title = "Double SASRec"
+    >>> build(configure("double-sasrec", num_items=9)).title
+    'Double SASRec'
+    >>> del MODELS["double-sasrec"], KNOWN["double-sasrec"]  # forget it again
+    """
+
+    def add(model: type[R]) -> type[R]:
+        if not (isinstance(model, type) and issubclass(model, Recommender)):
+            raise ConfigError(f"@register({name!r}) takes a class of models.recommender.Recommender, got {model!r}")
+        known = KNOWN.get(name)
+        if known is not None and _place(known) != _place(model):
+            raise ConfigError(f"@register({name!r}): the name is that of {known.__module__}.{known.__qualname__}")
+        if not isinstance(getattr(model, "config_type", None), type):
+            raise ConfigError(f"@register({name!r}): {model.__qualname__} has no config_type, a RecommenderConfig")
+        if "title" not in vars(model):
+            model.title = name
+        model.name = name
+        if any(other.config_type is model.config_type for other in KNOWN.values() if other is not known):
+            own = type(f"{model.__name__}Config", (model.config_type,), {"__doc__": model.config_type.__doc__})
+            model.config_type = dataclass(frozen=True)(own)
+        MODELS[name] = KNOWN[name] = model
+        return model
+
+    return add
+
+
+def _place(model: type) -> tuple[str, str]:
+    """Return where a class is defined: the same for a file that is run twice."""
+    return model.__module__, model.__qualname__
 
 
 def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> type[Recommender]:
@@ -65,7 +109,10 @@ def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> ty
     try:
         return among[name]
     except KeyError:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(among)}") from None
+        raise ConfigError(
+            f"unknown model {name!r}; choose one of {', '.join(among)}, or name the file that registers your own: "
+            "--adapter FILE.py"
+        ) from None
 
 
 def configure(

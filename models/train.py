@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from models.adapter import import_file
 from models.callbacks import Callback, installed
 from models.command_line import check_device, inform, parse_assignments, run
 from models.datasets import Sequences, load
@@ -162,6 +163,9 @@ def main(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="any other field of the model's configuration; repeatable"),
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="FILE.py", help="run your file, which registers the model (models.register)")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
     watch: Annotated[
@@ -173,6 +177,8 @@ def main(
     resume: Annotated[bool, typer.Option("--resume", help="continue the unfinished run at OUT")] = False,
 ) -> None:
     """Train a model with early stopping on validation NDCG@20, and keep its best checkpoint."""
+    if adapter is not None:
+        import_file(adapter)
     settings: dict[str, Any] = {
         "num_layers": layers,
         "num_heads": heads,

@@ -58,6 +58,7 @@ from typing import TYPE_CHECKING, Any
 from spectral.attention_statistics import AttentionStatistics, attention_statistics
 from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
 from spectral.block_response import BlockResponse, block_response
+from spectral.block_response.positions import PositionResponse, position_response
 from spectral.capture import Capture, capture, full_windows, of_length
 from spectral.cka import LinearCKA, linear_cka
 from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
@@ -109,6 +110,7 @@ __all__ = [
     "LinearCKAMetric",
     "MixingRatio",
     "MixingRatioMetric",
+    "PositionResponse",
     "RankOneDistance",
     "RankOneDistanceMetric",
     "SingularValues",
@@ -144,6 +146,7 @@ __all__ = [
     "mixing_ratio",
     "of_length",
     "plot",
+    "position_response",
     "rank_one_distance",
     "relative_distance",
     "singular_values",

@@ -15,16 +15,17 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
-import models
+from models.adapter import load_or_adapt
 from models.checkpoint import sequences_of
-from models.command_line import check_device, inform
+from models.command_line import AdapterOption, check_device, inform
 from models.command_line import run as run_command
 from models.datasets.sequences import held_out, training_counts
 from models.errors import ConfigError, DataError
 from models.files import check_replaceable
+from spectral.adapted import CapturedModel
 from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
 from spectral.fourier import check_c
-from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls, with_null_columns
+from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
 from spectral.response import DEFAULT_C
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Loading:
     device: DeviceOption = "cpu"
     batch_size: BatchSizeOption = BATCH_SIZE
     data_dir: DataDirOption = None
+    adapter: AdapterOption = None
     settings: ModelSettings = field(default_factory=dict)
 
 
@@ -262,17 +264,27 @@ class Subject:
         settings: Mapping[str, Any] = MappingProxyType({}),
         c: int | None = None,
         finite: bool = True,
+        adapter: str | None = None,
     ) -> "Subject":
         """Load a checkpoint with users of `data`, by default the users that it holds.
 
         which: "all" takes all users of the dataset. "none" is for measures that need no users, and does not look for
         the dataset. settings: for a third-party checkpoint. c: of the measure; also the c of a third-party checkpoint
-        that does not store it. finite: False takes a model whose weights are not finite too.
+        that does not store it. finite: False takes a model whose weights are not finite too. adapter:
+        FILE.py:FUNCTION of the user's that loads the checkpoint, or FILE.py that registers its model.
 
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
         held_out(split)
-        model = models.load(checkpoint, check_device(device), fallback={"c": c}, finite=finite, **settings)
+        model: Any = load_or_adapt(
+            checkpoint,
+            adapter,
+            check_device(device),
+            settings,
+            fallback={"c": c},
+            finite=finite,
+            foreign=CapturedModel,
+        )
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]
@@ -292,11 +304,9 @@ class Subject:
     def check_attention(self) -> None:
         """Raise ConfigError if the model has no attention. The message says what can be measured instead."""
         with torch.inference_mode():
-            empty = torch.zeros(
-                (1, self.model.config.max_len), dtype=torch.int64, device=self.model.items.weight.device
-            )
-            trace = self.model.trace(empty)
-        if trace.attention is None:
+            window = self.windows[:1] if len(self.windows) else torch.zeros(1, self.model.config.max_len).long()
+            trace = self.model.trace(window.long().to(self.model.device))
+        if not trace.attention:
             filters = ", or its learned filters with python -m spectral.learned_filters" if trace.filters else ""
             raise ConfigError(
                 f"{self.model.title} has no attention to measure; measure its hidden states with python -m "
@@ -389,14 +399,6 @@ def print_nulls(nulls: Mapping[str, Sequence[Any]], decimals: Mapping[str, int],
         shown = [record for record in records if record.get("head", "mean") == "mean"]
         print()
         print_table([{key: record[key] for key in record if key not in leave_out} for record in shown], decimals)
-
-
-def table_with_nulls(
-    result: Any, nulls: Mapping[str, Sequence[Any]], keys: Sequence[str], values: Sequence[str]
-) -> "DataFrame":
-    """Return the table of a result with columns for its nulls; see `spectral.nulls.with_null_columns`."""
-    tables = {name: [draw.table() for draw in draws] for name, draws in nulls.items()}
-    return with_null_columns(result.table(), tables, keys, values)
 
 
 def print_table(records: Sequence[Mapping[str, Any]], decimals: Mapping[str, int]) -> None:

@@ -9,8 +9,9 @@
 Which null goes with which measure, and why, is a table in docs/nulls.md. Matrices have one more, simulated Gaussian
 ones (`spectral.singular_values`).
 
-Contents: `under_nulls`, which takes a measure of each null model; `null_models`, the null models themselves;
-`shuffled`; and `with_null_columns`, which puts the results beside a table.
+Contents: `under_nulls`, which takes a measure of each null model, and `beside_nulls`, which does so for several models;
+`null_models`, the null models themselves; `shuffled`; and `with_null_columns`, `table_with_nulls` and
+`tables_with_nulls`, which put the results beside a table.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from models.errors import ConfigError
 from models.registry import KNOWN
+from spectral.tables import stacked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -66,15 +68,42 @@ def under_nulls(
     }
 
 
+def beside_nulls(
+    measure: Callable[[Any, Tensor], Result],
+    models: Mapping[str, Any],
+    windows: Mapping[str, Tensor],
+    names: Sequence[str],
+    draws: int = DRAWS,
+) -> tuple[dict[str, Result], dict[str, dict[str, list[Result]]]]:
+    """Return a measure of several models, and of the null models that each of them has, by the models' names.
+
+    models, windows: by name. The other arguments and the errors are those of `under_nulls`.
+
+    Example:
+        >>> from models.registry import build, configure
+        >>> models = {name: build(configure(name, num_items=20, max_len=4)) for name in ("sasrec", "gru4rec")}
+        >>> windows = dict.fromkeys(models, torch.tensor([[5, 6, 7, 8]]))
+        >>> measured, of_nulls = beside_nulls(lambda model, inputs: model.title, models, windows, ["uniform"])
+        >>> measured, of_nulls
+        ({'sasrec': 'SASRec', 'gru4rec': 'GRU4Rec'}, {'sasrec': {'uniform': ['SASRec']}, 'gru4rec': {}})
+    """
+    check_nulls(names)
+    measured = {name: measure(model, windows[name]) for name, model in models.items()}
+    asked = {name: [null for null in nulls_of(model) if {null, "all"} & set(names)] for name, model in models.items()}
+    of_nulls = {name: under_nulls(measure, model, windows[name], asked[name], draws) for name, model in models.items()}
+    return measured, of_nulls
+
+
 def nulls_of(model: Any) -> tuple[str, ...]:
-    """Return the nulls that a model has: uniform attention needs attention.
+    """Return the nulls that a model has: uniform attention needs attention, initial weights a known architecture.
 
     Example:
         >>> from models.registry import build, configure
         >>> nulls_of(build(configure("gru4rec", num_items=20)))
         ('untrained', 'shuffled')
     """
-    return NULLS if model.has_replaceable_attention else NULLS[1:]
+    has = {"uniform": model.has_replaceable_attention, "untrained": model.name in KNOWN, "shuffled": True}
+    return tuple(name for name in NULLS if has[name])
 
 
 def check_nulls(names: Sequence[str]) -> None:
@@ -146,8 +175,31 @@ def with_null_columns(
     return table
 
 
+def table_with_nulls(
+    measured: Any, of_nulls: "Mapping[str, Sequence[Any]]", keys: Sequence[str], values: Sequence[str]
+) -> "DataFrame":
+    """Return the table of a result with columns for its null models; see `with_null_columns`."""
+    tables = {null: [draw.table() for draw in draws] for null, draws in of_nulls.items()}
+    return with_null_columns(measured.table(), tables, keys, values)
+
+
+def tables_with_nulls(
+    measured: Mapping[str, Any],
+    of_nulls: Mapping[str, Mapping[str, Sequence[Any]]],
+    keys: Sequence[str],
+    values: Sequence[str],
+) -> "DataFrame":
+    """Return what `beside_nulls` measured as one table, with a first column `model`; see `table_with_nulls`."""
+    return stacked({name: table_with_nulls(result, of_nulls[name], keys, values) for name, result in measured.items()})
+
+
 def _untrained(model: Any, seed: int) -> Any:
-    """Return a model of the same architecture with the weights that training would begin with."""
+    """Return a model of the same architecture with the weights that training would begin with.
+
+    Raises ConfigError for a model that is not known by name.
+    """
+    if model.name not in KNOWN:
+        raise ConfigError(f"{model.title} is not made here, so its initial weights are not known")
     other = KNOWN[model.name](replace(model.config))
     other.initialise(seed)
     return other.to(next(model.parameters()).device).eval()

@@ -16,7 +16,7 @@ RANKS = (
     ("third_party",),
     ("registry", "callbacks"),  # of third-party models too; what follows a run
     ("checkpoint", "evaluation"),
-    ("results",),
+    ("results", "adapter"),
     ("training",),  # leaves a result
     ("command_line", "notebook"),
     ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__"),

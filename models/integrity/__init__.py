@@ -157,6 +157,27 @@ def item_frequency(items: Tensor, num_items: int) -> Tensor:
     return counts
 
 
+def verdict(checks: Sequence[Check]) -> str:
+    """Return in a few words which promises a model breaks, and where.
+
+    >>> kept = Check("finite", True, True, 0.0, [], "all are finite")
+    >>> verdict([kept, Check("causal", True, False, 0.25, [[0, 3]], "outputs change")])
+    'breaks: causal at [0, 3]'
+    >>> verdict([kept, Check("causal", False, False, 0.25, [[0, 3]], "outputs change")])
+    'keeps its promises'
+    >>> verdict([Check("finite", True, None, None, [], "not checked")])
+    'not checked: finite'
+    """
+    promised = [check for check in checks if check.claimed]
+    broken = [
+        check.name + (f" at {check.places()}" if check.where else "") for check in promised if check.passes is False
+    ]
+    open_ones = [check.name for check in promised if check.passes is None]
+    parts = [f"breaks: {', '.join(broken)}"] if broken else []
+    parts += [f"not checked: {', '.join(open_ones)}"] if open_ones else []
+    return "; ".join(parts) or "keeps its promises"
+
+
 def lines(checks: Sequence[Check]) -> list[str]:
     """Return a table of checks for people, a line each.
 

@@ -48,7 +48,7 @@ class Examined:
         known = [windows.long().cpu() for windows in (histories, full) if windows is not None]
         windows = _full_windows(model, torch.cat(known) if known else None, torch.Generator().manual_seed(seed))
         windows = windows.to(_device(model))
-        copied, dtype = precise(model, lambda candidate: candidate.trace(windows[:1].to(_device(candidate))))
+        copied, dtype = precise(model, lambda candidate: outputs_of(candidate, windows[:1].to(_device(candidate))))
         device = _device(copied)
         users = None if histories is None else histories[:HISTORIES].long().to(device)
         return cls(model, copied, TOLERANCE[dtype], windows.to(device), users, frequency)
@@ -61,17 +61,19 @@ class Examined:
         return padded
 
     def states(self, windows: Tensor) -> list[Tensor]:
-        """Return the hidden states of all layers, L + 1 of (B, N, D)."""
+        """Return the hidden states of all layers, L + 1 of (B, N, D). Raises ConfigError if the model gives none."""
         with torch.no_grad():
             return list(self.model.trace(windows).hidden)
 
-    def output(self, windows: Tensor) -> Tensor:
-        """Return the scores of all items (B, I + 1); of a model without scores its last state (B, D)."""
+    def outputs(self, windows: Tensor) -> list[Tensor]:
+        """Return what the model gives of its last states (B, N, D) and its scores (B, I + 1)."""
         with torch.no_grad():
-            try:
-                return self.model(windows)
-            except ConfigError:
-                return self.states(windows)[-1][:, -1]
+            return outputs_of(self.model, windows)
+
+    def ranking(self, windows: Tensor) -> Tensor:
+        """Return the scores of all items (B, I + 1); of a model without scores its last state (B, D)."""
+        last = self.outputs(windows)[-1]
+        return last if last.ndim == 2 else last[:, -1]
 
     def scores(self, windows: Tensor) -> Tensor:
         """Return the scores (B, I + 1). Raises ConfigError if the model has none."""
@@ -82,6 +84,22 @@ class Examined:
         """Return for each place of windows (...) another item than the one there, as far as there are two."""
         items = self.windows.unique()
         return items[(torch.searchsorted(items, windows) + 1) % len(items)]
+
+
+def outputs_of(model: Any, windows: Tensor) -> list[Tensor]:
+    """Return what a model gives of its last states (B, N, D) and its scores (B, I + 1), in this order.
+
+    Raises ConfigError if it gives neither.
+    """
+    found, missing = [], []
+    for output in (lambda: model.trace(windows).hidden[-1], lambda: model(windows)):
+        try:
+            found.append(output())
+        except ConfigError as error:
+            missing.append(str(error))
+    if not found:
+        raise ConfigError("; ".join(missing))
+    return found
 
 
 def _device(model: Any) -> torch.device:

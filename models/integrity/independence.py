@@ -18,11 +18,10 @@ def batch_independent(examined: Examined) -> Finding:
     `where` has the rows of the batch whose outputs differ. Half of the batch has padding.
     """
     batch = torch.cat([examined.windows, examined.padded])
-    changes = []
-    for output in (lambda x: examined.states(x)[-1], examined.output):
-        alone = torch.cat([output(window[None]) for window in batch])
-        changes.append(relative_change(alone, output(batch)))
-    change = torch.stack(changes).amax(0)
+    single = [examined.outputs(window[None]) for window in batch]
+    together = examined.outputs(batch)
+    pairs = zip(map(torch.cat, zip(*single, strict=True)), together, strict=True)
+    change = torch.stack([relative_change(alone, output) for alone, output in pairs]).amax(0)
     where = (change > examined.tolerance).nonzero()[:, 0].tolist()
     value = float(change.max())
     if not where:

@@ -67,8 +67,9 @@ def finite(examined: Examined) -> Finding:
     where = [name for name, value in state.items() if not_finite({name: value})]
     if not where:
         with torch.no_grad():
-            hidden = examined.given.trace(examined.windows).hidden
-            where = [f"layer {layer}" for layer, x in enumerate(hidden) if not bool(x.isfinite().all())]
+            with suppress(ConfigError):  # a model that does not give its states
+                hidden = examined.given.trace(examined.windows).hidden
+                where = [f"layer {layer}" for layer, x in enumerate(hidden) if not bool(x.isfinite().all())]
             with suppress(ConfigError):  # a model without scores
                 where += [] if bool(examined.given(examined.windows).isfinite().all()) else ["scores"]
     if not where:

@@ -1,14 +1,13 @@
 """Does every parameter do something?"""
 
 import copy
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.integrity.examined import Examined, relative_change
+from models.integrity.examined import Examined, outputs_of, relative_change
 from models.integrity.finding import Finding
 
 DEAD_SHARE = 0.5  # of a parameter's entries; less than that is the rule for filters (the imaginary part of DC)
@@ -102,13 +101,9 @@ def _disturb(parameter: nn.Parameter, generator: torch.Generator) -> None:
 
 
 def _outputs(model: Any, examined: Examined, most: int | None = None) -> list[Tensor]:
-    """Return the states after the last layer, and the scores if the model has them, with and without padding."""
-    found = []
-    for windows in (examined.windows[:most], examined.padded[:most]):
-        found.append(model.trace(windows).hidden[-1])
-        with suppress(ConfigError):  # a model without scores
-            found.append(model(windows))
-    return found
+    """Return states and scores of the windows, with and without padding."""
+    batches = (examined.windows[:most], examined.padded[:most])
+    return [output for windows in batches for output in outputs_of(model, windows)]
 
 
 def _tables(model: Any) -> set[str]:

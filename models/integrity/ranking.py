@@ -17,7 +17,7 @@ def order_sensitive(examined: Examined) -> Finding:
     windows = windows[[len(window[window > 0].unique()) > 1 for window in windows]]
     if not len(windows):
         raise ConfigError("no history has two items to shuffle")
-    before, after = examined.output(windows), examined.output(shuffled(windows))
+    before, after = examined.ranking(windows), examined.ranking(shuffled(windows))
     moved = (before.argsort(stable=True) != after.argsort(stable=True)).any(-1)
     value = float((moved & (relative_change(before, after) > examined.tolerance)).double().mean())
     if value:

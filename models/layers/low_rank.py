@@ -78,6 +78,12 @@ class CrossAttention(nn.Module):
         """Return W_v^h W_o^h of each head, (H, D, D); see `models.layers.attention.value_output`."""
         return value_output(self.value.weight, self.output.weight, self.heads)
 
+    @torch.no_grad()
+    def forget_scores(self) -> None:
+        """Set queries to zero: all scores are 0, so attention is uniform."""
+        self.query.weight.zero_()
+        self.query.bias.zero_()
+
 
 class ProjectedAttention(nn.Module):
     """Attention through P learned vectors, then a feed-forward network; each with residual and LayerNorm.

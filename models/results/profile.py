@@ -19,7 +19,7 @@ from models.errors import ConfigError
 
 VARIED_MODEL = "bsarec"  # the model whose settings the sensitivity figures vary
 VARIED_SETTINGS = ("alpha", "c")
-_OF_USERS = ("fig1", "fig2", "fig3", "fig7_filters")  # notebooks that read the dataset; the others need only models
+_OF_USERS = ("fig1", "fig2", "fig3", "fig7_filters", "successors")  # notebooks that read the dataset, not only models
 # Notebooks that spectral summaries, and the results beside them, are enough for.
 _OF_SUMMARIES = ("fig2_filter", "fig3_oversmoothing", "fig4_architecture", "fig7_beta")
 _WITH_NULLS = ("fig2", "fig3")  # notebooks that draw null models
@@ -98,6 +98,7 @@ class Profile:
             the sensitivity figures.
         tables: By table, its systems.
         run_list: The runs that `make runs` trains, block by block.
+        checkpoints: Files of third parties in the figure of successors: by path, the settings that a file does not say.
         data_dir: Folder with the datasets' files; None for the usual places (models.datasets.files).
         block: The chosen block of the run list, from 1; None for all blocks.
         missing: What to do with runs that a table lacks: `train` them, or `name` them below the table.
@@ -126,6 +127,7 @@ class Profile:
     run_list: list[Block]
     remedies: Remedies = field(default_factory=Remedies)
     dataset_settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     data_dir: str | None = None
     block: int | None = None
     missing: str = "train"
@@ -156,6 +158,12 @@ class Profile:
         self._check("missing", self.missing, ("train", "name"))
         for null in self.nulls:
             self._check("nulls", null, ("all", "uniform", "untrained", "shuffled"))
+        given = self.checkpoints
+        if not isinstance(given, dict) or not all(isinstance(settings, dict) for settings in given.values()):
+            raise ConfigError(
+                f"{self.file}, checkpoints: must be a mapping from paths to settings, as in --config "
+                f"'checkpoints={{a.pt: {{}}, b.pt: {{heads: 4}}}}', got {given!r}"
+            )
         if self.block is not None and not 1 <= self.block <= len(self.run_list):
             raise ConfigError(f"{self.file}, block: must lie in 1..{len(self.run_list)}, got {self.block}")
 
@@ -384,6 +392,8 @@ class Profile:
             parameters |= {"seeds": self.seeds_drawn(notebook, dataset)}
         if notebook.startswith(_WITH_NULLS):
             parameters |= {"null": self.nulls, "draws": self.null_draws}
+        if notebook == "successors":
+            parameters |= {"checkpoints": list(self.checkpoints), "settings": self.checkpoints}
         if notebook.startswith(_OF_USERS):
             parameters |= {"data_dir": self.data_dir, "data": self.data_file(dataset)}
         return parameters
@@ -460,7 +470,17 @@ def read_profile(given: Mapping[str, Any], root: str | Path = ".") -> Profile:
     settable = {item.name for item in fields(Profile)} - _OWN
     _refuse_unknown([*content, *given], settable, f"{file} or --config")
     merged = _merged(content, given)
-    for key in ("training", "model_settings", "dataset_settings", "variants", "sensitivity", "seeds", "seed", "block"):
+    for key in (
+        "training",
+        "model_settings",
+        "dataset_settings",
+        "checkpoints",
+        "variants",
+        "sensitivity",
+        "seeds",
+        "seed",
+        "block",
+    ):
         if key in merged:
             merged[key] = _with_numbers(merged[key])
     merged["dataset"] = str(merged["dataset"])
@@ -477,6 +497,7 @@ _OWN = {"file", "known_profiles", "root"}  # fields that are not settings
 _REQUIRED = {item.name for item in fields(Profile)} - {
     "remedies",
     "dataset_settings",
+    "checkpoints",
     "data_dir",
     "block",
     "missing",

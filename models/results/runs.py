@@ -174,7 +174,7 @@ def result_of(
         raise CheckpointError(f"{path}: is of an unfinished run; finish it with: python -m models.train ... --resume")
     seconds = _seconds(Path(path).with_suffix(".log.csv"))
     if trained_here:
-        origin: Origin | None = Origin.here(model.items.weight.device, round(sum(seconds), 1))
+        origin: Origin | None = Origin.here(model.device, round(sum(seconds), 1))
     else:
         origin = _origin_beside(Path(path).with_suffix(".json"), test_ranks)
     return Result(

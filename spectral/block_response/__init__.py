@@ -9,13 +9,19 @@ is the mean power in the output. For a linear layer X -> A X this equals the gai
 two can be compared. A layer also changes the overall scale; `relative_db` removes this. `last_gain` is the gain at the
 last position of the output only, where recommendations are made.
 
+Where the filter itself depends on the input (WEARec, LoWARec, FEARec, attention), "frequency response" means just that:
+the derivative at the hidden states of real users, filter and all, averaged over users. Where it differs between
+positions (TV-Rec), the gain is an average over them; `spectral.block_response.positions` has the map.
+
 The waves are not sent in one by one. For random signs w, E ||(f_k x I)^H J^T w||^2 = ||J (f_k x I)||_F^2 (Hutchinson
 1990), so one backward pass gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has only D rows,
-which are computed one by one.
+which are computed one by one. Derivatives are in the model's precision, those of bfloat16 and float16 models in that of
+a float32 copy; sums over users are float64.
 
 Contents: `block_response`, which needs the model itself, and its result `BlockResponse`.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -169,7 +175,7 @@ def block_response(
         parts = torch.stack(
             [
                 torch.stack(_power_of_layer(layer, x, length, probes, generator))
-                for layer, x in _layers_and_inputs(model, batch)
+                for layer, x in layers_and_inputs(model, batch)
             ]
         )  # (L, 2, B, F)
         counts = torch.from_numpy(rng.poisson(1.0, (len(batch), resamples))).double()
@@ -194,8 +200,9 @@ def block_response(
     )
 
 
-def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
-    """Yield each layer with its input (B, N, D), in evaluation mode. The model's mode is restored at the end."""
+def layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
+    """Yield each layer with its input (B, N, D), in evaluation mode and at least float32; the mode is restored."""
+    model = _wide(model)
     training = model.training
     model.eval()
     try:
@@ -205,6 +212,12 @@ def _layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Te
         yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state is no layer's input
     finally:
         model.train(training)
+
+
+def _wide(model: Any) -> Any:
+    """Return the model, or a copy in float32 if it is in bfloat16 or float16."""
+    narrow = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+    return copy.deepcopy(model).float() if narrow else model
 
 
 def _power_of_layer(
@@ -217,16 +230,16 @@ def _power_of_layer(
     rows = slice(-length if length else None, None)
     power = torch.zeros(len(x), x[0, rows].shape[0] // 2 + 1, dtype=torch.float64)
     last = power.clone()
-    for weights in _probes(output, rows, probes, generator):
-        power += _wave_power(output, x, weights, rows)
+    for weights in probe_weights(output, rows, probes, generator):
+        power += wave_power(output, x, weights, rows)
     for dimension in range(output.shape[-1]):
         weights = torch.zeros_like(output)
         weights[:, -1, dimension] = 1
-        last += _wave_power(output, x, weights, rows)
+        last += wave_power(output, x, weights, rows)
     return power, last
 
 
-def _probes(output: Tensor, rows: slice, probes: int, generator: torch.Generator) -> Iterator[Tensor]:
+def probe_weights(output: Tensor, rows: slice, probes: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield weights (B, N, D) of the outputs within the rows. Summed over all weights, their squares have mean 1."""
     shape = output[0, rows].shape
     if probes >= shape.numel():
@@ -244,7 +257,7 @@ def _within(output: Tensor, rows: slice, values: Tensor) -> Tensor:
     return weights
 
 
-def _wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tensor:
+def wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tensor:
     """Return the power (B, F) at each frequency of the derivative of the weighted outputs, mean over D, by user."""
     (gradient,) = torch.autograd.grad(output, x, weights, retain_graph=True)
     waves = torch.fft.rfft(gradient[:, rows], dim=1, norm="ortho")

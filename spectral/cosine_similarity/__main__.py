@@ -9,6 +9,7 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
+from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 
 
@@ -50,7 +51,7 @@ def main(
         options.print_nulls(of_nulls, {})
     from spectral import plot
 
-    table = options.table_with_nulls(similarity, of_nulls, ["layer"], ["between_users", "within_sequence"])
+    table = table_with_nulls(similarity, of_nulls, ["layer"], ["between_users", "within_sequence"])
     output.write(plot.cosine_similarity_kinds(subject.model.name, similarity, nulls=of_nulls).figure, table)
 
 

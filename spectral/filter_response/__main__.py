@@ -11,6 +11,7 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
+from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 from spectral.sums import Sums, sum_of_attention
 from spectral.transfer_map import SUMS, TransferMap, TransferPower, transfer_power
@@ -143,7 +144,7 @@ def _table(measured: dict[str, Measured]) -> Any:
     import pandas as pd
 
     return pd.concat(
-        options.table_with_nulls(found.response, found.nulls, KEYS, VALUES).assign(window=window)
+        table_with_nulls(found.response, found.nulls, KEYS, VALUES).assign(window=window)
         for window, found in measured.items()
     )
 

@@ -140,7 +140,7 @@ class Gallery:
             see=_sentence(see),
             dataset=self.dataset,
             systems=list(shown),
-            seeds=sorted({seed_of(run) for run in single}),
+            seeds=sorted({seed for run in single if (seed := seed_of(run)) is not None}),
             configuration=configuration_of(single),
             date=datetime.now(UTC).date().isoformat(),
             seconds=round(now - self._since, 1),
@@ -172,12 +172,14 @@ def settings_of(run: Recommender | Result) -> dict[str, Any]:
         return {"model": run.model, "config": run.config, "training": run.training}
     if run.checkpoint is None:
         raise ValueError(f"this {run.title} does not come from a checkpoint")
-    return {key: run.checkpoint[key] for key in ("model", "config", "training")}
+    checkpoint = {"config": asdict(run.config)} | run.checkpoint  # that of a third party has no configuration of ours
+    return {key: checkpoint[key] for key in ("model", "config", "training")}
 
 
-def seed_of(run: Recommender | Result) -> int:
-    """Return the seed of a run. Raises ValueError as `settings_of` does."""
-    return int(settings_of(run)["training"]["seed"])
+def seed_of(run: Recommender | Result) -> int | None:
+    """Return the seed of a run, None for a third-party model. Raises ValueError as `settings_of` does."""
+    seed = settings_of(run)["training"].get("seed")
+    return None if seed is None else int(seed)
 
 
 def configuration_of(runs: Iterable[Recommender | Result]) -> str:

@@ -4,14 +4,16 @@
 `models`, where `models.evaluate --integrity` makes them too; here are the command, and the table for reports.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 import models.integrity
-from models.integrity import Check, item_frequency
+from models.integrity import Check, item_frequency, verdict
 from spectral.command_line import Subject
+from spectral.tables import stacked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,3 +46,18 @@ def table(checks: Sequence[Check]) -> "DataFrame":
     import pandas as pd
 
     return pd.DataFrame([check.record() | {"where": check.places()} for check in checks])
+
+
+def of_models(networks: Mapping[str, Any], windows: Mapping[str, Tensor]) -> tuple[dict[str, str], "DataFrame"]:
+    """Return what the checks of several models found in a few words, by name, and all checks as one table.
+
+    windows: (P, N) test windows of the users, for each model. Item frequencies are those in these windows.
+    """
+    checks = {
+        name: models.integrity.integrity(
+            network, windows[name], item_frequency(windows[name], network.config.num_items)
+        )
+        for name, network in networks.items()
+    }
+    verdicts = {name: verdict(of_model) for name, of_model in checks.items()}
+    return verdicts, stacked({name: table(of_model) for name, of_model in checks.items()})

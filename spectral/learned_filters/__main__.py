@@ -10,6 +10,7 @@ def main(
     checkpoint: options.CheckpointArgument,
     *,
     files: options.Files,
+    adapter: options.AdapterOption = None,
     settings: options.ModelSettings,
 ) -> None:
     """Show the filters that FMLP-Rec and BSARec's frequency branch have learned.
@@ -20,7 +21,7 @@ def main(
     from spectral import plot
 
     output = Output.prepare("learned_filters", checkpoint, files)
-    model = Subject.load(checkpoint, which="none", settings=settings).model
+    model = Subject.load(checkpoint, which="none", adapter=adapter, settings=settings).model
     filters = learned_filters(model)
     inform(f"{model.name}: filters of {len(filters.layers)} layers")
     if files.json:

@@ -33,7 +33,18 @@ from spectral.plot.cka import cka, cka_panels
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
 from spectral.plot.dynamics import dynamics, dynamics_panels, dynamics_paths, dynamics_paths_panels
-from spectral.plot.figure import COLUMN_WIDTH, FORMATS, HEIGHT, check_formats, grid, panels, save, side_by_side, style
+from spectral.plot.figure import (
+    COLUMN_WIDTH,
+    FORMATS,
+    HEIGHT,
+    check_formats,
+    grid,
+    panels,
+    save,
+    side_by_side,
+    small_multiples,
+    style,
+)
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
 from spectral.plot.last_item import last_item
 from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
@@ -93,6 +104,7 @@ __all__ = [
     "side_by_side",
     "singular_values",
     "singular_values_panels",
+    "small_multiples",
     "smoothing",
     "smoothing_panels",
     "strata",

@@ -1,6 +1,7 @@
 """What all figures share: the style, panels, files, and axes of frequencies and layers."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
 FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
+SMALL = 1.75, 1.6  # inches, width and height of one of many panels
+NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 20  # of a note: points, inches of a line, characters in an inch
 NAME_WIDTH = 1.65  # inches, of a name in a legend below several panels
 MOST_INSIDE = 4  # the most names in a legend inside the axes; more would hide the lines
 
@@ -113,6 +116,43 @@ def side_by_side(
             axes[place].set_ylabel("")
     for ax in axes[len(results) :]:
         ax.remove()
+    return figure
+
+
+def small_multiples(
+    names: Iterable[str], draw: Callable[[str, Axes], Any], notes: Mapping[str, str] | None = None, columns: int = 4
+) -> Figure:
+    """Return a figure with a small panel for each name, drawn by `draw(name, ax)`, to compare many models.
+
+    The name stands above a panel and its note below it. All panels share their y axis and one legend.
+    columns: panels in a row. Raises ValueError if there are no names.
+
+    Example:
+        >>> figure = small_multiples(["sasrec", "mine"], lambda name, ax: ax.plot([0, 1], label="x"), {"mine": "odd"})
+        >>> [(ax.get_title(), ax.get_xlabel()) for ax in figure.axes]
+        [('SASRec', ''), ('mine', 'odd')]
+    """
+    names = list(names)
+    if not names:
+        raise ValueError("expected at least one name to draw, got none")
+    width, height = SMALL
+    below = {name: textwrap.wrap((notes or {}).get(name, ""), int(width * CHARACTERS)) for name in names}
+    rows_of_names = [names[first : first + columns] for first in range(0, len(names), columns)]
+    heights = [height + NOTE_HEIGHT * max(len(below[name]) for name in row) for row in rows_of_names]
+    figure, rows = grid(heights, min(columns, len(names)), width)
+    axes = list(chain(*rows))
+    for name, ax in zip(names, axes, strict=False):
+        if ax is not axes[0]:
+            ax.sharey(axes[0])
+        draw(name, ax)
+        with style():
+            ax.set_title(title_of(name))
+            ax.set_xlabel("\n".join(filter(None, [ax.get_xlabel(), *below[name]])), fontsize=NOTE_SIZE)
+    for ax in axes[len(names) :]:
+        ax.remove()
+    for ax in chain(*(row[1:] for row in rows)):
+        ax.set_ylabel("")
+    shared_legend(figure)
     return figure
 
 

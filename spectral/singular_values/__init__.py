@@ -187,6 +187,11 @@ class LayerSpectra:
 
         return cls({layer: sums.singular_values(center) for layer, sums in sum_of_hidden(captures, measure).items()})
 
+    @property
+    def last(self) -> SingularValues:
+        """The spectrum after the last layer."""
+        return self.layers[max(self.layers)]
+
     def gaussian(self, draws: int = GAUSSIAN_DRAWS, seed: int = 0) -> "list[LayerSpectra]":
         """Return the spectra of simulated matrices for each layer; see `SingularValues.gaussian`."""
         simulated = {layer: spectrum.gaussian(draws, seed) for layer, spectrum in self.layers.items()}

@@ -8,6 +8,7 @@ from torch import Tensor
 from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 from spectral.singular_values import GAUSSIAN, LayerSpectra
 
@@ -54,7 +55,7 @@ def main(
 
     last = max(spectra.layers)
     drawn = {last: {name: [draw.layers[last] for draw in draws] for name, draws in of_nulls.items()}}
-    table = options.table_with_nulls(spectra, of_nulls, KEYS, VALUES)
+    table = table_with_nulls(spectra, of_nulls, KEYS, VALUES)
     output.write(plot.singular_values(spectra.layers, nulls=drawn).figure, table)
 
 

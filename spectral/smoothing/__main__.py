@@ -6,6 +6,7 @@ from models.command_line import print_json
 from models.errors import DataError
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.nulls import table_with_nulls
 from spectral.smoothing import MEASURES, Smoothing
 
 DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stable_rank": 2}
@@ -52,7 +53,7 @@ def main(
     from spectral import plot
 
     name = subject.model.name
-    table = options.table_with_nulls(measured, of_nulls, ["layer"], MEASURES)
+    table = table_with_nulls(measured, of_nulls, ["layer"], MEASURES)
     output.write(plot.smoothing_panels({name: measured}, {name: of_nulls}), table)
 
 

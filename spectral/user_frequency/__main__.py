@@ -31,6 +31,7 @@ def main(
     files: options.Files,
     device: options.DeviceOption = "cpu",
     data_dir: options.DataDirOption = None,
+    adapter: options.AdapterOption = None,
     settings: options.ModelSettings,
 ) -> None:
     """Group users by how low-frequency their histories are, and show how well each checkpoint ranks for each group.
@@ -46,7 +47,15 @@ def main(
     check_replaceable(users_file)
     subjects = {
         path: Subject.load(
-            path, which="all", data=data, split=split, device=device, data_dir=data_dir, settings=settings, c=c
+            path,
+            which="all",
+            data=data,
+            split=split,
+            device=device,
+            data_dir=data_dir,
+            adapter=adapter,
+            settings=settings,
+            c=c,
         )
         for path in checkpoints
     }

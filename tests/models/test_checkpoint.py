@@ -137,6 +137,8 @@ def test_the_runs_of_the_workflow_are_loaded_by_name_and_a_missing_one_says_how_
     assert loaded["bsarec"].name == "bsarec"
     with pytest.raises(CheckpointError, match="make it with: make figures PROFILE=quick DATASET=mine"):
         checkpoints.load_runs(tmp_path / "runs", "quick", "mine", ["bsarec", "sasrec"], seed=1)
+    with pytest.raises(CheckpointError, match="make it with: make successors PROFILE=quick DATASET=mine"):
+        checkpoints.load_runs(tmp_path / "runs", "quick", "mine", ["tvrec"], seed=1, target="successors")
 
 
 def test_windows_of_several_models_are_those_of_all_users_each_as_its_model_fills_them_up(tmp_path):
@@ -151,6 +153,29 @@ def test_windows_of_several_models_are_those_of_all_users_each_as_its_model_fill
     for padding, length in lengths.items():
         expected = sequences.windows("test", length, padding).inputs
         assert windows[padding].tolist() == expected.tolist() and expected.shape == (40, length)
+
+
+def test_files_are_loaded_by_the_name_of_the_model_or_of_the_file(their_file, checkpoint, tmp_path):
+    settings = {str(their_file): GIVEN}
+    found = checkpoints.load_files([their_file, checkpoint], settings, names=["sasrec"])
+    assert list(found) == ["bsarec", checkpoint.stem] and found["bsarec"].config.alpha == GIVEN["alpha"]
+    assert list(checkpoints.load_files([their_file], settings, names=["bsarec"])) == [their_file.stem]
+    with pytest.raises(ConfigError, match="another file or run has the name"):
+        checkpoints.load_files([their_file] * 3, settings)
+    with pytest.raises(ConfigError, match=r"settings are for x\.pt, which is not among the files \(none\)"):
+        checkpoints.load_files([], {"x.pt": {}})
+
+
+def test_several_models_are_given_users_whose_items_all_of_them_know(their_file, checkpoint, caplog):
+    theirs, ours = models.load(their_file, **GIVEN), models.load(checkpoint)
+    windows = checkpoints.windows_of({"theirs": theirs, "ours": ours}, data="synthetic:items=50")
+    expected = load("synthetic:items=50").windows("test", ours.config.max_len, "zero").inputs
+    assert windows["ours"].tolist() == expected.tolist()
+    assert "is not the data that the checkpoint was trained on" in caplog.text
+    assert "must have the item ids of the training data" in caplog.text
+    small = models.load(train("sasrec", "synthetic:users=40,items=30", out=their_file.parent / "s.pt", epochs=1).path)
+    with pytest.raises(DataError, match="items up to 60, but the checkpoint knows items up to 30"):
+        checkpoints.windows_of({"ours": ours, "small": small})
 
 
 def test_the_dataset_of_a_model_is_found_and_another_one_must_fit(checkpoint, caplog):

@@ -87,7 +87,7 @@ def test_names_the_command_that_makes_a_missing_run(path: Path, tmp_path: Path):
         "checkpoint": str(tmp_path / "none/paper/lastfm/bsarec-seed42.pt"),
     }
     parameters = {name: value for name, value in given.items() if name in papermill.inspect_notebook(path)}
-    command = r"make (figures|tables|sensitivity|remedies) PROFILE=paper DATASET=lastfm"
+    command = r"make (figures|tables|sensitivity|remedies|successors) PROFILE=paper DATASET=lastfm"
     with pytest.raises(papermill.PapermillExecutionError, match=command):
         execute(path, tmp_path, **parameters)
     assert not list(tmp_path.rglob("*.png"))

@@ -11,8 +11,10 @@ from torch import nn
 
 import spectral
 from models.errors import ConfigError
+from models.layers.feed_forward import FeedForward
 from models.registry import MODELS
 from spectral import block_response, frequency_response
+from spectral.block_response.positions import position_response
 
 EXACT = 10**6  # more probes than any layer here has outputs: all unit vectors
 
@@ -132,6 +134,89 @@ def test_the_table_has_a_row_per_layer_and_frequency():
     record = response.summary()[1]
     assert record["nyquist_relative_db"] == pytest.approx(table["relative_db"].iloc[-1])
     assert record["gain_dc_db"] == pytest.approx(20 * np.log10(response.gain[1, 0]))
+
+
+def random_model(name: str) -> nn.Module:
+    """A model of two layers on windows of 6, in float64, with weights so large that its layers are far from linear."""
+    model = MODELS[name](MODELS[name].config_type(num_items=49, max_len=6, hidden_size=4)).double().eval()
+    model.initialise(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(20 if parameter.numel() > 1 and 0 < parameter.std() < 0.1 else 1)
+    return model
+
+
+@pytest.mark.parametrize("name", ["fearec", "tvrec", "wearec", "lowarec"])
+def test_of_filters_that_depend_on_their_input_it_is_that_of_small_waves_sent_through_them(name, monkeypatch):
+    model, ids = random_model(name), windows(1, 6)
+    hidden = [states.detach() for states in model.trace(ids).hidden]
+    measured = block_response(model, [ids], probes=EXACT, c=1)
+    by_position = position_response(model, [ids], probes=EXACT)
+    forward = FeedForward.forward
+    for row, layer in enumerate(model.layer_functions(ids)):
+        for frequency in range(4):
+            power = torch.zeros(6, dtype=torch.float64)
+            for tangent in waves(frequency, length=6, size=4):
+                with torch.no_grad():
+                    step = 1e-5 * tangent
+                    difference = (layer(hidden[row] + step) - layer(hidden[row] - step)) / 2e-5
+                power += difference[0].square().sum(-1)
+                if name != "fearec":  # its products have no forward derivative in torch
+                    # Nor has the fused feed-forward network, so it is taken in its parts.
+                    monkeypatch.setattr(FeedForward, "forward", lambda self, x: self.add_norm(self._update(x), x))
+                    _, derivative = torch.func.jvp(layer, (hidden[row],), (tangent,))
+                    monkeypatch.setattr(FeedForward, "forward", forward)
+                    torch.testing.assert_close(difference, derivative, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(measured.gain[row, frequency] ** 2, power.sum() / 4, rtol=1e-4)
+            np.testing.assert_allclose(by_position.gain[row, :, frequency] ** 2, power * 6 / 4, rtol=1e-4, atol=1e-8)
+
+
+def waves(frequency: int, length: int, size: int) -> list[torch.Tensor]:
+    """The real and the imaginary part of a unit wave, (1, N, D), along each dimension."""
+    angles = 2 * torch.pi * frequency * torch.arange(length, dtype=torch.float64) / length
+    found = []
+    for dimension in range(size):
+        for part in (angles.cos(), angles.sin()):
+            wave = torch.zeros(1, length, size, dtype=torch.float64)
+            wave[0, :, dimension] = part / length**0.5
+            found.append(wave)
+    return found
+
+
+@pytest.mark.parametrize("length", [None, 5])
+def test_the_mean_square_over_positions_is_the_response_of_the_layer(length):
+    model, ids = random_model("sasrec"), windows(3, 6)
+    by_position = position_response(model, [ids[:1], ids[1:]], length, probes=EXACT)
+    of_layers = block_response(model, [ids], length=length, probes=EXACT, c=1)
+    np.testing.assert_allclose(np.sqrt((by_position.gain**2).mean(1)), of_layers.gain, rtol=1e-9)
+    np.testing.assert_allclose(by_position.gain[:, -1] / (length or 6) ** 0.5, of_layers.last_gain, rtol=1e-9)
+    table = by_position.table()
+    assert len(table) == by_position.gain.size and table["position"].max() == (length or 6)
+
+
+def test_the_map_of_attention_has_a_row_for_each_position_and_that_of_a_circular_filter_equal_rows():
+    a, kernel = random_matrix(6, 6).softmax(-1), random_matrix(6, seed=1)
+    circulant = torch.stack([kernel.flip(0).roll(i + 1) for i in range(6)])
+    model = Layers(lambda x: a @ x, lambda x: circulant @ x)
+    found = position_response(model, [windows(2, 6)], probes=EXACT)
+    np.testing.assert_allclose(found.gain[0], np.abs(np.fft.rfft(a.numpy())), atol=1e-12)
+    np.testing.assert_allclose(found.gain[1], np.tile(np.abs(np.fft.rfft(kernel.numpy())), (6, 1)), atol=1e-12)
+    np.testing.assert_allclose(found.variation[1], 0, atol=1e-9)
+    assert found.variation[0].max() > 0.1
+    estimated = position_response(model, [windows(2000, 6)], probes=1)
+    np.testing.assert_allclose(estimated.gain, found.gain, rtol=0.05)
+    with pytest.raises(ValueError, match="at least one probe"):
+        position_response(model, [windows(2, 6)], probes=0)
+    with pytest.raises(ValueError, match="no sequences"):
+        position_response(model, [])
+
+
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_a_model_of_half_precision_is_measured_in_float32(narrow):
+    model, ids = random_model("wearec").to(narrow), windows(2, 6)
+    found = block_response(model, [ids], probes=EXACT, c=1)
+    assert next(model.parameters()).dtype == narrow
+    np.testing.assert_array_equal(found.gain, block_response(model.float(), [ids], probes=EXACT, c=1).gain)
 
 
 def test_caser_is_not_a_stack_of_layers():

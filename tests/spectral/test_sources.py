@@ -386,3 +386,17 @@ def test_maps_that_are_further_from_row_stochastic_than_rounding_are_not(ids):
     for dtype, off in ((torch.bfloat16, 0.03), (torch.float16, 0.005), (torch.float32, 0.003)):
         with pytest.raises(ValueError, match="row-stochastic"):
             attention_statistics((maps * (1 + off)).to(dtype))
+
+
+def test_x_transformers_is_captured_by_the_names_of_its_layers(ids):
+    library = pytest.importorskip("x_transformers", reason="x-transformers is not installed")
+    torch.manual_seed(0)
+    layers = library.Decoder(dim=16, depth=2, heads=2)
+    model = library.TransformerWrapper(num_tokens=40, max_seq_len=16, attn_layers=layers).eval()
+    names = {"hidden": ["token_emb", "attn_layers.layers.*.2"], "attention": ["attn_layers.layers.*.1.attend"]}
+    [captured] = capture(model, ids, **names)
+    with torch.no_grad():
+        _, maps = model(ids, return_attn=True)
+    for mine, theirs in zip(captured.attention, maps, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert [x.shape for x in captured.hidden] == [(5, N, 16)] * 5

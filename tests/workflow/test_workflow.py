@@ -228,6 +228,19 @@ def test_tables_are_made_of_results_and_again_without_checkpoints(tmp_path: Path
     assert not list((tmp_path / "runs").rglob("*.pt"))
 
 
+def test_the_figure_of_successors_needs_its_systems_and_the_files_that_are_named(tmp_path: Path):
+    theirs = tmp_path / "theirs.pt"
+    given = [*command(tmp_path, "--dry-run", "successors"), f"checkpoints={{{theirs}: {{heads: 4}}}}"]
+    missing = subprocess.run(given, capture_output=True, text=True)
+    assert missing.returncode != 0 and str(theirs) in missing.stdout + missing.stderr
+    theirs.touch()
+    planned = subprocess.run(given, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout, re.MULTILINE))
+    assert jobs == {"successors": "1", "successors_notebook": "1", "train": "2", "total": "4"}
+    assert sorted(re.findall(r"Training (\S+) on", planned.stdout)) == ["sasrec", "tvrec"]
+
+
 def test_the_ledger_of_claims_trains_nothing(tmp_path: Path):
     folder = tmp_path / "figures/synthetic/runs/smoke"
     folder.mkdir(parents=True)

@@ -87,6 +87,20 @@ def test_the_branch_of_attention_is_the_sum_over_pairs_of_heads():
         torch.testing.assert_close((maps @ x[:, None] @ layer.value_output()).sum(1), message)
 
 
+def test_without_scores_every_position_takes_the_mean_of_all():
+    model = random_model("lowarec", **SETTINGS)
+    ids = WINDOWS[:1]
+    uniform = model.with_uniform_attention()
+    for attention in uniform.trace(ids).attention:
+        torch.testing.assert_close(attention, torch.full((1, 4, N, N), 1 / N, dtype=torch.float64))
+    layer = uniform.blocks[0].mixer.attention
+    x = uniform.trace(ids).hidden[0]
+    gather, spread = layer.gather, layer.spread
+    mean = gather.output(gather.value(x.mean(1)))  # what each of the projections gathers
+    expected = layer.feed_forward(layer.add_norm(spread.output(spread.value(mean))[:, None], x))
+    torch.testing.assert_close(layer(x)[0], expected)
+
+
 def test_weights_are_drawn_as_published():
     model = LoWARec(LoWARecConfig(3646))
     model.initialise(0)

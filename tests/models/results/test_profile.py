@@ -145,7 +145,7 @@ def test_a_block_of_the_run_list_is_its_own_part_of_it():
     ("changes", "message"),
     [
         ({"profile": "fast"}, "unknown profile 'fast'; expected one of paper, quick, smoke"),
-        ({"epochs": 3}, "config/quick.yaml or --config: unknown key 'epochs'; expected one of block, data_dir"),
+        ({"epochs": 3}, "config/quick.yaml or --config: unknown key 'epochs'; expected one of block, checkpoints"),
         ({"dataset": "lastfn"}, "config/quick.yaml or --config, dataset: unknown 'lastfn'; expected one of beauty"),
         ({"models": "bsarec"}, r"models: must be a list, as in --config 'models=\[bsarec\]', got 'bsarec'"),
         ({"models": ["bsarek"]}, "models: unknown 'bsarek'; expected one of bert4rec, bsarec"),
@@ -181,6 +181,16 @@ def test_a_model_that_is_varied_needs_a_value_of_its_own():
     found = profile("smoke", model_settings={"bsarec": {"alpha": None}})
     with pytest.raises(ConfigError, match="bsarec needs its own alpha on synthetic"):
         found.varied_systems("alpha", "synthetic")
+
+
+def test_the_figure_of_successors_has_further_files_and_what_they_do_not_say():
+    files = {"a.pt": {"heads": "4", "alpha": "0.3"}, "b.pt": {}}
+    found = profile(dataset="lastfm", checkpoints=files, data_dir="here").figure_parameters("lastfm", "successors")
+    assert found["models"] == ["sasrec", "fmlprec", "bsarec", "tvrec", "wearec", "slime4rec", "lowarec"]
+    assert found["checkpoints"] == ["a.pt", "b.pt"] and found["settings"]["a.pt"] == {"heads": 4, "alpha": 0.3}
+    assert found["data_dir"] == "here"
+    with pytest.raises(ConfigError, match=r"checkpoints: must be a mapping .* got \['a\.pt'\]"):
+        profile(dataset="lastfm", checkpoints=["a.pt"])
 
 
 def test_a_watched_run_keeps_a_third_file_and_the_others_two():

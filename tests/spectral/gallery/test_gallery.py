@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import drawn
 import pandas as pd
 import pytest
+import torch
+from third_party_states.small import GIVEN, bsarec_state
 
 import models
 from models.errors import DataError
@@ -42,6 +44,17 @@ def test_a_note_says_what_its_runs_were(folder, run):
     assert note.configuration == digest[:12]
     assert note.caption == "A ring of <8> nodes."
     assert note.seconds >= 0 and re.fullmatch(r"\d{4}-\d\d-\d\d", note.date)
+
+
+def test_a_note_of_a_third_party_model_has_no_seed_and_its_settings(tmp_path):
+    torch.save(bsarec_state(), tmp_path / "theirs.pt")
+    network = models.load(tmp_path / "theirs.pt", **GIVEN)
+    Gallery(tmp_path, "mine", {"bsarec": network}).note("successors", caption="All.", see="Much.")
+    settings = {"model": "bsarec", "config": asdict(network.config), "training": network.checkpoint["training"]}
+    (tmp_path / "mine/successors.csv").touch()
+    (note,) = collect(tmp_path)
+    assert note.seeds == [] and note.systems == ["bsarec"]
+    assert note.configuration == hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def test_results_by_model_are_one_table_and_more_tables_lie_beside_the_figure(folder):

@@ -69,3 +69,25 @@ def test_panels_share_their_axis_and_style():
     assert figure.get_figwidth() == pytest.approx(6.66) and len(axes) == 2
     assert axes[0].get_shared_y_axes().joined(*axes)
     assert not axes[0].spines["top"].get_visible()
+
+
+def test_many_models_are_compared_in_small_panels_with_one_y_axis_one_legend_and_a_note_each():
+    names = ["sasrec", "bsarec", "of others"]
+    notes = {"bsarec": "a long note about what was found, which is broken into lines"}
+
+    def draw(name, ax):
+        ax.plot([0, names.index(name)], label="layer 1")
+        ax.set(xlabel="frequency", ylabel="gain")
+
+    figure = plot.small_multiples(names, draw, notes, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["SASRec", "BSARec", "of others"]
+    label, *lines = figure.axes[1].get_xlabel().split("\n")
+    assert label == "frequency" and " ".join(lines) == notes["bsarec"] and len(lines) > 1
+    assert figure.axes[0].get_xlabel() == "frequency"
+    assert [ax.get_ylabel() for ax in figure.axes] == ["gain", "", "gain"]
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1 and figure.axes[0].get_ylim()[1] >= 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["layer 1"]
+    without = plot.small_multiples(names, draw, columns=2)
+    assert figure.get_figheight() > without.get_figheight()  # room for the note
+    with pytest.raises(ValueError, match="at least one name"):
+        plot.small_multiples([], draw)

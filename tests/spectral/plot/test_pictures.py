@@ -19,7 +19,7 @@ from repository import ROOT
 
 from spectral import plot
 
-NO_PICTURE = {"check_formats", "grid", "panels", "save", "side_by_side", "style"}
+NO_PICTURE = {"check_formats", "grid", "panels", "save", "side_by_side", "small_multiples", "style"}
 BASELINE = ROOT / "tests/baseline"
 DPI, TOLERANCE = 60, 2
 
