@@ -81,8 +81,8 @@ sensitivity: $(STAMP) ## HR@20 and NDCG@20 against alpha and c: make sensitivity
 successors: $(STAMP) ## filters and smoothing of all models side by side: make successors PROFILE=paper DATASET=lastfm (days)
 	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) -- successors
 
-remedies: $(STAMP) ## remedies against oversmoothing compared, and how models smooth over epochs: make remedies PROFILE=paper (days, resumable)
-	@$(SNAKEMAKE) --config profile=$(PROFILE) $(CONFIG) -- remedies
+remedies: $(STAMP) ## remedies against oversmoothing compared, and how models smooth over epochs: make remedies PROFILE=paper (days, resumable; MISSING=name trains nothing)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(MISSING),missing=$(MISSING)) $(CONFIG) -- remedies
 
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims

@@ -101,7 +101,8 @@ class Profile:
         checkpoints: Files of third parties in the figure of successors: by path, the settings that a file does not say.
         data_dir: Folder with the datasets' files; None for the usual places (models.datasets.files).
         block: The chosen block of the run list, from 1; None for all blocks.
-        missing: What to do with runs that a table lacks: `train` them, or `name` them below the table.
+        missing: What to do with runs that a table or the comparison of remedies lacks: `train` them, or `name`
+            them in the note.
         file: Where the settings come from, for messages.
         known_profiles: The names of all profiles.
         root: The repository's folder; the path of a dataset's file is relative to it.
@@ -249,7 +250,12 @@ class Profile:
 
     def remedies_files(self, dataset: str, notebook: str) -> list[str]:
         """Return the files of all runs in the figure of a notebook, likewise."""
-        return [path for system in self.remedies_systems(dataset, notebook) for path in self._kept(dataset, system)]
+        paths = [path for system in self.remedies_systems(dataset, notebook) for path in self._kept(dataset, system)]
+        return self._wanted(paths)
+
+    def _wanted(self, paths: list[str]) -> list[str]:
+        """Return the paths of results, with `missing` "name" only those that exist."""
+        return [path for path in paths if self.missing == "train" or Path(path).exists()]
 
     def _kept(self, dataset: str, system: str) -> list[str]:
         return [path for seed in self.seeds_of(system) for path in self.files_of(dataset, system, seed)]
@@ -333,7 +339,7 @@ class Profile:
             for system in self.tables[table]
             for seed in self.seeds_of(system)
         ]
-        return [path for path in paths if self.missing == "train" or Path(path).exists()]
+        return self._wanted(paths)
 
     def varied_systems(self, setting: str, dataset: str) -> list[str]:
         """Return the systems of a sensitivity figure: one for each value, and the baselines.

@@ -85,8 +85,17 @@ def notes(
         if listed := "; ".join(f"{name}, seed {text.replace(' ', ', ')}" for name, text in seeds_of.items() if text):
             found.append(f"{what}: {listed}.")
     found += [f"[{number}] {source}." for number, source in enumerate(sources, start=1)]
+    return found + ([missing_runs(missing)] if missing else [])
+
+
+def missing_runs(missing: Mapping[str, Sequence[int]]) -> str:
+    """Return a sentence that names missing runs, by system the seeds; empty if none are missing.
+
+    >>> missing_runs({"fearec": [43], "caser": []})  # no seeds: all of them
+    'Missing: fearec, seed 43; caser.'
+    """
     lacking = "; ".join(f"{system}{_seeds(seeds)}" for system, seeds in missing.items())
-    return found + ([f"Missing: {lacking}."] if lacking else [])
+    return f"Missing: {lacking}." if lacking else ""
 
 
 def _seeds(seeds: Sequence[int]) -> str:
