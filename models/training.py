@@ -26,7 +26,7 @@ from models.layers.allocator import keep_freed_memory, old_objects_aside
 from models.layers.losses import LOSSES, Loss
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
-from models.results.runs import RESULT_FILE, result_of
+from models.results.runs import RESULT_FILE, UNKNOWN, name_of, result_of
 from models.safe_load.limits import DAMAGE
 
 logger = logging.getLogger("models")
@@ -97,6 +97,7 @@ class _Progress:
     best_epoch: int = -1
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    processors: list[str] = field(default_factory=list)  # where it was trained, in the order of first use
 
 
 class Trainer:
@@ -259,7 +260,7 @@ class Trainer:
         self.training = replace(self.training, threads=state["threads"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = _Progress(**state["progress"])
+        self.progress = _Progress(**{"processors": [UNKNOWN]} | state["progress"])  # older files do not name them
         self._best = state["best"]
 
     def step(self, batch: Batch) -> float:
@@ -285,6 +286,8 @@ class Trainer:
         progress = self.progress
         progress.history.append(row)
         progress.seconds.append(time.perf_counter() - started)
+        if (processor := name_of(self.device)) not in progress.processors:
+            progress.processors.append(processor)
         progress.epoch = epoch + 1
         if row[MONITOR] > progress.best_value:
             progress.best_value, progress.best_epoch = row[MONITOR], epoch
@@ -327,7 +330,8 @@ class Trainer:
             "training": asdict(self.training),
         }  # `epochs` may have been raised on resuming
         self.model.checkpoint = content
-        result_of(self.model, self.sequences, ranks, self.path, trained_here=True).save(self.result_path)
+        result = result_of(self.model, self.sequences, ranks, self.path, trained_on=self.progress.processors)
+        result.save(self.result_path)
         checkpoint.save(content, self.path)
         check_replaceable(self.state_path, STATE_FILE)
         self.state_path.unlink(missing_ok=True)

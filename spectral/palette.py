@@ -44,12 +44,18 @@ def title_of(system: str) -> str:
     Example:
         >>> title_of("sasrec"), title_of("sasrec-ce"), title_of("my model")
         ('SASRec', 'SASRec (CE)', 'my model')
+        >>> title_of("bsarec-watched"), title_of("sasrec-ce-pre-norm-8")
+        ('BSARec', 'SASRec (CE, pre-norm, 8 layers)')
     """
-    model, _, variant = str(system).partition("-")
+    model, *rest = (
+        str(system).removesuffix("-watched").replace("-watched-", "-").split("-")
+    )  # watching changes no model
     if model not in MODEL_NAMES:
         return str(system)
-    loss = variant.upper() if variant in ("ce", "bce", "bpr") else variant
-    return f"{MODEL_NAMES[model]} ({loss})" if variant else MODEL_NAMES[model]
+    loss = [rest.pop(0).upper()] if rest and rest[0] in ("ce", "bce", "bpr") else []
+    depth = [f"{rest.pop()} layers"] if rest and rest[-1].isdigit() else []
+    variant = ", ".join(loss + (["-".join(rest)] if rest else []) + depth)
+    return f"{MODEL_NAMES[model]} ({variant})" if variant else MODEL_NAMES[model]
 
 
 def styles_of(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:

@@ -9,10 +9,8 @@ import pandas as pd
 
 from models.results.comparison import dataset_of, systems_of
 from models.results.description import HEAD, cells, described, losses, named
-from models.results.runs import Result
+from models.results.runs import UNKNOWN, Result
 from models.results.tables import latex_table, markdown_table, notes, write_table
-
-UNKNOWN = "unknown"  # the processor of a result that does not say where it was made
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from models.registry import configure
 logger = logging.getLogger("models")
 
 FORMAT = "spectral-recommender-result"
+UNKNOWN = "unknown"  # the processor of a run that does not say where it was made
 RESULT_FILE = Kind("a result", FORMAT.encode())
 FORMAT_VERSION = 2  # 1 lacks `sampled` and `origin`
 _KINDS: dict[str, Any] = {
@@ -50,7 +51,7 @@ class Origin:
     Attributes:
         commit: Git commit of the code that finished the run, followed by `+` if files of `models/` had been changed.
         threads: Number of processor threads that one operation may use.
-        processor: Name of the processor, or of the GPU.
+        processor: Name of the processor, or of the GPU; several, separated by "; ", if the run went on on another one.
         wall_seconds: Time of all epochs in seconds, training and validation, without the time between interruptions.
     """
 
@@ -60,10 +61,18 @@ class Origin:
     wall_seconds: float | None
 
     @classmethod
-    def here(cls, device: torch.device, wall_seconds: float | None) -> "Origin":
-        """Return the origin of a run of this process, with its model on a device."""
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-        return cls(_commit(), torch.get_num_threads(), name, wall_seconds)
+    def here(cls, processors: Iterable[str], wall_seconds: float | None) -> "Origin":
+        """Return the origin of a run that this process finished, trained on these processors."""
+        return cls(_commit(), torch.get_num_threads(), "; ".join(processors) or None, wall_seconds)
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of the GPU or processor that a torch device is.
+
+    >>> name_of(torch.device("cpu")) == (processor_name() or "unknown")
+    True
+    """
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name() or UNKNOWN
 
 
 def processor_name() -> str | None:
@@ -152,7 +161,11 @@ class Result:
 
 
 def result_of(
-    model: Recommender, sequences: Sequences, test_ranks: Tensor, path: str | Path, trained_here: bool = False
+    model: Recommender,
+    sequences: Sequences,
+    test_ranks: Tensor,
+    path: str | Path,
+    trained_on: Iterable[str] | None = None,
 ) -> Result:
     """Return the result of a run, from its model, loaded from a checkpoint, and the model's ranks on the test split.
 
@@ -161,8 +174,8 @@ def result_of(
         sequences: Its training data.
         test_ranks: (num_users,) from `models.evaluation.rank_targets`.
         path: The checkpoint; the log and the earlier result of the training are looked for beside it.
-        trained_here: Whether this process trained the model. If not, the origin is taken from the earlier result; it
-            is None if there is no such result with the same ranks.
+        trained_on: Names of the processors, if this process finished the training. If not, the origin is taken from
+            the earlier result; it is None if there is no such result with the same ranks.
 
     Raises:
         CheckpointError: If the run is not finished, or its log cannot be read.
@@ -173,8 +186,8 @@ def result_of(
     if "test" not in metrics:
         raise CheckpointError(f"{path}: is of an unfinished run; finish it with: python -m models.train ... --resume")
     seconds = _seconds(Path(path).with_suffix(".log.csv"))
-    if trained_here:
-        origin: Origin | None = Origin.here(model.device, round(sum(seconds), 1))
+    if trained_on is not None:
+        origin: Origin | None = Origin.here(trained_on, round(sum(seconds), 1))
     else:
         origin = _origin_beside(Path(path).with_suffix(".json"), test_ranks)
     return Result(

@@ -81,7 +81,7 @@ def remedies_panels(comparison: Comparison, nulls: Mapping[int, Mapping[str, flo
         for depth, axes in zip(depths, rows, strict=True):
             for measure, ax in zip(MEASURES, axes, strict=True):
                 remedies(comparison, measure, int(depth), nulls=nulls, ax=ax)
-                ax.set_ylabel(f"{METRIC}, {depth} layers" if ax is axes[0] else "")
+                ax.set_ylabel(f"{METRIC}\n{depth} layers" if ax is axes[0] else "")
         for ax in chain(*rows[:-1]):
             ax.set_xlabel("")
         shared_legend(figure)

@@ -1,5 +1,6 @@
 """Training: reproducible, resumable to the bit, stopped in time, and never leaving half a file."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 import models
+from models import training
 from models.errors import CheckpointError, ConfigError
 from models.files import OutputError
+from models.results.runs import name_of
 from models.train import train
 from models.training import STATE_FORMAT, Trainer, TrainingConfig, TrainingError
 
@@ -78,6 +81,26 @@ def test_resuming_a_finished_run_returns_it_and_another_setting_is_refused(tmp_p
     assert train("sasrec", DATA, out=path, epochs=2, resume=True, **SMALL) == finished
     with pytest.raises(CheckpointError, match="finished run with other settings"):
         train("sasrec", DATA, out=path, epochs=2, seed=9, resume=True, **SMALL)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_run_that_goes_on_elsewhere_names_both_processors(tmp_path, monkeypatch, is_old):
+    path = tmp_path / "m.pt"
+    original = Trainer._run_epoch
+    monkeypatch.setattr(Trainer, "_run_epoch", lambda self, e: original(self, e) if e < 1 else interrupt())
+    monkeypatch.setattr(training, "name_of", lambda device: "a card")
+    with pytest.raises(KeyboardInterrupt):
+        train("sasrec", DATA, out=path, epochs=2, **SMALL)
+    monkeypatch.undo()
+    if is_old:  # files of before they were named
+        unfinished = path.with_name("m.pt.state")
+        state = torch.load(unfinished, weights_only=True)
+        del state["progress"]["processors"]
+        torch.save(state, unfinished)
+    train("sasrec", DATA, out=path, epochs=2, resume=True, **SMALL)
+    first = "unknown" if is_old else "a card"
+    here = name_of(torch.device("cpu"))
+    assert json.loads(path.with_suffix(".json").read_text())["origin"]["processor"] == f"{first}; {here}"
 
 
 def test_an_unfinished_run_of_other_settings_is_not_resumed(tmp_path, monkeypatch):

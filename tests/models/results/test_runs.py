@@ -88,10 +88,10 @@ def test_results_are_made_of_finished_runs_with_whole_logs(checkpoint: Path, tmp
     copy = tmp_path / "model.pt"
     assert result_of(model, sequences, ranks, copy).seconds_per_epoch is None
     copy.with_suffix(".log.csv").write_text("epoch,seconds\n0,1.5\n1,4\n2,2\n")
-    found = result_of(model, sequences, ranks, copy, trained_here=True)
+    found = result_of(model, sequences, ranks, copy, trained_on=["a card", "a processor"])
     assert found.seconds_per_epoch == 2
     assert found.origin is not None and found.origin.wall_seconds == 7.5
-    assert found.origin.threads == torch.get_num_threads() and found.origin.processor
+    assert found.origin.threads == torch.get_num_threads() and found.origin.processor == "a card; a processor"
     copy.with_suffix(".log.csv").write_text("epoch,sec")
     with pytest.raises(CheckpointError, match=r"model\.log\.csv"):
         result_of(model, sequences, ranks, copy)
@@ -112,7 +112,7 @@ def test_the_commit_is_that_of_the_code_with_a_mark_where_it_was_changed(tmp_pat
     (tmp_path / "models" / "results").mkdir(parents=True)
     (tmp_path / "models" / "results" / "runs.py").touch()
     code.write_text("a = 1\n")
-    here = torch.device("cpu")
+    here = ["a processor"]
     assert Origin.here(here, None).commit is None  # no checkout
     git("init", "-q")
     git("commit", "-qm", "another project", "--allow-empty")
