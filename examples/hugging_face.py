@@ -1,7 +1,7 @@
 """Measure a recommender made of a Hugging Face model: a GPT-2 whose tokens are items.
 
     python examples/hugging_face.py mine          # writes a folder with initial weights, to try
-    python -m spectral.smoothing mine --adapter examples/hugging_face.py:load --out .
+    python -m spectral.smoothing mine --adapter examples/hugging_face.py:load --out pictures
     python -m models.evaluate mine --adapter examples/hugging_face.py:load --data synthetic:items=60
 
 Its output has `hidden_states` and `attentions`, so no modules need to be named. A model of texts is simpler: return
