@@ -13,6 +13,7 @@ from third_party_states.pmixer import state_of as pmixer_state
 from third_party_states.small import DATA, gru_state
 
 import models
+from models import adapter
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -48,7 +49,7 @@ def test_c_is_the_measures_and_where_the_file_does_not_say_its_own_also_the_mode
         seen.append(original(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(adapter, "load", load)
     options = ("--heads", 2, "--alpha", 0.3, "--data", DATA, "--format", "csv", "--json")
     measured = [json.loads(call("filter_response", their_file, "--c", c, *options)[1]) for c in (3, 9)]
     assert [model.config.c for model in seen] == [3, 9]
