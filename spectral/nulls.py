@@ -10,8 +10,8 @@ Which null goes with which measure, and why, is a table in docs/nulls.md. Matric
 ones (`spectral.singular_values`).
 
 Contents: `under_nulls`, which takes a measure of each null model, and `beside_nulls`, which does so for several models;
-`null_models`, the null models themselves; `shuffled`; and `with_null_columns`, `table_with_nulls` and
-`tables_with_nulls`, which put the results beside a table.
+`null_models`, the null models themselves; `shuffled`; and `with_null_columns`, `tables_of_draws`, `table_with_nulls`
+and `tables_with_nulls`, which put the results beside a table.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,12 +175,21 @@ def with_null_columns(
     return table
 
 
+def tables_of_draws(of_nulls: "Mapping[str, Sequence[Any]]") -> "dict[str, list[DataFrame]]":
+    """Return the table of each draw of each null, by its name, as `with_null_columns` takes them.
+
+    Example:
+        >>> tables_of_draws({"uniform": []})
+        {'uniform': []}
+    """
+    return {null: [draw.table() for draw in draws] for null, draws in of_nulls.items()}
+
+
 def table_with_nulls(
     measured: Any, of_nulls: "Mapping[str, Sequence[Any]]", keys: Sequence[str], values: Sequence[str]
 ) -> "DataFrame":
     """Return the table of a result with columns for its null models; see `with_null_columns`."""
-    tables = {null: [draw.table() for draw in draws] for null, draws in of_nulls.items()}
-    return with_null_columns(measured.table(), tables, keys, values)
+    return with_null_columns(measured.table(), tables_of_draws(of_nulls), keys, values)
 
 
 def tables_with_nulls(

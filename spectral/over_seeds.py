@@ -19,7 +19,7 @@ from models.errors import ConfigError
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
 from spectral.estimate import Estimate, estimate
 from spectral.filter_response import FrequencyResponse
-from spectral.nulls import with_null_columns
+from spectral.nulls import tables_of_draws, with_null_columns
 from spectral.response import Array
 from spectral.singular_values import GAUSSIAN, SingularValues
 from spectral.summary import SpectralSummary
@@ -65,10 +65,9 @@ class Gains:
         mean = table[table["head"] == "mean"].assign(
             **self.gain_db.columns(), **self.self_gain_db.columns("self_"), seeds=self.gain_db.seeds
         )
-        tables = {name: [draw.table() for draw in draws] for name, draws in self.nulls.items()}
         keys, values = ["layer", "head", "frequency"], ["gain_db", "self_gain_db"]
         heads = table[table["head"] != "mean"] if self.gain_db.seeds == 1 else None
-        return pd.concat([heads, with_null_columns(mean, tables, keys, values)])
+        return pd.concat([heads, with_null_columns(mean, tables_of_draws(self.nulls), keys, values)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +102,7 @@ class Spectrum:
         """Return the values, divided by the largest, with their intervals and null models."""
         table = self.values.table().drop(columns="singular_value")
         table = table.assign(**self.normalised.columns(), seeds=self.normalised.seeds)
-        tables = {name: [draw.table() for draw in draws] for name, draws in self.nulls.items()}
-        return with_null_columns(table, tables, ["index"], ["normalised"])
+        return with_null_columns(table, tables_of_draws(self.nulls), ["index"], ["normalised"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -306,7 +306,7 @@ def _names(path: Path, column: Any, name: str) -> Any:
     """Return ids as text."""
     try:
         return _present(pc.cast(column, pa.large_string()))
-    except (pa.ArrowException, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise DataError(f"{path}: column {name!r} is of the type {column.type}, which is no id") from error
 
 

@@ -221,6 +221,16 @@ def test_the_comparison_of_remedies_differs_in_nothing_else():
     }
 
 
+def test_missing_runs_of_remedies_are_trained_or_named(tmp_path: Path):
+    found = replace(profile("paper"), figures=str(tmp_path))
+    there = Path(found.files_of("lastfm", "sasrec-ce-watched", 42)[0])
+    there.parent.mkdir(parents=True)
+    there.touch()
+    for notebook in ("remedies", "dynamics"):
+        assert len(found.remedies_files("lastfm", notebook)) > 1
+        assert replace(found, missing="name").remedies_files("lastfm", notebook) == [str(there)]
+
+
 def test_deeper_runs_are_in_the_figure_of_dynamics_once_they_are_there(tmp_path: Path):
     found = replace(profile("paper"), figures=str(tmp_path))
     deep = "sasrec-ce-watched-16"
