@@ -21,12 +21,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from models.errors import ConfigError
 from models.files import write_together
 from spectral.palette import title_of
+from spectral.result import FORMATS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
-FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
 SMALL = 1.75, 1.6  # inches, width and height of one of many panels
 NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 20  # of a note: points, inches of a line, characters in an inch

@@ -22,15 +22,18 @@ from torch import Tensor
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import BATCH_SIZE, full_windows, in_batches
 from spectral.fourier import low_frequency, multiplicity
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 DEFAULT_C = 3  # for models without their own c
 
 
 @dataclass(frozen=True, eq=False)
-class UserSignal:
+class UserSignal(Result):
     """One user's signal and its spectrum.
 
     Attributes:
@@ -133,6 +136,14 @@ class UserSignal:
         together.insert(0, "low_share", self.low_share)
         together.insert(0, "user", self.user)
         return together[["user", "low_share", "part", "index", "item", "value"]]
+
+    def plot(self, ax: "Axes | None" = None, *, part: str | None = None) -> "Axes | Figure":
+        """Draw the signal and its spectrum, or one of them: "signal" (on a given `ax`) or "spectrum"."""
+        from spectral import plot
+
+        if ax is None and part is None:
+            return plot.user_signal_panels([self])
+        return (plot.user_signal_spectrum if part == "spectrum" else plot.user_signal)(self, ax=ax)
 
 
 def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = None) -> UserSignal:
