@@ -1,7 +1,6 @@
 """What the command lines of the measures share: options, the checkpoint with its users, and output files."""
 
 import inspect
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -27,12 +26,11 @@ from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batc
 from spectral.fourier import check_c
 from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
 from spectral.response import DEFAULT_C
+from spectral.result import FORMATS, Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
-
-FORMATS = "png,pdf,csv"
 
 R = TypeVar("R")
 
@@ -98,7 +96,7 @@ class Files:
     """The options for the output of results."""
 
     out: OutOption = None
-    format: FormatOption = FORMATS
+    format: FormatOption = "png,pdf,csv"
     json: JsonOption = False
 
 
@@ -195,7 +193,7 @@ class Output:
     def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
         """Check the formats, and that the files can be written. Raises ConfigError, OutputError or OSError."""
         chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
-        unknown = [part for part in chosen if part not in FORMATS.split(",")]
+        unknown = [part for part in chosen if part not in FORMATS]
         if unknown or not chosen:
             given = ", ".join(map(repr, unknown)) or "nothing"
             raise ConfigError(f"--format got {given}; choose from png, pdf and csv, separated by commas")
@@ -212,13 +210,20 @@ class Output:
             check_replaceable(Path(f"{self.stem}.{kind}"))
         return self
 
+    def save(self, result: Result, nulls: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Write the files of a result and print their paths on standard error. nulls: the results of null models."""
+        _tell(result.save(self.stem, self.formats, nulls))
+
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
-        """Write the files and print their paths on standard error."""
+        """Write the files of several results, which stand in one figure, and print their paths on standard error."""
         from spectral import plot
 
-        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph of a PDF
-        for path in plot.save(figure, self.stem, table, self.formats):
-            inform(f"wrote {path}")
+        _tell(plot.save(figure, self.stem, table, self.formats))
+
+
+def _tell(paths: Iterable[Path]) -> None:
+    for path in paths:
+        inform(f"wrote {path}")
 
 
 @dataclass(frozen=True, eq=False)

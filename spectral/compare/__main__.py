@@ -31,7 +31,7 @@ def main(
 
     The systems are those that the files are named after. p-values have Holm's correction for the number of rows.
     """
-    table = compare(by_system({path: read_summary(path) for path in summaries}), measure, reference)
+    table = compare(by_system({path: read_summary(path) for path in summaries}), measure, reference).table()
     rows = table.to_dict("records")
     if file is not None:
         write_atomically(file, table.to_csv(index=False).encode())

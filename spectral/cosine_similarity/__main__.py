@@ -9,7 +9,6 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
-from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 
 
@@ -49,10 +48,7 @@ def main(
     else:
         print_table(similarity.summary(), {})
         options.print_nulls(of_nulls, {})
-    from spectral import plot
-
-    table = table_with_nulls(similarity, of_nulls, ["layer"], ["between_users", "within_sequence"])
-    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity, nulls=of_nulls).figure, table)
+    output.save(similarity.labelled(subject.model.name), of_nulls)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ from models.command_line import print_json
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
-from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 from spectral.sums import Sums, sum_of_attention
 from spectral.transfer_map import SUMS, TransferMap, TransferPower, transfer_power
 
 DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "self_gain_nyquist_db": 2, "cutoff": 2, "passed_ratio": 3}
-KEYS, VALUES = ["layer", "head", "frequency"], ["gain_db", "self_gain_db"]  # of the table, for the nulls' columns
 
 
 def main(
@@ -144,8 +142,7 @@ def _table(measured: dict[str, Measured]) -> Any:
     import pandas as pd
 
     return pd.concat(
-        table_with_nulls(found.response, found.nulls, KEYS, VALUES).assign(window=window)
-        for window, found in measured.items()
+        found.response.table_of_files(found.nulls).assign(window=window) for window, found in measured.items()
     )
 
 

@@ -5,7 +5,8 @@ its low frequencies, and an abrupt change in its high frequencies. Low frequenci
 user stays, and a slow drift; they are told apart. What a user does is said of the axis that is drawn (`course`), so
 that words and picture agree.
 
-Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
+Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure,
+`ExtremeSignals`.
 
 Source: Shin et al., AAAI 2024, Figure 1.
 """
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import BATCH_SIZE, full_windows, in_batches
 from spectral.fourier import low_frequency, multiplicity
@@ -146,6 +148,40 @@ class UserSignal(Result):
         return (plot.user_signal_spectrum if part == "spectrum" else plot.user_signal)(self, ax=ax)
 
 
+@dataclass(frozen=True, eq=False)
+class ExtremeSignals(Result):
+    """The users with the most and the least low-frequency energy; `most, least = signals` takes them apart.
+
+    Attributes:
+        most: With the largest share of energy in the low modes.
+        least: With the smallest.
+    """
+
+    most: UserSignal
+    least: UserSignal
+
+    def __iter__(self) -> Iterator[UserSignal]:
+        return iter((self.most, self.least))
+
+    def table(self) -> "DataFrame":
+        """Return the tables of both users, one below the other."""
+        import pandas as pd
+
+        return pd.concat([signal.table() for signal in self])
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return the summary of each user."""
+        return [signal.summary() for signal in self]
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw both users, a column each. Raises ConfigError for a given `ax`."""
+        from spectral import plot
+
+        if ax is not None:
+            raise ConfigError("two users do not fit on a single Axes; draw one of them, as in signals.most.plot(ax)")
+        return plot.user_signal_panels(list(self))
+
+
 def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = None) -> UserSignal:
     """Return a signal (N, D) split into low and high frequencies, with its spectrum.
 
@@ -195,7 +231,7 @@ def low_frequency_share(x: Tensor, c: int = DEFAULT_C) -> Tensor:
 
 def extreme_signals(
     model: Any, windows: Tensor, users: Any = None, c: int | None = None, batch_size: int = BATCH_SIZE
-) -> tuple[UserSignal, UserSignal]:
+) -> ExtremeSignals:
     """Return the users with the largest and the smallest share of low-frequency energy among those with full windows.
 
     The signal consists of the model's item embeddings, without position embeddings, and the mean is not removed. Of
@@ -229,7 +265,7 @@ def extreme_signals(
     shares = torch.cat([low_frequency_share(x, c) for x in _embedded(embeddings, windows[rows], batch_size)])
     chosen = [int(rows[shares.nan_to_num(-1).argmax()]), int(rows[shares.nan_to_num(2).argmin()])]
     most, least = (user_signal(embeddings[windows[row].long()], c, windows[row], int(names[row])) for row in chosen)
-    return most, least
+    return ExtremeSignals(most, least)
 
 
 def own_c(model: Any) -> int:

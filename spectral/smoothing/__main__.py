@@ -6,8 +6,7 @@ from models.command_line import print_json
 from models.errors import DataError
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, run, users_of
-from spectral.nulls import table_with_nulls
-from spectral.smoothing import MEASURES, Smoothing
+from spectral.smoothing import Smoothing
 
 DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stable_rank": 2}
 
@@ -50,11 +49,7 @@ def main(
     else:
         print_table(measured.summary(), DECIMALS)
         options.print_nulls(of_nulls, DECIMALS)
-    from spectral import plot
-
-    name = subject.model.name
-    table = table_with_nulls(measured, of_nulls, ["layer"], MEASURES)
-    output.write(plot.smoothing_panels({name: measured}, {name: of_nulls}), table)
+    output.save(measured.labelled(subject.model.name), of_nulls)
 
 
 if __name__ == "__main__":

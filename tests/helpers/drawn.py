@@ -36,6 +36,7 @@ from spectral.strata import StratifiedSimilarity, Stratum
 from spectral.summary import SpectralSummary
 from spectral.theorem1 import EXCEPTIONAL, Case
 from spectral.transfer_map import TransferMap
+from spectral.user_frequency import RankingByGroup
 
 N, D = 12, 6
 OMEGA = 2 * np.pi * np.arange(N // 2 + 1) / N
@@ -239,14 +240,14 @@ def decay(matrices: int = 3) -> list[Case]:
     return cases
 
 
-def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
+def user_frequency(models: list[str], groups: int = 4) -> RankingByGroup:
     tables = []
     for place, model in enumerate(models):
         number = np.arange(1, groups + 1)
         mean = 0.1 / number + 0.01 * place
         ends = {"from": number / 10, "to": (number + 1) / 10, "low": 0.8 * mean, "high": 1.2 * mean}
         tables.append(pd.DataFrame({"model": model, "group": number, "mean": mean, **ends}))
-    return pd.concat(tables)
+    return RankingByGroup("dc_share", "NDCG@20", pd.concat(tables))
 
 
 def watched(names: list[str], seeds: int = 3, epochs: int = 6) -> Dynamics:
