@@ -1,6 +1,7 @@
 """The gain of whole layers at each position, as maps."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,9 +36,10 @@ def position_response(
     if layer not in result.layers:
         raise ValueError(f"layer must be one of {', '.join(map(str, result.layers))}, got {layer}")
     gain_db = np.clip(decibels(result.gain[result.layers.index(layer)]), LIGHTEST_DB, DARKEST_DB)
-    image = ax.imshow(
-        gain_db, cmap="Greys", vmin=LIGHTEST_DB, vmax=DARKEST_DB, origin="lower", interpolation="nearest", aspect="auto"
-    )
+    positions, frequencies = gain_db.shape
+    look: dict[str, Any] = {"cmap": "Greys", "vmin": LIGHTEST_DB, "vmax": DARKEST_DB, "interpolation": "nearest"}
+    extent = (-0.5, frequencies - 0.5, 0.5, positions + 0.5)  # positions count from 1, as in the table
+    image = ax.imshow(gain_db, origin="lower", aspect="auto", extent=extent, **look)
     ax.grid(visible=False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
