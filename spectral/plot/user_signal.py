@@ -1,7 +1,7 @@
 """The history of a user as a signal: low and high frequencies, spectrum, and the attributes of the items (Figure 1)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -115,7 +115,7 @@ def user_signal_items(items: Any, attributes: ItemAttributes, *, ax: Axes | None
 
 
 def user_signal_panels(
-    chosen: Iterable[UserSignal],
+    chosen: Sequence[UserSignal],
     attributes: ItemAttributes | None = None,
     note: str = "",
     width: float = COLUMN_WIDTH,
@@ -131,12 +131,11 @@ def user_signal_panels(
         >>> figure.axes[0].get_title()
         'user 7 stays at one level (80% low)'
     """
-    signals = list(chosen)
-    if not signals:
+    if not chosen:
         raise ValueError("expected the signal of at least one user, got none")
-    figure, rows = grid([1.7, 1.7] if attributes is None else [1.7, 1.2, 1.7], len(signals), width, share_y=False)
+    figure, rows = grid([1.7, 1.7] if attributes is None else [1.7, 1.2, 1.7], len(chosen), width, share_y=False)
     with style():
-        for column, signal in enumerate(signals):
+        for column, signal in enumerate(chosen):
             axes = [row[column] for row in rows]
             user_signal(signal, ax=axes[0])
             if attributes is not None:

@@ -11,7 +11,7 @@ Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, whic
 Source: Shin et al., AAAI 2024, Figure 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +149,8 @@ class UserSignal(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class ExtremeSignals(Result):
-    """The users with the most and the least low-frequency energy; `most, least = signals` takes them apart.
+class ExtremeSignals(Result, Sequence[UserSignal]):
+    """The users with the most and the least low-frequency energy, in this order, as a sequence of two.
 
     Attributes:
         most: With the largest share of energy in the low modes.
@@ -160,8 +160,11 @@ class ExtremeSignals(Result):
     most: UserSignal
     least: UserSignal
 
-    def __iter__(self) -> Iterator[UserSignal]:
-        return iter((self.most, self.least))
+    def __getitem__(self, place: Any) -> Any:
+        return (self.most, self.least)[place]
+
+    def __len__(self) -> int:
+        return 2
 
     def table(self) -> "DataFrame":
         """Return the tables of both users, one below the other."""
@@ -179,7 +182,7 @@ class ExtremeSignals(Result):
 
         if ax is not None:
             raise ConfigError("two users do not fit on a single Axes; draw one of them, as in signals.most.plot(ax)")
-        return plot.user_signal_panels(list(self))
+        return plot.user_signal_panels(self)
 
 
 def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = None) -> UserSignal:

@@ -145,8 +145,8 @@ def test_users_are_chosen_by_their_share_among_full_windows():
         most, least = extreme_signals(model_of(table), windows, [10, 11, 12, 13, 14], 1, batch_size)
         assert (most.user, least.user) == (13, 12)  # the first of equals, and none with padding
         assert most.items.tolist() == constant and least.items.tolist() == alternating
-    assert extreme_signals(model_of(table, c=5), windows).most.c == 5
-    assert extreme_signals(model_of(table), windows).least.c == 3
+    assert extreme_signals(model_of(table, c=5), windows)[0].c == 5
+    assert extreme_signals(model_of(table), windows)[0].c == 3
     with pytest.raises(DataError, match="none of the 1 users has a full window"):
         extreme_signals(model_of(table), windows[:1])
 
