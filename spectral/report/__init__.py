@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.architectures.diagram import diagram_of
 from models.errors import DataError, UserError
+from models.precision import widened
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
@@ -359,7 +360,7 @@ def _bounds(subjects: Subjects, statistics: Mapping[str, AttentionStatistics]) -
     def measure(name: str) -> LayerBounds:
         subject = subjects[name]
         captures = subject.captures(subject.full_windows())
-        return LayerBounds.of(statistics[name], subject.model.value_output(), captures)
+        return LayerBounds.of(statistics[name], widened(subject.model).value_output(), captures)
 
     found, missing = _each({name: name for name in subjects}, measure)
     text = (
