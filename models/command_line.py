@@ -185,7 +185,7 @@ def _finite(value: Any) -> Any:
 def check_device(name: str) -> str:
     """Return the device name if torch can use it; `auto` means CUDA if there is a GPU, else the CPU.
 
-    All commands, and `models.train.train`, choose their device here, so TF32 is switched off here, see `exact_products`.
+    All commands, and `models.train.train`, choose their device here, so `exact_products` is asked for here.
 
     Raises ConfigError for a name that torch does not know, or a device that this machine does not have.
 

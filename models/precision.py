@@ -14,8 +14,8 @@ WITHOUT_FLOAT64 = ("mps",)  # kinds of devices that have no float64
 def exact_products() -> None:
     """Have GPUs multiply float32 numbers as such, for the rest of the process.
 
-    By default cuDNN rounds them to the 10 bits of TF32 on a GPU that has it. Gradients of GRU4Rec and Caser were then
-    off by 4e-4 and 5e-2 against the CPU, and a measure of a model would depend on where it was made.
+    By default cuDNN rounds them to the 10 bits of TF32 on a GPU that has it, and a measure would depend on where it is
+    made: gradients of GRU4Rec and Caser, which use cuDNN, differed by 4e-4 and 5e-2 between an H100 and a CPU.
 
     >>> exact_products()
     >>> torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
