@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper successors test fuzz lab
+.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper successors test docs fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -92,6 +92,14 @@ test: $(STAMP) ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+DOCS_STAMP := $(VENV)/.docs-installed
+docs: $(DOCS_STAMP) ## the documentation as a site: docs/_build/html/index.html
+	@$(PY) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+$(DOCS_STAMP): $(STAMP)
+	@$(PY) -m pip install -qq -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_STAMP)
 
 fuzz: $(STAMP) ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
 	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz
