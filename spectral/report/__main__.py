@@ -9,8 +9,9 @@ from models.command_line import inform
 from models.errors import ConfigError
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
+from spectral.analysis import Analysis
 from spectral.command_line import Subject, check_modes, run
-from spectral.report import page
+from spectral.report import names_of, page
 from spectral.response import DEFAULT_C
 
 
@@ -40,8 +41,12 @@ def main(
     subjects = {checkpoint: Subject.load(checkpoint, **vars(users), **vars(loading), c=c) for checkpoint in checkpoints}
     c = DEFAULT_C if c is None else c
     check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))
-    html = page(subjects, c, nulls)
-    write_atomically(target, html.encode())
+    names = names_of({path: subject.model for path, subject in subjects.items()})
+    analyses = [
+        Analysis(subject, name, path.name, c, nulls.null or (), nulls.draws)
+        for name, (path, subject) in zip(names, subjects.items(), strict=True)
+    ]
+    write_atomically(target, page(analyses).encode())
     inform(f"wrote {target}")
 
 

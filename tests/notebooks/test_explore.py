@@ -14,8 +14,9 @@ from third_party_states.small import DATA, GIVEN, bsarec_state
 
 from models.checkpoint import check_made
 from models.errors import CheckpointError
+from spectral.analysis import Analysis
 from spectral.command_line import Subject
-from spectral.report import overview, sections
+from spectral.report.parts import overview, sections
 
 NOTEBOOK = ROOT / "notebooks/explore.ipynb"
 
@@ -39,8 +40,9 @@ def check(data: list[nbformat.NotebookNode], path: Path, subject: Subject, c: in
     overviewed, _, *tables = [
         re.findall("<td>(.*?)</td>", kinds["text/html"]) for kinds in data if "text/html" in kinds
     ]
-    parts = sections({subject.model.name: subject}, c)
-    assert_shows(overviewed, overview({path: subject}))
+    analysis = Analysis(subject, subject.model.name, path.name, c)
+    parts = sections([analysis])
+    assert_shows(overviewed, overview([analysis]))
     assert sum("image/png" in kinds for kinds in data) == sum(len(part.figures) for part in parts)
     for part in parts:
         assert f"### {part.title}\n\n{part.text}" in text

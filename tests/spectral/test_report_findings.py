@@ -8,8 +8,9 @@ import torch
 
 from models.recommender import Recommender
 from models.registry import build, configure
+from spectral.analysis import Analysis
 from spectral.command_line import Subject
-from spectral.report import sections
+from spectral.report.parts import sections
 
 N, ITEMS, USERS = 12, 40, 60
 
@@ -27,7 +28,7 @@ def subject_of(model: Recommender) -> Subject:
 
 
 def findings(model: Recommender) -> dict[str, list[str]]:
-    return {section.title: section.findings for section in sections({model.name: subject_of(model)})}
+    return {section.title: section.findings for section in sections([Analysis(subject_of(model), model.name)])}
 
 
 @pytest.mark.parametrize("name", ["sasrec", "bsarec"])

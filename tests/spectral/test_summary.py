@@ -17,8 +17,8 @@ from models.errors import CheckpointError, ConfigError, DataError
 from models.files import OutputError
 from models.registry import MODELS, build, configure
 from models.train import train
-from spectral import summary as summaries
 from spectral.summary import SAMPLES, SpectralSummary, measured_length, read_summary, summarise
+from spectral.summary import measure as summaries
 from spectral.summary.runs import epochs_of, read_results, read_runs, summarised, uniform_attention
 
 N, USERS, ITEMS = 10, 30, 40

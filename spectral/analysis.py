@@ -1,0 +1,314 @@
+"""All measures of one model, each taken when it is first asked for and then kept.
+
+The report, `python -m spectral.report`, is made of this.
+
+Contents: `Analysis`; and `COMPARED`, the measures that are compared with null models.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from models.errors import DataError
+from models.integrity import Check
+from spectral.attention_statistics import AttentionStatistics
+from spectral.attention_statistics.bounds import LayerBounds
+from spectral.block_response import BlockResponse, block_response
+from spectral.capture import in_batches
+from spectral.cka import LinearCKA
+from spectral.command_line import Subject
+from spectral.cosine_similarity import CosineSimilarity
+from spectral.filter_response import FrequencyResponse
+from spectral.findings import DECIDING, MARGINS, finding
+from spectral.integrity import integrity
+from spectral.last_item import LastItemOverlap
+from spectral.learned_filters import LearnedFilters, learned_filters
+from spectral.mixing_ratio import MixingRatio
+from spectral.nulls import DRAWS, nulls_of, under_nulls
+from spectral.rank_one import RankOneDistance
+from spectral.response import DEFAULT_C
+from spectral.signals import UserSignal, extreme_signals
+from spectral.singular_values import LayerSpectra
+from spectral.smoothing import Smoothing
+from spectral.strata import StratifiedSimilarity, numbers_of
+from spectral.theorem1 import Theorem1, theorem1, trained_attentions
+from spectral.transfer_map import TransferMap
+
+JACOBIAN_USERS = 128  # users at which layers are differentiated, which is by far the slowest measure
+JACOBIAN_NULL_USERS = 32  # the same for null models
+RESAMPLES = 200  # bootstrap samples of the users, for the bands of attention responses
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """All measures of one model on its users. An attribute is measured when it is first asked for, and kept.
+
+    An attribute that the model does not have raises the ConfigError or DataError that says why.
+
+    Attributes:
+        subject: The model and its users.
+        name: How tables and pictures call the model.
+        file: Name of the file that the model comes from; "" if it comes from none.
+        c: Number of low modes.
+        null: Names of null models, some of `spectral.nulls.NULLS` or "all"; none takes those of uniform attention and
+            initial weights that the model has.
+        draws: Untrained models, or shuffled histories, of each null.
+    """
+
+    subject: Subject
+    name: str
+    file: str = ""
+    c: int = DEFAULT_C
+    null: Sequence[str] = ()
+    draws: int = DRAWS
+    _of_nulls: dict[str, dict[str, list[Any]]] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def signals(self) -> Sequence[UserSignal]:
+        """The users with the most and the least low-frequency energy, as signals of their items' embeddings."""
+        of, most = self.subject, self.subject.max_users
+        return extreme_signals(of.model, of.windows[:most], of.names[:most], self.c, of.batch_size)
+
+    @cached_property
+    def frequency_response(self) -> FrequencyResponse:
+        """What attention lets pass of each frequency, over users with a full window."""
+        return _frequency_response(self.subject, self.subject.full_windows(), self.c, RESAMPLES)
+
+    @cached_property
+    def transfer_map(self) -> TransferMap:
+        """At which frequency energy leaves attention that entered at another, over users with a full window."""
+        self.subject.check_attention()
+        captures = self.subject.captures(self.subject.full_windows(), hidden=False)
+        return TransferMap.from_captures(captures, self.c)
+
+    @cached_property
+    def block_response(self) -> BlockResponse:
+        """What whole layers let pass of each frequency, at up to 128 users with a full window."""
+        return _block_response(self.subject, self.subject.full_windows()[:JACOBIAN_USERS], self.c)
+
+    @cached_property
+    def learned_filters(self) -> LearnedFilters:
+        """The filters that the model has learned as weights."""
+        return learned_filters(self.subject.model)
+
+    @cached_property
+    def attention_statistics(self) -> AttentionStatistics:
+        """What attention maps are like, over users with a full window."""
+        self.subject.check_attention()
+        captures = self.subject.captures(self.subject.full_windows(), hidden=False)
+        return AttentionStatistics.from_captures(captures)
+
+    @cached_property
+    def layer_bounds(self) -> LayerBounds:
+        """The factor by which attention with its residual scales what is not constant, and its bounds."""
+        captures = self.subject.captures(self.subject.full_windows())
+        return LayerBounds.of(self.attention_statistics, self.subject.model.value_output(), captures)
+
+    @cached_property
+    def theorem1(self) -> Theorem1:
+        """Where the attention of the first user with a full window leads when it is applied again and again."""
+        self.subject.check_attention()
+        return theorem1(trained_attentions(self.subject.model, self.subject.full_windows()[0]))
+
+    @cached_property
+    def singular_values(self) -> LayerSpectra:
+        """In how many directions users lie after each layer."""
+        return _singular_values(self.subject, self.subject.users(), self.c)
+
+    @cached_property
+    def cosine_similarity(self) -> CosineSimilarity:
+        """How similar users, and the positions of one user, are after each layer."""
+        return _cosine_similarity(self.subject, self.subject.users(at_least=2), self.c)
+
+    @cached_property
+    def smoothing(self) -> Smoothing:
+        """How smooth sequences are along their positions after each layer."""
+        return _smoothing(self.subject, self.subject.users(), self.c)
+
+    @cached_property
+    def rank_one(self) -> RankOneDistance:
+        """How far sequences are from rank one after each layer."""
+        return RankOneDistance.from_captures(self.subject.captures(self.subject.users(), attention=False))
+
+    @cached_property
+    def rank_one_parts(self) -> RankOneDistance:
+        """How far sequences are from rank one through the parts of blocks."""
+        return RankOneDistance.of_parts(self.subject.model, _batches(self.subject, self.subject.users()))
+
+    @cached_property
+    def mixing_ratio(self) -> MixingRatio:
+        """How much of a block's output is not its residual, by frequency, over users with a full window."""
+        return MixingRatio.of_model(self.subject.model, _batches(self.subject, self.subject.full_windows()))
+
+    @cached_property
+    def integrity(self) -> Sequence[Check]:
+        """Whether the model does what its architecture promises."""
+        return integrity(self.subject)
+
+    @cached_property
+    def cka(self) -> LinearCKA:
+        """How alike layers are, by linear CKA at the last position."""
+        captures = self.subject.captures(self.subject.users(at_least=2), attention=False)
+        return LinearCKA.from_captures({self.name: captures})
+
+    @cached_property
+    def last_item(self) -> LastItemOverlap:
+        """What the last item alone explains of the recommendations, over users with more than one item."""
+        return LastItemOverlap.of_model(self.subject.model, _batches(self.subject, _more_than_one(self.subject)))
+
+    @cached_property
+    def strata_by_length(self) -> StratifiedSimilarity:
+        """The similarities in groups of users with few to many items."""
+        return self._strata("length")
+
+    @cached_property
+    def strata_by_popularity(self) -> StratifiedSimilarity:
+        """The similarities in groups of users with unpopular to popular items, which reads the training data."""
+        return self._strata("popularity")
+
+    def _strata(self, by: str) -> StratifiedSimilarity:
+        windows = _more_than_one(self.subject)
+        numbers = numbers_of(windows, by, self.subject.item_counts)
+        return StratifiedSimilarity.of_model(
+            self.subject.model, windows, numbers, by, batch_size=self.subject.batch_size
+        )
+
+    def of_nulls(self, measure: str) -> dict[str, list[Any]]:
+        """Return a measure of `COMPARED` for each null model: by name, the result of each draw."""
+        if measure not in self._of_nulls:
+            compared, model = COMPARED[measure], self.subject.model
+            self._of_nulls[measure] = under_nulls(
+                lambda other, windows: compared.measure(replace(self.subject, model=other), windows, self.c),
+                model,
+                compared.windows(self.subject),
+                list(self.null) or [null for null in nulls_of(model) if null in DECIDING],
+                self.draws,
+            )
+        return self._of_nulls[measure]
+
+    def layer_values(self, measure: str) -> dict[int, float]:
+        """Return the number that a measure of `COMPARED` is compared by, for each layer."""
+        return COMPARED[measure].values(getattr(self, measure))
+
+    def finding(self, measure: str, comparisons: int) -> str:
+        """Return a sentence on a measure of `COMPARED` against null models, "" if none decides; see `findings.finding`.
+
+        comparisons: How many values are compared on the same page.
+        """
+        compared, model = COMPARED[measure], self.subject.model
+        draws = {null: [compared.values(draw) for draw in results] for null, results in self.of_nulls(measure).items()}
+        return finding(
+            model.title if self.name == model.name else self.name,
+            self.layer_values(measure),
+            draws,
+            above=compared.above,
+            below=compared.below,
+            margin=compared.margin,
+            comparisons=comparisons,
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A measure that is compared with null models.
+
+    Attributes:
+        measure: Takes a subject, windows (P, N) and c.
+        windows: The windows that null models are measured on.
+        values: The number that is compared, for each layer of a result.
+        above: What it means to lie above a null, as in "passes more of the fastest wave than".
+        below: What it means to lie below it.
+        margin: The least difference that matters.
+    """
+
+    measure: Callable[[Subject, Tensor, int], Any]
+    windows: Callable[[Subject], Tensor]
+    values: Callable[[Any], dict[int, float]]
+    above: str
+    below: str
+    margin: float
+
+
+def _frequency_response(subject: Subject, windows: Tensor, c: int, resamples: int = 0) -> FrequencyResponse:
+    subject.check_attention()
+    return FrequencyResponse.from_captures(subject.captures(windows, hidden=False), c, resamples=resamples)
+
+
+def _block_response(subject: Subject, windows: Tensor, c: int) -> BlockResponse:
+    return block_response(subject.model, _batches(subject, windows), c)
+
+
+def _singular_values(subject: Subject, windows: Tensor, c: int) -> LayerSpectra:
+    return LayerSpectra.from_captures(subject.captures(windows, attention=False))
+
+
+def _cosine_similarity(subject: Subject, windows: Tensor, c: int) -> CosineSimilarity:
+    return CosineSimilarity.from_captures(subject.captures(windows, attention=False))
+
+
+def _smoothing(subject: Subject, windows: Tensor, c: int) -> Smoothing:
+    return Smoothing.from_captures(subject.captures(windows, attention=False), c)
+
+
+def _by_layer(layers: Any, values: Any) -> dict[int, float]:
+    return dict(zip(map(int, layers), map(float, values), strict=True))
+
+
+COMPARED: Mapping[str, Compared] = {
+    "frequency_response": Compared(
+        measure=_frequency_response,
+        windows=Subject.full_windows,
+        values=lambda response: _by_layer(response.layers, response.head_mean.gain_db[:, 0, -1]),
+        above="passes more of the fastest wave through attention than",
+        below="damps the fastest wave in attention more than",
+        margin=MARGINS["gain_db"],
+    ),
+    "block_response": Compared(
+        measure=_block_response,
+        windows=lambda subject: subject.full_windows()[:JACOBIAN_NULL_USERS],
+        values=lambda response: _by_layer(response.layers, response.relative_db[:, -1]),
+        above="passes more of the fastest wave through whole layers than",
+        below="damps the fastest wave in whole layers more than",
+        margin=MARGINS["gain_db"],
+    ),
+    "singular_values": Compared(
+        measure=_singular_values,
+        windows=Subject.users,
+        values=lambda spectra: {layer: spectrum.effective_rank for layer, spectrum in spectra.layers.items()},
+        above="spreads its users over more directions than",
+        below="leaves its users in fewer directions than",
+        margin=MARGINS["effective_rank"],
+    ),
+    "cosine_similarity": Compared(
+        measure=_cosine_similarity,
+        windows=Subject.users,
+        values=lambda similarity: _by_layer(similarity.layers, similarity.between_users),
+        above="makes users more alike than",
+        below="keeps users further apart than",
+        margin=MARGINS["similarity"],
+    ),
+    "smoothing": Compared(
+        measure=_smoothing,
+        windows=Subject.users,
+        values=lambda smoothing: _by_layer(smoothing.layers, smoothing.dc_share),
+        above="makes sequences more constant than",
+        below="keeps sequences more varied than",
+        margin=MARGINS["share"],
+    ),
+}
+
+
+def _batches(subject: Subject, windows: Tensor) -> Iterator[Tensor]:
+    return in_batches(windows, subject.batch_size, subject.model.name)
+
+
+def _more_than_one(subject: Subject) -> Tensor:
+    """Return the windows of users with more than one item. Raises DataError if there is none."""
+    windows = subject.users()
+    known = windows[(windows != subject.model.window(windows[:, -1:])).any(1)]
+    if not len(known):
+        raise DataError(f"{subject.dataset}: no user has an item before the last one")
+    return known
