@@ -28,6 +28,17 @@ DOCUMENTS = {
     "figures/claims.md": GENERATED / "claims.md",
     "models/examples/README.md": GENERATED / "examples.md",
 }
+COMMANDS = """# Commands
+
+What `--help` of every command prints.
+
+```{toctree}
+:glob:
+:maxdepth: 1
+
+commands/*
+```
+"""
 BAR = r"\|"  # in a table
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
@@ -40,6 +51,7 @@ def write_pages() -> None:
             _write(page, relinked((ROOT / name).read_text(encoding="utf-8"), page, source=ROOT / name))
     for name in commands():
         _write(GENERATED / "commands" / f"{name}.md", command_page(name))
+    _write(GENERATED / "commands.md", COMMANDS)
     for package in PACKAGES:
         for module in rooms(package):
             _write(GENERATED / "api" / f"{module}.rst", api_page(module))
