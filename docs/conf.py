@@ -36,6 +36,7 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False  # signatures have the types
 toc_object_entries = False  # they would make half of the time of a build
 python_maximum_signature_line_length = 100
+smartquotes = False  # two dashes begin an option
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
@@ -57,5 +58,7 @@ def setup(app: Sphinx) -> None:
     """Write the pages that are made of code and of files elsewhere; say how docstrings, links and formulas are read."""
     write_pages()
     app.add_html_math_renderer("mathml", (formula("inline"), None), (formula("block"), None))
-    app.connect("source-read", lambda app, page, source: source.__setitem__(0, relinked(source[0], DOCS / f"{page}.md")))
+    app.connect(
+        "source-read", lambda app, page, source: source.__setitem__(0, relinked(source[0], DOCS / f"{page}.md"))
+    )
     app.connect("autodoc-process-docstring", as_rest, priority=400)  # before napoleon reads the sections

@@ -25,7 +25,13 @@ def _converted(lines: list[str]) -> list[str]:
             section = match[1] if (match := SECTION.match(line)) else ""
             indent = 4 if section else 0
         doctest = bool(line.strip()) and (doctest or line.lstrip().startswith(">>>"))
-        kept = bool(line.strip()) and not doctest and depth > indent and section in ("", "Example") and not _item(converted)
+        kept = (
+            bool(line.strip())
+            and not doctest
+            and depth > indent
+            and section in ("", "Example")
+            and not _item(converted)
+        )
         if kept and not literal:
             converted += ["", " " * indent + "::", ""]
         elif literal and line.strip() and not kept:

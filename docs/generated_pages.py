@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,8 @@ def _command(module: str) -> Any:
     """Run a module up to the call of its typer application, and return that as a command."""
     apps: list[typer.Typer] = []
     with patch.object(typer.Typer, "__call__", lambda app, *_, **__: apps.append(app)):
-        try:
+        with suppress(SystemExit):
             runpy.run_module(module, run_name="__main__")
-        except SystemExit:
-            pass
     return typer.main.get_command(apps[0])
 
 
