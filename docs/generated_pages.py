@@ -143,9 +143,8 @@ def command_page(module: str) -> str:
 def _command(module: str) -> Any:
     """Run a module up to the call of its typer application, and return that as a command."""
     apps: list[typer.Typer] = []
-    with patch.object(typer.Typer, "__call__", lambda app, *_, **__: apps.append(app)):
-        with suppress(SystemExit):
-            runpy.run_module(module, run_name="__main__")
+    with patch.object(typer.Typer, "__call__", lambda app, *_, **__: apps.append(app)), suppress(SystemExit):
+        runpy.run_module(module, run_name="__main__")
     return typer.main.get_command(apps[0])
 
 
