@@ -7,19 +7,27 @@ of finished runs. The commands are `train`, `evaluate`, `compare`, `convert` and
 and notebooks share `notebook`. tests/test_import_direction.py says which module may import which.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from models.checkpoint import load
+    from models.registry import register
+
+# `models.load` without importing torch for those who only want `models.datasets`.
+_PLACES = {"load": "models.checkpoint", "register": "models.registry"}
 __all__ = ["load", "register"]
 
 
 def __getattr__(name: str) -> Any:
-    # `models.load` without importing torch for those who only want `models.datasets`.
-    if name == "load":
-        from models.checkpoint import load
+    if name == "__version__":
+        from models.installation import installed_version
 
-        return load
-    if name == "register":
-        from models.registry import register
-
-        return register
+        return installed_version()
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from models.datasets import Sequences
 from models.errors import ConfigError
+from models.installation import check_spectral
 from models.recommender import Recommender
 
 GROUP = "models.callbacks"
@@ -66,7 +67,7 @@ class Callback(Protocol):
 def installed(name: str, **options: Any) -> Callback:
     """Return the callback that a package registered under this name; options: see there.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if there is none, or if another package has the name of the one that has it.
 
     >>> installed("applause")
     Traceback (most recent call last):
@@ -74,6 +75,8 @@ def installed(name: str, **options: Any) -> Callback:
 pip install -e .
     """
     for found in entry_points(group=GROUP, name=name):
+        if found.module.partition(".")[0] == "spectral":
+            check_spectral()
         callback: Callback = found.load()(**options)
         return callback
     raise ConfigError(f"no installed package has the callback {name!r}; install this project with: pip install -e .")

@@ -6,12 +6,14 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from models.errors import ConfigError, UserError
+from models.installation import NOTE, other_is_installed
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -57,15 +59,21 @@ AdapterOption = Annotated[
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a typer function as the program, with messages instead of tracebacks, and meaningful exit codes.
 
-    If the function has a parameter `settings`, the command gets the options for third-party checkpoints, except those
+    A parameter that is annotated with a dataclass stands for all fields of the dataclass, which are options. If the
+    function has a parameter `settings`, the command gets the options for third-party checkpoints, except those
     that the function has itself; `settings` is then a dictionary of the options that were given.
 
     A `UserError` or `OSError` becomes `error: ...` on standard error and exit code 2; Ctrl-C becomes exit code 130.
     Any other exception is a bug of the toolkit and keeps its traceback.
     """
+    run_app(app_of(main))
+
+
+def app_of(main: Callable[..., None]) -> typer.Typer:
+    """Return the application of one command, with the options that `run` gives it."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(_with_model_options(main))
-    run_app(app)
+    app.command()(_with_model_options(_ungrouped(main)))
+    return app
 
 
 def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, Any]:
@@ -91,6 +99,35 @@ def _parsed(kind: type[int] | type[float], text: str) -> int | float | None:
         return kind(text)
     except ValueError:
         return None
+
+
+def _ungrouped(main: Callable[..., None]) -> Callable[..., None]:
+    groups: dict[str, Any] = {
+        name: each.annotation
+        for name, each in inspect.signature(main).parameters.items()
+        if is_dataclass(each.annotation)
+    }
+
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        main(**given)
+
+    options = [option for each in inspect.signature(main).parameters.values() for option in _options_of(each)]
+    command.__name__, command.__doc__ = main.__name__, main.__doc__
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return command
+
+
+def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return the parameters that a parameter stands for: the fields of a group, or itself."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    if not is_dataclass(parameter.annotation):
+        return [parameter.replace(kind=keyword)]
+    return [
+        inspect.Parameter(option.name, keyword, default=option.default, annotation=option.type)
+        for option in fields(parameter.annotation)
+    ]
 
 
 def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
@@ -124,6 +161,8 @@ def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
 def run_app(app: typer.Typer) -> NoReturn:
     """Run a typer application, which may have subcommands; errors are handled as in `run`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if other_is_installed():
+        inform(f"note: {NOTE}")
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -1,5 +1,8 @@
 """The errors that tell users of the toolkit what is wrong with their input, and what to do."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 MAX_MESSAGE = 4000  # characters
 
 
@@ -24,6 +27,17 @@ class CheckpointError(UserError):
 
 class ConfigError(UserError):
     """A setting outside its allowed range, or settings that do not fit together."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known name that is most like it, or nothing.
+
+    >>> did_you_mean("bserec", ["sasrec", "bsarec"]), did_you_mean("?", ["sasrec"])
+    ("; did you mean 'bsarec'?", '')
+    """
+    names = {name.lower(): name for name in known}
+    nearest = get_close_matches(given.lower(), names, n=1)
+    return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
 
 
 def printable(text: str) -> str:

@@ -52,32 +52,26 @@ Example:
     >>> figure = spectral.plot.frequency_response(response).figure
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from spectral.attention_statistics import AttentionStatistics, attention_statistics
-from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
-from spectral.block_response import BlockResponse, block_response
-from spectral.block_response.positions import PositionResponse, position_response
-from spectral.capture import Capture, capture, full_windows, of_length
-from spectral.cka import LinearCKA, linear_cka
-from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
-from spectral.filter_response import FrequencyResponse, frequency_response
-from spectral.fourier import fourier_basis, low_frequency, split
-from spectral.last_item import LastItemOverlap, last_item_overlap, top_items
-from spectral.learned_filters import LearnedFilters, learned_filters
-from spectral.mixing_ratio import MixingRatio, mixing_ratio
-from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
-from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
-from spectral.singular_values import LayerSpectra, SingularValues, singular_values
-from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
-from spectral.strata import StratifiedSimilarity, Stratum, strata
-from spectral.theorem1 import Theorem1, decay, theorem1
-from spectral.transfer_map import TransferMap, transfer_map
-from spectral.user_frequency import by_group, user_frequency
-
 if TYPE_CHECKING:
-    from spectral import plot as plot
+    from spectral import plot
+    from spectral.attention_statistics import AttentionStatistics, attention_statistics
+    from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
+    from spectral.block_response import BlockResponse, block_response
+    from spectral.block_response.positions import PositionResponse, position_response
+    from spectral.capture import Capture, capture, full_windows, of_length
+    from spectral.cka import LinearCKA, linear_cka
+    from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
+    from spectral.filter_response import FrequencyResponse, frequency_response
+    from spectral.fourier import fourier_basis, low_frequency, split
+    from spectral.last_item import LastItemOverlap, last_item_overlap, top_items
+    from spectral.learned_filters import LearnedFilters, learned_filters
     from spectral.metrics import (
         AttentionStatisticsMetric,
         CosineSimilarityMetric,
@@ -91,81 +85,96 @@ if TYPE_CHECKING:
         TransferMapMetric,
         WithinSequenceSimilarityMetric,
     )
+    from spectral.mixing_ratio import MixingRatio, mixing_ratio
+    from spectral.rank_one import RankOneDistance, rank_one_distance, relative_distance
+    from spectral.signals import UserSignal, extreme_signals, low_frequency_share, user_signal
+    from spectral.singular_values import LayerSpectra, SingularValues, singular_values
+    from spectral.smoothing import Smoothing, dc_share, dirichlet_energy, high_low_ratio, smoothing
+    from spectral.strata import StratifiedSimilarity, Stratum, strata
+    from spectral.theorem1 import Theorem1, decay, theorem1
+    from spectral.transfer_map import TransferMap, transfer_map
+    from spectral.user_frequency import by_group, user_frequency
 
-__all__ = [
-    "AttentionStatistics",
-    "AttentionStatisticsMetric",
-    "BlockResponse",
-    "Capture",
-    "CosineSimilarity",
-    "CosineSimilarityMetric",
-    "FrequencyResponse",
-    "FrequencyResponseMetric",
-    "LastItemOverlap",
-    "LastItemOverlapMetric",
-    "LayerBounds",
-    "LayerSpectra",
-    "LearnedFilters",
-    "LinearCKA",
-    "LinearCKAMetric",
-    "MixingRatio",
-    "MixingRatioMetric",
-    "PositionResponse",
-    "RankOneDistance",
-    "RankOneDistanceMetric",
-    "SingularValues",
-    "SingularValuesMetric",
-    "Smoothing",
-    "SmoothingMetric",
-    "StratifiedSimilarity",
-    "Stratum",
-    "Theorem1",
-    "TransferMap",
-    "TransferMapMetric",
-    "UserSignal",
-    "WithinSequenceSimilarityMetric",
-    "attention_statistics",
-    "block_response",
-    "by_group",
-    "capture",
-    "cosine_similarity",
-    "dc_share",
-    "decay",
-    "dirichlet_energy",
-    "extreme_signals",
-    "fourier_basis",
-    "frequency_response",
-    "full_windows",
-    "high_low_ratio",
-    "last_item_overlap",
-    "layer_bounds",
-    "learned_filters",
-    "linear_cka",
-    "low_frequency",
-    "low_frequency_share",
-    "mixing_ratio",
-    "of_length",
-    "plot",
-    "position_response",
-    "rank_one_distance",
-    "relative_distance",
-    "singular_values",
-    "smoothing",
-    "split",
-    "strata",
-    "theorem1",
-    "top_items",
-    "transfer_map",
-    "user_frequency",
-    "user_signal",
-    "within_sequence_similarity",
-]
+# Where the public names are; a module is imported when one of its names is first used.
+_NAMES = {
+    "spectral.attention_statistics": ("AttentionStatistics", "attention_statistics"),
+    "spectral.attention_statistics.bounds": ("LayerBounds", "layer_bounds"),
+    "spectral.block_response": ("BlockResponse", "block_response"),
+    "spectral.block_response.positions": ("PositionResponse", "position_response"),
+    "spectral.capture": ("Capture", "capture", "full_windows", "of_length"),
+    "spectral.cka": ("LinearCKA", "linear_cka"),
+    "spectral.cosine_similarity": ("CosineSimilarity", "cosine_similarity", "within_sequence_similarity"),
+    "spectral.filter_response": ("FrequencyResponse", "frequency_response"),
+    "spectral.fourier": ("fourier_basis", "low_frequency", "split"),
+    "spectral.last_item": ("LastItemOverlap", "last_item_overlap", "top_items"),
+    "spectral.learned_filters": ("LearnedFilters", "learned_filters"),
+    "spectral.mixing_ratio": ("MixingRatio", "mixing_ratio"),
+    "spectral.rank_one": ("RankOneDistance", "rank_one_distance", "relative_distance"),
+    "spectral.signals": ("UserSignal", "extreme_signals", "low_frequency_share", "user_signal"),
+    "spectral.singular_values": ("LayerSpectra", "SingularValues", "singular_values"),
+    "spectral.smoothing": ("Smoothing", "dc_share", "dirichlet_energy", "high_low_ratio", "smoothing"),
+    "spectral.strata": ("StratifiedSimilarity", "Stratum", "strata"),
+    "spectral.theorem1": ("Theorem1", "decay", "theorem1"),
+    "spectral.transfer_map": ("TransferMap", "transfer_map"),
+    "spectral.user_frequency": ("by_group", "user_frequency"),
+    "spectral.metrics": (
+        "AttentionStatisticsMetric",
+        "CosineSimilarityMetric",
+        "FrequencyResponseMetric",
+        "LastItemOverlapMetric",
+        "LinearCKAMetric",
+        "MixingRatioMetric",
+        "RankOneDistanceMetric",
+        "SingularValuesMetric",
+        "SmoothingMetric",
+        "TransferMapMetric",
+        "WithinSequenceSimilarityMetric",
+    ),
+}
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted([*_PLACES, "plot"])
+
+
+def _check_models() -> None:
+    """Refuse another package `models` than the one beside this package, such as a folder where Python was started."""
+    found, own = find_spec("models"), Path(__file__).parents[1] / "models" / "__init__.py"
+    place = found and (found.origin or next(iter(found.submodule_search_locations or [])))
+    if place and Path(place).resolve() == own.resolve():
+        return
+    message = (
+        f"{place or 'nothing'} stands in the place of the package models of spectral-recommenders; use the console "
+        "script `spectral`, which works in every folder, as in: spectral filter-response ckpt.pt"
+    )
+    if sys.argv[0] == "-m":  # Python is looking for a command of this package, which it was started for
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(message)
+
+
+class _Package(ModuleType):
+    """A package whose functions may have the names of its modules: spectral.smoothing is the function."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _PLACES and isinstance(value, ModuleType)):  # an import of the module sets its name
+            super().__setattr__(name, value)
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first used: matplotlib and torchmetrics take longer to import than most measures to compute.
+    if name == "__version__":
+        from models.installation import installed_version
+
+        return installed_version()
     if name == "plot":
         return import_module("spectral.plot")
-    if name.endswith("Metric") and name in __all__:
-        return getattr(import_module("spectral.metrics"), name)
+    if name in _PLACES:
+        value = globals()[name] = getattr(import_module(_PLACES[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+_check_models()
+sys.modules[__name__].__class__ = _Package

@@ -1,13 +1,12 @@
 """What the command lines of the measures share: options, the checkpoint with its users, and output files."""
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from torch import Tensor
 from models.adapter import load_or_adapt
 from models.checkpoint import sequences_of
 from models.command_line import AdapterOption, check_device, inform
-from models.command_line import run as run_command
 from models.datasets.sequences import held_out, training_counts
 from models.errors import ConfigError, DataError
 from models.files import check_replaceable
@@ -140,43 +138,6 @@ class Nulls:
     def check(self, *others: str) -> None:
         """Raise ConfigError for a null that there is not. others: nulls that only this measure has."""
         check_nulls([name for name in self.null or () if name not in others])
-
-
-def run(main: Callable[..., None]) -> NoReturn:
-    """Run the command of a measure as `models.command_line.run` does, with groups of options.
-
-    A parameter of `main` that is annotated with a dataclass stands for all fields of the dataclass, which are options.
-    """
-    run_command(_ungrouped(main))
-
-
-def _ungrouped(main: Callable[..., None]) -> Callable[..., None]:
-    groups: dict[str, Any] = {
-        name: each.annotation
-        for name, each in inspect.signature(main).parameters.items()
-        if is_dataclass(each.annotation)
-    }
-
-    def command(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
-        main(**given)
-
-    options = [option for each in inspect.signature(main).parameters.values() for option in _options_of(each)]
-    command.__name__, command.__doc__ = main.__name__, main.__doc__
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    return command
-
-
-def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """Return the parameters that a parameter stands for: the fields of a group, or itself."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    if not is_dataclass(parameter.annotation):
-        return [parameter.replace(kind=keyword)]
-    return [
-        inspect.Parameter(option.name, keyword, default=option.default, annotation=option.type)
-        for option in fields(parameter.annotation)
-    ]
 
 
 @dataclass(frozen=True, eq=False)

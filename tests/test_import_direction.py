@@ -9,7 +9,7 @@ MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
     ("errors",),
-    ("files", "precision"),
+    ("files", "precision", "installation"),
     ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),
     ("architectures", "integrity"),
@@ -19,7 +19,7 @@ RANKS = (
     ("results", "adapter"),
     ("training",),  # leaves a result
     ("command_line", "notebook"),
-    ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__"),
+    ("train", "evaluate", "compare", "convert", "remaining", "datasets.__main__", "console"),
     ("protocols",),  # trains as the command does
     ("__init__",),  # `models.load`, for users
 )

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 from torch import Tensor
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.errors import ConfigError
 from spectral import command_line as options
 from spectral.attention_statistics import MEASURES, RESIDUAL, AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
-from spectral.command_line import Output, Subject, print_table, run
+from spectral.command_line import Output, Subject, print_table
 
 
 def main(

@@ -7,10 +7,10 @@ import typer
 from torch import Tensor
 
 import spectral.command_line as options
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral.block_response import PROBES, BlockResponse, block_response
 from spectral.capture import in_batches
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from spectral import command_line as options
 from spectral.capture import capture, in_batches
 from spectral.cka import LinearCKA
-from spectral.command_line import Output, Subject, print_table, run
+from spectral.command_line import Output, Subject, print_table
 from spectral.report import names_of
 from spectral.users_in_common import windows_in_common
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from spectral import command_line as options
 from spectral.claims import ledger
 from spectral.claims.paper import CLAIMS
-from spectral.command_line import print_table, run
+from spectral.command_line import print_table
 
 
 def main(

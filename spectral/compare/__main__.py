@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.files import write_atomically
-from spectral.command_line import print_table, run
+from spectral.command_line import print_table
 from spectral.compare import MEASURES, by_system, compare
 from spectral.summary import read_summary
 

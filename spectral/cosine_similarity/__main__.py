@@ -5,9 +5,9 @@ from typing import Annotated, cast
 import typer
 from torch import Tensor
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
 from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES

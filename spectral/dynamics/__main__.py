@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from models.training import MONITOR
 from spectral import command_line as options
-from spectral.command_line import Output, print_table, run
+from spectral.command_line import Output, print_table
 from spectral.dynamics import OVERVIEW, Dynamics
 
 

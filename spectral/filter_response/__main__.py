@@ -7,9 +7,9 @@ import numpy as np
 import typer
 from torch import Tensor
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.filter_response import AttentionPower, FrequencyResponse, attention_power
 from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES

@@ -1,9 +1,9 @@
 """Check whether a model does what its architecture promises: `python -m spectral.integrity ckpt.pt`."""
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.integrity import lines
 from spectral import command_line as options
-from spectral.command_line import Subject, run
+from spectral.command_line import Subject
 from spectral.integrity import integrity
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from models.errors import DataError
 from spectral import command_line as options
 from spectral.capture import in_batches
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.last_item import K, LastItemOverlap
 
 

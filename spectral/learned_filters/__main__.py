@@ -1,8 +1,8 @@
 """Show the filters that a model has learned: `python -m spectral.learned_filters ckpt.pt`."""
 
 import spectral.command_line as options
-from models.command_line import inform, print_json
-from spectral.command_line import Output, Subject, print_table, run
+from models.command_line import inform, print_json, run
+from spectral.command_line import Output, Subject, print_table
 from spectral.learned_filters import learned_filters
 
 

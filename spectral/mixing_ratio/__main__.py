@@ -1,9 +1,9 @@
 """Measure how much of a block's output is its residual: `python -m spectral.mixing_ratio ckpt.pt`."""
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.capture import in_batches
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.mixing_ratio import MixingRatio
 
 

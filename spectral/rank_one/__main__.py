@@ -1,10 +1,10 @@
 """Measure how far hidden states are from rank one, and through which parts of blocks: `python -m spectral.rank_one`."""
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.errors import ConfigError, DataError
 from spectral import command_line as options
 from spectral.capture import in_batches
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.rank_one import RankOneDistance
 
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform
+from models.command_line import inform, run
 from models.errors import ConfigError
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
 from spectral.analysis import Analysis
-from spectral.command_line import Subject, check_modes, run
+from spectral.command_line import Subject, check_modes
 from spectral.report import names_of, page
 from spectral.response import DEFAULT_C
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run
+from spectral.command_line import Output, Subject, print_table
 from spectral.signals import extreme_signals, own_c
 
 

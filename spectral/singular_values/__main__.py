@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from torch import Tensor
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.nulls import table_with_nulls
 from spectral.resampling import RESAMPLES
 from spectral.singular_values import GAUSSIAN, LayerSpectra

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from models.errors import DataError
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.nulls import table_with_nulls
 from spectral.smoothing import MEASURES, Smoothing
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from models.errors import ConfigError
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run
+from spectral.command_line import Output, Subject, print_table
 from spectral.last_item import K
 from spectral.strata import BY, GROUPS, StratifiedSimilarity, numbers_of
 

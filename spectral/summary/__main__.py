@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform
+from models.command_line import inform, run
 from models.files import check_replaceable
 from spectral import command_line as options
-from spectral.command_line import Subject, run
+from spectral.command_line import Subject
 from spectral.nulls import nulls_of
 from spectral.summary import FILE, summarise
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.errors import ConfigError
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, check_modes, print_table, run
+from spectral.command_line import Output, Subject, check_modes, print_table
 from spectral.theorem1 import (
     DEFAULT_C,
     Attention,

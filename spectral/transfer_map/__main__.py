@@ -1,8 +1,8 @@
 """Measure where the energy of each frequency leaves attention: `python -m spectral.transfer_map ckpt.pt`."""
 
-from models.command_line import print_json
+from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run, users_of
+from spectral.command_line import Output, Subject, print_table, users_of
 from spectral.transfer_map import TransferMap
 
 

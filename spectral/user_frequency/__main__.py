@@ -6,13 +6,13 @@ from typing import Annotated
 import torch
 import typer
 
-from models.command_line import inform, print_json
+from models.command_line import inform, print_json, run
 from models.datasets import find_attributes
 from models.errors import ConfigError
 from models.evaluation import per_user, rank_targets
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
-from spectral.command_line import Output, Subject, print_table, run
+from spectral.command_line import Output, Subject, print_table
 from spectral.report import names_of
 from spectral.user_frequency import MEASURES, by_group, user_frequency
 

@@ -1,0 +1,153 @@
+"""The console script `spectral`: all commands by one name, in every folder, and what is said where names clash."""
+
+import ast
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+from typer.main import get_command
+
+import models
+import spectral
+from models import console
+from models.console import COMMANDS
+
+MISSING = ("filter-response", "nothing.pt")
+TRAIN = ("train", "--model", "sasrec", "--dataset", "synthetic:users=20,items=30", "--epochs", "1", "--watch")
+
+
+@pytest.fixture
+def script(tmp_path: Path):
+    """Run the script as it is installed, from a folder that is not the current one."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "spectral").write_text("from models.console import main\nmain()\n")
+    (tmp_path / "here").mkdir()
+
+    def run(*arguments: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        places = [str(place) for place in (path, ROOT) if place is not None]
+        given = os.environ | {"PYTHONPATH": os.pathsep.join(places), "COLUMNS": "200"} | environment
+        command = [sys.executable, str(tmp_path / "bin" / "spectral"), *arguments]
+        return subprocess.run(command, cwd=tmp_path / "here", env=given, capture_output=True, text=True)
+
+    return run
+
+
+def module(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    given = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", name, *arguments]
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True)
+
+
+def test_every_program_of_the_packages_is_a_command():
+    programs = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in ("models", "spectral")
+        for path in (ROOT / package).rglob("*.py")
+        if 'if __name__ == "__main__":' in path.read_text()
+    }
+    assert programs - {"spectral.__main__"} == set(COMMANDS.values())
+    assert len(set(COMMANDS.values())) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_loaded_with_the_help_that_is_listed(name: str):
+    context = get_command(console.app).make_context("spectral", [name], resilient_parsing=True)
+    found, command, rest = context.command.resolve_command(context, [name, "--help"])
+    assert (found, rest) == (name, ["--help"])
+    assert command.help.startswith(context.command.get_command(context, name).help)
+
+
+def test_the_help_lists_every_command_and_imports_none():
+    program = "try: main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)"
+    code = f"import sys\nfrom models.console import main\nsys.argv = ['spectral', '--help']\n{program}"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert all(f" {name} " in listed.stdout for name in COMMANDS)
+    assert not {"torch", "pandas", "matplotlib", *COMMANDS.values()} & set(listed.stderr.split())
+
+
+def test_both_forms_say_the_same(script, tmp_path: Path):
+    short, long = script(*MISSING), module("spectral.filter_response", MISSING[1], folder=tmp_path / "here")
+    assert short.stderr == long.stderr == "error: nothing.pt: No such file or directory\n"
+    assert short.returncode == long.returncode == 2
+    assert "Usage: spectral filter-response [OPTIONS]" in script(MISSING[0], "--lenght", "3").stderr
+    whole = module("spectral", *MISSING, folder=tmp_path / "here")
+    assert (whole.returncode, whole.stderr) == (2, short.stderr)
+
+
+def test_version_completion_and_a_name_that_is_nearly_right(script):
+    assert script("--version").stdout == f"spectral-recommenders {version('spectral-recommenders')}\n"
+    wrong = script("filter_respons")
+    assert wrong.returncode == 2 and "did you mean 'filter-response'?" in wrong.stderr
+    asked = {"_SPECTRAL_COMPLETE": "complete_bash", "COMP_WORDS": "spectral filter-response --le", "COMP_CWORD": "2"}
+    assert script(**asked).stdout.split() == ["--length"]
+    assert script(**asked | {"COMP_WORDS": "spectral compare", "COMP_CWORD": "1"}).stdout.split() == [
+        "compare",
+        "compare-runs",
+    ]
+
+
+@pytest.mark.parametrize("foreign", ["models/__init__.py", "models/notes.txt", "models.py"])
+def test_another_package_models_in_the_folder_is_named(script, tmp_path: Path, foreign: str):
+    here = tmp_path / "here"
+    (here / foreign).parent.mkdir(exist_ok=True)
+    (here / foreign).touch()
+    found = script(*MISSING)
+    assert (found.returncode, found.stderr) == (2, "error: nothing.pt: No such file or directory\n")
+    shadowed = module("spectral.filter_response", "nothing.pt", folder=here)
+    if foreign.endswith(".txt"):  # a folder without code stands behind a package, if that is on the path
+        assert shadowed.stderr == found.stderr
+        return
+    assert shadowed.returncode == 2 and shadowed.stderr.count("\n") == 1
+    assert shadowed.stderr.startswith(f"error: {here / foreign} stands in the place of the package models")
+    assert "spectral filter-response" in shadowed.stderr
+    imported = subprocess.run(
+        [sys.executable, "-c", "import spectral"],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert imported.returncode == 1 and "ImportError" in imported.stderr and str(here / foreign) in imported.stderr
+
+
+def test_another_package_spectral_in_the_folder_stops_only_what_needs_ours(script, tmp_path: Path):
+    here = tmp_path / "here"
+    (here / "spectral").mkdir()
+    (here / "spectral" / "__init__.py").touch()
+    assert script(*MISSING).stderr == "error: nothing.pt: No such file or directory\n"
+    watched = module("models.train", *TRAIN[1:], folder=here)
+    assert watched.returncode == 2 and watched.stderr.count("\n") == 1
+    assert f"{here / 'spectral' / '__init__.py'} stands in the place of the package spectral" in watched.stderr
+    first = script(*MISSING, path=here)
+    assert first.returncode == 2 and "stands in the place of the package spectral" in first.stderr
+
+
+def test_the_other_project_called_spectral_is_named_where_it_is_installed(script, tmp_path: Path):
+    site = tmp_path / "site"
+    (site / "spectral-0.24.dist-info").mkdir(parents=True)
+    (site / "spectral-0.24.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spectral\nVersion: 0.24\n")
+    beside = script(*MISSING, path=site)  # ours was installed last
+    assert beside.returncode == 2 and "note: the project 'spectral' for hyperspectral images" in beside.stderr
+    (site / "spectral").mkdir()
+    (site / "spectral" / "__init__.py").touch()
+    instead = script(*MISSING, path=site)
+    assert instead.returncode == 2 and "pip uninstall spectral" in instead.stderr.splitlines()[-1]
+    assert "Traceback" not in instead.stderr
+
+
+def test_packages_know_their_version_and_their_names():
+    assert models.__version__ == spectral.__version__ == version("spectral-recommenders")
+    assert {*spectral.__all__, "__version__"} <= set(dir(spectral)) and {*models.__all__} <= set(dir(models))
+
+
+@pytest.mark.parametrize("package", ["models", "spectral"])
+def test_type_checkers_see_the_names_that_are_imported_when_used(package: str):
+    body = ast.parse((ROOT / package / "__init__.py").read_text()).body
+    [checked] = [node for node in body if isinstance(node, ast.If)]
+    seen = {f"{node.module}.{each.name}" for node in checked.body for each in node.names}
+    places = {"models": models, "spectral": spectral}[package]._PLACES
+    assert seen - {"spectral.plot"} == {f"{place}.{name}" for name, place in places.items()}
