@@ -314,7 +314,7 @@ class Trainer:
                     f"than {self.training.learning_rate}"
                 )
             total += loss * len(batch.targets)
-        return total / len(self.sampler.targets)
+        return total / len(self.sampler.samples)
 
     def _out_of_patience(self) -> bool:
         return self.progress.epoch - 1 - self.progress.best_epoch >= self.training.patience
