@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from models.errors import ConfigError, UserError
+from models.errors import ConfigError, UserError, did_you_mean
 from models.installation import NOTE, other_is_installed
 
 EXIT_USER_ERROR = 2
@@ -89,7 +89,9 @@ def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, A
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
-            raise ConfigError(f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
+            raise ConfigError(
+                f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}{did_you_mean(name, known)}"
+            )
         settings[name] = next((number for kind in (int, float) if (number := _parsed(kind, value)) is not None), value)
     return settings
 

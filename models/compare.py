@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
+from models.choices import METRICS, PRINTED, TESTS
 from models.command_line import inform, print_json, run
-from models.errors import ConfigError
-from models.results.comparison import METRICS, PRINTED, compare, write_tables
-from models.results.runs import collect
-from models.results.significance import TESTS, WHAT_IS_TESTED
+from models.errors import ConfigError, did_you_mean
 
 
 def main(
@@ -25,9 +23,15 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print every system's mean and standard deviation over seeds, and tests over users against the best system."""
+    from models.results.comparison import compare, write_tables
+    from models.results.runs import collect
+    from models.results.significance import WHAT_IS_TESTED
+
     columns = [name.strip() for name in metrics.split(",")]
     if unknown := [name for name in columns if name not in METRICS]:
-        raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")
+        raise ConfigError(
+            f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}{did_you_mean(unknown[0], METRICS)}"
+        )
     comparison = compare(collect(runs), reference, test=test)
     if out is not None:
         write_tables(comparison, out, columns)

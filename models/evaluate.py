@@ -1,22 +1,17 @@
 """Evaluate a checkpoint: `python -m models.evaluate ckpt.pt`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import pandas as pd
 import typer
 
-from models.adapter import load_or_adapt
-from models.checkpoint import after_training, sequences_of
+from models.choices import PROTOCOLS
 from models.command_line import AdapterOption, check_device, inform, print_json, run
-from models.errors import ConfigError
-from models.evaluation import Protocol, per_user, rank_targets, summarise
+from models.errors import ConfigError, check_choice
 from models.files import check_replaceable, write_atomically
-from models.integrity import integrity_on, lines
-from models.results.runs import RESULT_FILE, result_of
 
-PROTOCOLS = ("leave-one-out", "temporal")
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def main(
@@ -55,11 +50,18 @@ def main(
     settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:
     """Print HR@k and NDCG@k for k = 5, 10, 20, and MRR, of the held-out items ranked among all items."""
+    import numpy as np
+
+    from models.adapter import load_or_adapt
+    from models.checkpoint import after_training, sequences_of
+    from models.evaluation import Protocol, per_user, rank_targets, summarise
+    from models.integrity import integrity_on, lines
+    from models.results.runs import RESULT_FILE, result_of
+
     protocol = Protocol(mask_seen, negatives, negatives_seed)
     if per_user_file is not None and per_user_file.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--per-user takes a file that ends with .parquet or .csv, got {per_user_file}")
-    if split_by not in PROTOCOLS:
-        raise ConfigError(f"--protocol must be {' or '.join(PROTOCOLS)}, got {split_by!r}")
+    check_choice("--protocol", split_by, PROTOCOLS)
     temporal = split_by == "temporal"
     if temporal and split != "test":
         raise ConfigError(f"--protocol temporal is about the test split; drop --split {split}")
@@ -98,7 +100,7 @@ def main(
         print(*lines(checks), sep="\n")
 
 
-def _table_bytes(table: pd.DataFrame, suffix: str) -> bytes:
+def _table_bytes(table: "DataFrame", suffix: str) -> bytes:
     content: bytes = table.to_parquet(index=False) if suffix == ".parquet" else table.to_csv(index=False).encode()
     return content
 

@@ -6,9 +6,6 @@ import typer
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
-from models.results.profile import read_profile
-from models.results.remaining import remaining, timed_on, unfinished_blocks
-from models.results.runs import processor_name
 
 
 def main(
@@ -24,6 +21,10 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print how many runs of each block of the run list are left, and how many hours they may take."""
+    from models.results.profile import read_profile
+    from models.results.remaining import remaining, timed_on, unfinished_blocks
+    from models.results.runs import processor_name
+
     settings = dict(text.partition("=")[::2] for text in given or [])
     if malformed := [text for text in given or [] if "=" not in text]:
         raise ConfigError(f"expected KEY=VALUE, got {malformed[0]!r}")

@@ -3,24 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.adapter import import_file
-from models.callbacks import Callback, installed
+from models.choices import MODELS
 from models.command_line import check_device, inform, parse_assignments, run
-from models.datasets import Sequences, load
 from models.errors import ConfigError, DataError
-from models.registry import MODELS, SIZES, configure, model_type
-from models.training import Run, Trainer, TrainingConfig
+
+if TYPE_CHECKING:
+    from models.callbacks import Callback
+    from models.datasets import Sequences
+    from models.training import Run
 
 FREE_IDS, IDS_PER_INTERACTION = 1_000_000, 100  # ids go up to one of these, or so many times the interactions
 
 
 def train(
     model: str,
-    dataset: str | Path | Sequences,
+    dataset: "str | Path | Sequences",
     *,
     out: str | Path | None = None,
     seed: int = 42,
@@ -36,9 +37,9 @@ def train(
     show_progress: bool = True,
     watch: bool = False,
     tensorboard: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: "Sequence[Callback]" = (),
     **settings: Any,
-) -> Run:
+) -> "Run":
     """Train a model with early stopping, and keep its best checkpoint.
 
     On the same machine, with the same library versions, the same arguments write the same bytes, even if the run was
@@ -82,6 +83,11 @@ def train(
     >>> list(run.metrics)  # of the best epoch, on the test split
     ['HR@5', 'NDCG@5', 'HR@10', 'NDCG@10', 'HR@20', 'NDCG@20', 'MRR']
     """
+    from models.callbacks import installed
+    from models.datasets import Sequences, load
+    from models.registry import configure, model_type
+    from models.training import Trainer, TrainingConfig
+
     device = check_device(device or "cpu")
     given = {
         "threads": threads,
@@ -114,7 +120,7 @@ def train(
     return trainer.fit(show_progress)
 
 
-def check_ids(sequences: Sequences) -> None:
+def check_ids(sequences: "Sequences") -> None:
     """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
     if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
         raise DataError(
@@ -131,6 +137,8 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
     >>> parse_settings("bsarec", ["alpha=0.3", "beta=scalar"])
     {'alpha': 0.3, 'beta': 'scalar'}
     """
+    from models.registry import SIZES, model_type
+
     names = (field.name for field in fields(model_type(model).config_type))
     return parse_assignments(given, [name for name in names if name not in SIZES])
 
@@ -178,6 +186,8 @@ def main(
 ) -> None:
     """Train a model with early stopping on validation NDCG@20, and keep its best checkpoint."""
     if adapter is not None:
+        from models.adapter import import_file
+
         import_file(adapter)
     settings: dict[str, Any] = {
         "num_layers": layers,

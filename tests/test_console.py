@@ -6,15 +6,24 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
 from repository import ROOT
 from typer.main import get_command
 
 import models
 import spectral
-from models import console
+from models import choices, console, registry
 from models.console import COMMANDS
+from models.datasets.sequences import HELD_OUT
+from models.evaluation import summarise
+from models.layers.losses import LOSSES
+from models.results.significance import TESTS
+from spectral import choices as spectral_choices
+from spectral.compare import MEASURES
+from spectral.cosine_similarity import Convention
 
 MISSING = ("filter-response", "nothing.pt")
 TRAIN = ("train", "--model", "sasrec", "--dataset", "synthetic:users=20,items=30", "--epochs", "1", "--watch")
@@ -151,3 +160,23 @@ def test_type_checkers_see_the_names_that_are_imported_when_used(package: str):
     seen = {f"{node.module}.{each.name}" for node in checked.body for each in node.names}
     places = {"models": models, "spectral": spectral}[package]._PLACES
     assert seen - {"spectral.plot"} == {f"{place}.{name}" for name, place in places.items()}
+
+
+def test_no_help_imports_what_takes_long():
+    slow = ("torch", "transformers", "torchmetrics", "pandas", "matplotlib", "scipy")
+    code = (
+        "import sys\nfrom models import console\nfrom typer.testing import CliRunner\n"
+        "for name in console.COMMANDS:\n"
+        "    result = CliRunner().invoke(console.app, [name, '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage: ' in result.output, result.output\n"
+        f"    print(name, *(slow for slow in {slow} if slow in sys.modules))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.split("\n") == [*COMMANDS, ""]
+
+
+def test_choices_in_the_help_are_those_that_there_are():
+    assert tuple(registry.MODELS) == choices.MODELS and tuple(LOSSES) == choices.LOSSES
+    assert tuple(TESTS) == choices.TESTS and set(HELD_OUT) == set(choices.SPLITS)
+    assert tuple(MEASURES) == spectral_choices.COMPARED and get_args(Convention) == spectral_choices.CONVENTIONS
+    assert tuple(summarise(torch.ones(2))) == choices.METRICS

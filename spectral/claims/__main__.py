@@ -7,8 +7,6 @@ import typer
 
 from models.command_line import inform, print_json, run
 from spectral import command_line as options
-from spectral.claims import ledger
-from spectral.claims.paper import CLAIMS
 from spectral.command_line import print_table
 
 
@@ -29,6 +27,9 @@ def main(
 
     Reads results and spectral summaries of runs only; claims about users' histories also read the dataset's file.
     """
+    from spectral.claims import ledger
+    from spectral.claims.paper import CLAIMS
+
     judged = ledger(figures, CLAIMS, profile, dataset, data_dir)
     judged.write(out or figures / "claims")
     columns = ["claim", "dataset", "estimate", "low", "high", "p_holm", "verdict", "reason"]
