@@ -13,13 +13,14 @@ from models.errors import ConfigError, did_you_mean
 def main(
     runs: Annotated[list[Path], typer.Argument(help="checkpoints, results (.json), or folders with results")],
     reference: Annotated[
-        str | None, typer.Option(help="system or model that the others are tested against [the best by NDCG@20]")
+        str | None,
+        typer.Option(help="system or model that the others are tested against", show_default="the best by NDCG@20"),
     ] = None,
-    metrics: Annotated[str, typer.Option(help="columns of the printed tables, separated by commas")] = ",".join(
-        PRINTED
-    ),
+    metrics: Annotated[
+        str, typer.Option(help=f"columns of the printed tables, separated by commas: some of {', '.join(METRICS)}")
+    ] = ",".join(PRINTED),
     test: Annotated[str, typer.Option(help=f"over users: {' or '.join(TESTS)}")] = "permutation",
-    out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
+    out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex", show_default="none")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print every system's mean and standard deviation over seeds, and tests over users against the best system."""

@@ -59,10 +59,13 @@ def main(
     data: Annotated[
         str | None,
         typer.Option(
-            help="name of a dataset, or a file, with the model's item ids; some of its users are kept for analysis"
+            help="name of a dataset, or a file, with the model's item ids; some of its users are kept for analysis",
+            show_default="that of the checkpoint, if it names one",
         ),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder that may hold the datasets' files", show_default="none")
+    ] = None,
     users: Annotated[
         bool, typer.Option("--users/--no-users", help="whether to keep some users' histories in it, for analysis")
     ] = True,

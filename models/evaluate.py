@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint that models.train wrote, or a third-party one")],
-    data: Annotated[str | None, typer.Option(help="name of a dataset, or a file [the one it was trained on]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="name of a dataset, or a file", show_default="the one it was trained on")
+    ] = None,
     split: Annotated[str, typer.Option(help="test, valid or train")] = "test",
     split_by: Annotated[
         str,
@@ -28,24 +30,31 @@ def main(
     ] = "leave-one-out",
     negatives: Annotated[
         int | None,
-        typer.Option(help="rank among this many randomly drawn unseen items instead of all items; many papers use 99"),
+        typer.Option(
+            help="rank among this many randomly drawn unseen items instead of all items; many papers use 99",
+            show_default="all items",
+        ),
     ] = None,
     negatives_seed: Annotated[int, typer.Option(help="of the drawn items")] = 0,
     mask_seen: Annotated[
         str, typer.Option(help="score of seen items: 0 as published, or inf to take them out of the ranking")
     ] = "0",
     per_user_file: Annotated[
-        Path | None, typer.Option("--per-user", help="write a table of every user's rank, .parquet or .csv")
+        Path | None,
+        typer.Option("--per-user", help="write a table of every user's rank, .parquet or .csv", show_default="none"),
     ] = None,
     result: Annotated[
-        Path | None, typer.Option(help="write settings, metrics and ranks as JSON, for models.compare")
+        Path | None,
+        typer.Option(help="write settings, metrics and ranks as JSON, for models.compare", show_default="none"),
     ] = None,
     check: Annotated[
         bool, typer.Option("--integrity", help="also check that the model does what its architecture promises")
     ] = False,
     adapter: AdapterOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
-    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder that may hold the datasets' files", show_default="none")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
     settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:

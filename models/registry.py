@@ -111,7 +111,7 @@ def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> ty
     except KeyError:
         raise ConfigError(
             f"unknown model {name!r}; choose one of {', '.join(among)}, or name the file that registers your own: "
-            "--adapter FILE.py{did_you_mean(name, among)}"
+            f"--adapter FILE.py{did_you_mean(name, among)}"
         ) from None
 
 

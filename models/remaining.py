@@ -11,12 +11,16 @@ from models.errors import ConfigError
 def main(
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="settings that override the profile's, such as figures=FOLDER"),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="settings that override the profile's, such as figures=FOLDER",
+            show_default="none",
+        ),
     ] = None,
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     processor: Annotated[
-        str | None, typer.Option(help="whose speed the hours are of, as results name it (default: this machine's)")
+        str | None, typer.Option(help="whose speed the hours are of, as results name it", show_default="this machine's")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:

@@ -146,36 +146,52 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
 def main(
     model: Annotated[str, typer.Option(help=", ".join(MODELS))],
     dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user per line")] = "ml-100k",
-    out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="checkpoint", show_default="runs/<dataset>/<model>-seed<seed>.pt")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
-    threads: Annotated[int | None, typer.Option(help="of the processor [1, or those of the resumed run]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="of the processor", show_default="1, or those of the resumed run")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
     batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
     lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="learning rate of Adam")] = 1e-3,
     patience: Annotated[int, typer.Option(help="epochs without a better validation NDCG@20")] = 10,
-    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr [the model's published loss]")] = None,
-    layers: Annotated[int | None, typer.Option(help="blocks [2]")] = None,
-    heads: Annotated[int | None, typer.Option(help="attention heads [1]")] = None,
-    hidden_size: Annotated[int | None, typer.Option(help="embedding size [64]")] = None,
-    max_len: Annotated[int | None, typer.Option(help="positions in a window [50]")] = None,
-    dropout: Annotated[float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")] = None,
+    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr", show_default="the model's published loss")] = None,
+    layers: Annotated[int | None, typer.Option(help="blocks", show_default="2")] = None,
+    heads: Annotated[int | None, typer.Option(help="attention heads", show_default="1")] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="embedding size", show_default="64")] = None,
+    max_len: Annotated[int | None, typer.Option(help="positions in a window", show_default="50")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="of embeddings, attention and layer outputs", show_default="0.5")
+    ] = None,
     padding: Annotated[
-        str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric [zero]")
+        str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric", show_default="zero")
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="BSARec, WEARec, LoWARec: weight of the filter [published]")
+        float | None, typer.Option(help="BSARec, WEARec, LoWARec: weight of the filter", show_default="published")
     ] = None,
-    c: Annotated[int | None, typer.Option(help="BSARec, LoWARec: number of low modes, odd [3]")] = None,
-    beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
+    c: Annotated[int | None, typer.Option(help="BSARec, LoWARec: number of low modes, odd", show_default="3")] = None,
+    beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar", show_default="vector")] = None,
     further: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="any other field of the model's configuration; repeatable"),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="any other field of the model's configuration; repeatable",
+            show_default="none",
+        ),
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FILE.py", help="run your file, which registers the model (models.register)")
+        Path | None,
+        typer.Option(
+            metavar="FILE.py", help="run your file, which registers the model (models.register)", show_default="none"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
-    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder that may hold the datasets' files", show_default="none")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="measure the model's spectra after every epoch, into <OUT>.watch.csv")
     ] = False,

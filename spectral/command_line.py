@@ -36,6 +36,7 @@ NullOption = Annotated[
     typer.Option(
         metavar="all|uniform|untrained|shuffled",
         help="Also measure this null model: uniform attention, initial weights, shuffled histories; may be repeated.",
+        show_default="none",
     ),
 ]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Untrained models, or shuffled histories, of each null.")]
@@ -44,34 +45,47 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="Dataset to take the users from, by name or file (default: the users kept in the checkpoint).",
+        help="Dataset to take the users from, by name or file.",
+        show_default="the users kept in the checkpoint",
     ),
 ]
 SplitOption = Annotated[
     str, typer.Option(help="Whose inputs: test, valid or train; other than test reads the dataset.")
 ]
-MaxUsersOption = Annotated[int | None, typer.Option(min=1, metavar="K", help="Use the first K users only.")]
+MaxUsersOption = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Use the first K users only.", show_default="all")
+]
 LengthOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="n", help="Use the users with exactly n real items, on these n positions."),
+    typer.Option(
+        min=1,
+        metavar="n",
+        help="Use the users with exactly n real items, on these n positions.",
+        show_default="any number",
+    ),
 ]
 FormatOption = Annotated[str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")]
 OutOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where to write (default: beside the checkpoint).")
+    Path | None, typer.Option(metavar="FOLDER", help="Where to write.", show_default="beside the checkpoint")
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Users at a time; changes memory and speed only.")]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."),
+    typer.Option(
+        metavar="FOLDER",
+        help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR.",
+        show_default="none",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 COption = Annotated[
     int | None,
     typer.Option(
         metavar="c",
-        help="Modes that count as low frequency; odd (default: 3; for theorem1: 1). Also BSARec's c, for a "
+        help="Modes that count as low frequency; odd. Also BSARec's c, for a "
         "third-party checkpoint that does not store it.",
+        show_default="3; for theorem1: 1",
     ),
 ]
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from repository import ROOT
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import models
 import spectral
@@ -180,3 +181,82 @@ def test_choices_in_the_help_are_those_that_there_are():
     assert tuple(TESTS) == choices.TESTS and set(HELD_OUT) == set(choices.SPLITS)
     assert tuple(MEASURES) == spectral_choices.COMPARED and get_args(Convention) == spectral_choices.CONVENTIONS
     assert tuple(summarise(torch.ones(2))) == choices.METRICS
+
+
+def parameters() -> list:
+    """Every option and argument of every command, with the help of its command on a wide terminal."""
+    found = []
+    for name in COMMANDS:
+        command = console.load(name)
+        for each in [*getattr(command, "commands", {}).values(), command]:
+            below = [] if each is command else [each.name]
+            shown = CliRunner().invoke(console.app, [name, *below, "--help"], env={"COLUMNS": "1000"}).output
+            found += [(f"{name} {' '.join(below)} {p.opts[0]}", p, shown) for p in each.params if p.name != "help"]
+    return found
+
+
+def line_of(shown: str, option: str) -> str:
+    """Return the line of a help about an option or argument."""
+    words = {line: line.strip("│* ").split() for line in shown.splitlines()}
+    firsts = {first[0].partition(",")[0].strip("[].{}").lower(): line for line, first in words.items() if first}
+    return firsts[option.partition(" ")[0].strip("[].{}").lower()]
+
+
+def test_defaults_and_choices_of_every_option_are_shown():
+    known = {
+        "--loss": choices.LOSSES,
+        "--split": choices.SPLITS,
+        "--padding": choices.PADDINGS,
+        "--beta": choices.BETAS,
+        "--protocol": choices.PROTOCOLS,
+        "--mask-seen": choices.SEEN_SCORES,
+        "--test": choices.TESTS,
+        "--format": spectral_choices.FORMATS,
+        "--null": spectral_choices.NULLS,
+        "--convention": spectral_choices.CONVENTIONS,
+        "--by": spectral_choices.BY,
+        "train --model": choices.MODELS,
+        "user-frequency --measure": spectral_choices.USER_MEASURES,
+        "compare --measure": spectral_choices.COMPARED,
+        "compare-runs --metrics": choices.METRICS,
+    }
+    shown_choices = set()
+    for name, parameter, shown in parameters():
+        is_switch = getattr(parameter, "is_flag", False) and not parameter.secondary_opts
+        option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name
+        line = line_of(shown, option)
+        if not is_switch:  # a switch is off by default
+            assert "[required]" in line or "[default: " in line, f"{name}: {line}"
+        for key in [key for key in known if f"{name} ".replace("  ", " ").endswith(f"{key} ") and line.strip()]:
+            if key == "--padding" and is_switch:
+                continue
+            assert all(choice in line for choice in known[key]), f"{name}: {line}"
+            shown_choices.add(key)
+    assert shown_choices == set(known)
+
+
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [
+        ("train --model bserec", "bsarec"),
+        ("train --model sasrec --dataset ml-100", "ml-100k"),
+        ("train --model sasrec --dataset synthetic --loss bcee", "bce"),
+        ("train --model sasrec --dataset synthetic --padding cylic", "cyclic"),
+        ("train --model bsarec --set alhpa=1", "alpha"),
+        ("compare-runs x.json --metrics NDGC@20", "NDCG@20"),
+        ("strata x.pt --by lenght", "length"),
+        ("user-frequency x.pt --measure low_exces", "low_excess"),
+        ("user-frequency x.pt --metric ndcg@20", "NDCG@20"),
+        ("filter-response x.pt --null uniforn", "uniform"),
+        ("filter-response x.pt --split tset", "test"),
+        ("cosine-similarity x.pt --convention publish", "published"),
+        ("evaluate x.pt --protocol temporl", "temporal"),
+        ("datasets describe last-fm", "lastfm"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_suggested(monkeypatch, capsys, line: str, nearest: str):
+    monkeypatch.setattr(sys, "argv", ["spectral", *line.split()])
+    with pytest.raises(SystemExit) as stop:
+        console.main()
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and f"did you mean '{nearest}'?" in err, err

@@ -17,9 +17,9 @@ def main(
     *,
     profile: Annotated[str, typer.Option(help="Which runs: smoke, quick or paper.")] = "paper",
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Judge on these datasets only. Repeatable (default: all with runs).")
+        list[str] | None, typer.Option(help="Judge on these datasets only. Repeatable.", show_default="all with runs")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write OUT.csv and OUT.md (default: <figures>/claims).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write OUT.csv and OUT.md.", show_default="<figures>/claims")] = None,
     data_dir: options.DataDirOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:

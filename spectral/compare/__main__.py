@@ -21,9 +21,11 @@ def main(
     *,
     measure: Annotated[str, typer.Option(help=f"One of {', '.join(COMPARED)}.")] = "effective_rank",
     reference: Annotated[
-        str | None, typer.Option(help="System that the others are compared with (default: of the first file).")
+        str | None, typer.Option(help="System that the others are compared with.", show_default="of the first file")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="CSV to write (default: none).")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="CSV to write.", show_default="none")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Print each system's difference to a reference in a spectral measure, with intervals over users and seeds.

@@ -17,9 +17,9 @@ def main(
     ],
     *,
     measure: Annotated[
-        list[str] | None, typer.Option(help="Measure to draw; repeatable (default: those of the overview).")
+        list[str] | None, typer.Option(help="Measure to draw; repeatable.", show_default="those of the overview")
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer to draw (default: each system's last).")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer to draw.", show_default="each system's last")] = None,
     against: Annotated[str, typer.Option(help="Metric of the paths.")] = MONITOR,
     files: options.Files,
 ) -> None:

@@ -19,7 +19,8 @@ def main(
     c: options.COption = None,
     nulls: options.Nulls,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write (default: report.html beside the first one).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write.", show_default="report.html beside the first one"),
     ] = None,
     loading: options.Loading,
 ) -> None:

@@ -14,7 +14,8 @@ def main(
     *,
     data: options.DataOption = None,
     c: Annotated[
-        int | None, typer.Option(metavar="c", help="Modes that count as low frequency; odd [the model's own, or 3].")
+        int | None,
+        typer.Option(metavar="c", help="Modes that count as low frequency; odd.", show_default="the model's own, or 3"),
     ] = None,
     files: options.Files,
     loading: options.Loading,

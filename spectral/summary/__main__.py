@@ -18,7 +18,9 @@ def main(
     nulls: options.Nulls,
     file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="File to write (default: beside the checkpoint, .spectral.npz)."),
+        typer.Option(
+            "--out", metavar="FILE", help="File to write.", show_default="beside the checkpoint, .spectral.npz"
+        ),
     ] = None,
     loading: options.Loading,
 ) -> None:
