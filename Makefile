@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures redraw tables sensitivity remedies claims examples paper successors test fuzz lab
+.PHONY: help setup figures gallery redraw tables sensitivity remedies claims examples paper successors test fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -36,10 +36,24 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "The last set-up was interrupted; starting again."; rm -rf $(VENV).old; mv $(VENV) $(VENV).old; rm -rf $(VENV).old; fi
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
 	  echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@echo "Installing the pinned dependencies into $(VENV); this takes some minutes once."
+	@echo "Installing the pinned dependencies into $(VENV); this takes a minute or two, once."
 	@rm -f $(STAMP); touch $(VENV)/.unfinished
-	@$(PY) -m pip install -qq -c constraints.txt -e '.[test]' || { rm -f $(VENV)/.unfinished; exit 1; }
+	@$(call install,.) || { rm -f $(VENV)/.unfinished; exit 1; }
 	@echo '$(CURDIR)' > $(VENV)/.unfinished; mv $(VENV)/.unfinished $(STAMP)
+
+# An extra of pyproject.toml on top, such as what only tests need. Killed here, the whole set-up is made anew as well.
+$(VENV)/.installed-%: $(STAMP)
+	@echo "Installing what $* needs besides into $(VENV)."
+	@rm -f $@; mv $(STAMP) $(VENV)/.unfinished
+	@$(call install,.[$*]) || { mv $(VENV)/.unfinished $(STAMP); exit 1; }
+	@mv $(VENV)/.unfinished $(STAMP); touch $@
+
+# Compiling to bytecode takes a third of the time of an installation, and pip does it on one core only. Some packages
+# hold examples that are no Python of this version, so its exit status says nothing.
+install = $(PY) -m pip install -qq --no-compile -c constraints.txt -e '$(1)' \
+  && { $(PY) -m compileall -qq -j 0 $(VENV)/lib || true; }
+
+.NOTPARALLEL:
 
 # The operating system drops this lock when its holder dies, however it dies, which Snakemake's own lock does not survive.
 SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
@@ -47,8 +61,11 @@ SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
   $(PY) -m snakemake --nolock --rerun-incomplete --keep-going --quiet host reason --cores $(CORES)
 CONFIG ?=
 
-figures: $(STAMP) ## train models on MovieLens-100K and draw figures/ml-100k (PROFILE=quick)
-	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET))
+figures: $(STAMP) ## train models on MovieLens-100K and draw runs/figures/ml-100k (PROFILE=quick)
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG)
+
+gallery: ## the same in the committed gallery, figures/, which git tracks and the profile `paper` draws anyway
+	@$(MAKE) --no-print-directory figures CONFIG="figures=figures $(CONFIG)"
 
 paper: ## figures with the published settings: make paper DATASET=lastfm (hours)
 	@$(MAKE) --no-print-directory figures PROFILE=paper
@@ -56,7 +73,7 @@ paper: ## figures with the published settings: make paper DATASET=lastfm (hours)
 # Rules have the names of notebooks, or of a figure. Figures 8 and 9 are of several datasets; to force them would be to
 # ask for them.
 redraw: $(STAMP) ## figures, all drawn again: make redraw PROFILE=paper DATASET=lastfm
-	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) --forcerun \
+	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) --forcerun \
 	  $(filter-out fig5% fig8%,$(basename $(notdir $(wildcard notebooks/fig*.ipynb notebooks/theorem1.ipynb)))) fig5_alpha fig6_c
 
 tables: $(STAMP) ## the tables of every model over several seeds: make tables PROFILE=paper DATASET=lastfm (days; MISSING=name trains nothing)
@@ -87,13 +104,13 @@ remedies: $(STAMP) ## remedies against oversmoothing compared, and how models sm
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims
 
-test: $(STAMP) ## linters, types and the whole test suite, notebooks included
+test: $(VENV)/.installed-test ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
 
-fuzz: $(STAMP) ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
+fuzz: $(VENV)/.installed-test ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
 	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz
 
 lab: $(STAMP) ## the notebooks in JupyterLab

@@ -1,6 +1,6 @@
 """Training runs and figures as one workflow over the notebooks.
 
-    snakemake --cores all --config profile=quick            # what `make figures` runs; a laptop's cores
+    snakemake --cores all --config profile=quick            # what `make figures` runs; draws into runs/figures
     snakemake --cores all --config profile=paper dataset=beauty
     snakemake --profile config/slurm --config profile=paper    # a cluster; any executor plugin runs the same targets
 
@@ -13,7 +13,7 @@
 
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
 notebooks go to <runs>/<profile>/<dataset>/, figures and the tables behind them to <figures>/<dataset>/, and those over
-several datasets to <figures>/. What a table is made of, the settings, metrics and ranks of each run, goes to
+several datasets to <figures>/: with `quick` to runs/figures, which git ignores, with `paper` to the committed figures/. What a table is made of, the settings, metrics and ranks of each run, goes to
 <figures>/<dataset>/runs/<profile>/: tables are made again from those files alone. A target named by its file may be of another
 dataset than the configured one. Relative folders are relative to the folder of this file.
 """
@@ -26,6 +26,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from models.errors import ConfigError
+from models.results.priority import priority
 from models.results.profile import read_profile
 
 ROOT = str(workflow.basedir)
@@ -116,7 +117,7 @@ rule all:
 
 rule gallery:
     message:
-        "Writing the gallery's pages"
+        f"Writing the gallery's pages: {GALLERY[-1]}"
     input:
         drawn(),
     output:
@@ -133,6 +134,7 @@ rule train:
         "Training {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     output:
         PROFILE.checkpoint,
+    priority: lambda wildcards: priority(PROFILE, DRAWN, wildcards.dataset, wildcards.system)
     log:
         f"{LOGS}/train-{{system}}-seed{{seed}}.ipynb",
     params:

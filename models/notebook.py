@@ -11,7 +11,7 @@ from typing import Any
 from models.errors import ConfigError
 
 INJECTED = "# Parameters"  # the first line of the cell that papermill inserts, with the given parameters
-KINDS = {"bool": "true or false", "int": "a number", "float": "a number", "str": "text"}
+KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 KINDS |= {"list": "a list", "tuple": "a list", "dict": "a dictionary"}
 
 
@@ -31,8 +31,7 @@ def prepare(cells: Sequence[str] | None = None) -> None:
     if unknown:
         raise ConfigError(f"unknown parameter {', '.join(unknown)}; this notebook has {', '.join(known)}")
     for name, (given, expected) in other_kinds(executed).items():
-        value = f"[{given}]" if expected.startswith("a list") and not str(given).startswith(("[", "{")) else given
-        raise ConfigError(f"{name} should be {expected}, not {_kind_of(given)}; give it with -y '{{{name}: {value}}}'")
+        raise ConfigError(f"{name} should be {expected}, not {_kind_of(given)}; {_way_to_give(name, given, expected)}")
     if Path.cwd().name == "notebooks":
         os.chdir("..")
 
@@ -74,8 +73,21 @@ def other_kinds(cells: Sequence[str]) -> dict[str, tuple[Any, str]]:
     return {
         name: (value, " or ".join(expected[name]))
         for name, value in values.items()
-        if value is not None and expected[name] and _kind_of(value) not in expected[name]
+        if value is not None and expected[name] and not _is_of(value, expected[name])
     }
+
+
+def _way_to_give(name: str, given: Any, expected: str) -> str:
+    if expected.startswith("a list") and not str(given).startswith(("[", "{")):
+        return f"give it with -y '{{{name}: [{given}]}}'"
+    if expected.startswith(("a list", "a dictionary")):
+        return f"give it with -y '{{{name}: {given}}}'"
+    return f"give it with -y '{{{name}: \"{given}\"}}'" if expected == KINDS["str"] else f"got {given!r}"
+
+
+def _is_of(value: Any, kinds: Sequence[str]) -> bool:
+    """Return whether a value is of one of some kinds; a whole number is a number too."""
+    return _kind_of(value) in kinds or (type(value) is int and KINDS["float"] in kinds)
 
 
 def _kind_of(value: Any) -> str:

@@ -395,7 +395,7 @@ class Profile:
         if notebook.startswith("fig3"):
             parameters |= {"depth": self.depth}
         if notebook in _OF_SUMMARIES:
-            parameters |= {"seeds": self.seeds_drawn(notebook, dataset)}
+            parameters |= {"seeds": self.seeds_drawn(notebook, dataset), "results": self.figures}
         if notebook.startswith(_WITH_NULLS):
             parameters |= {"null": self.nulls, "draws": self.null_draws}
         if notebook == "successors":

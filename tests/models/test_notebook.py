@@ -49,10 +49,17 @@ def test_a_notebook_in_its_folder_goes_to_the_repository(tmp_path: Path, monkeyp
         ),
         ("settings = {}", "[1]", "settings should be a dictionary, not a list"),
         ("models = ['sasrec']", "'sasrec'", r"models should be a list, not text; .* -y '\{models: \[sasrec\]\}'"),
-        ("seeds: 'list or None' = None", "42", r"seeds should be a list, not a number; .* -y '\{seeds: \[42\]\}'"),
+        (
+            "seeds: 'list or None' = None",
+            "42",
+            r"seeds should be a list, not a whole number; .* -y '\{seeds: \[42\]\}'",
+        ),
         ("seeds: 'list or dict or None' = None", "'[42]'", "seeds should be a list or a dictionary, not text"),
-        ("seed = 42", "'many'", "seed should be a number, not text"),
-        ("resume = True", "0", "resume should be true or false, not a number"),
+        ("seed = 42", "'many'", "seed should be a whole number, not text; got 'many'"),
+        ("seed = 42", "4.5", "seed should be a whole number, not a number; got 4.5"),
+        ("rate: 'float or None' = None", "'slow'", "rate should be a number, not text; got 'slow'"),
+        ("dataset = 'ml-100k'", "42", r"dataset should be text, not a whole number; .* -y '\{dataset: \"42\"\}'"),
+        ("resume = True", "0", "resume should be true or false, not a whole number; got 0"),
     ],
 )
 def test_values_of_another_kind_are_refused_with_the_way_to_give_them(default: str, given: str, message: str):
@@ -67,6 +74,7 @@ def test_values_of_another_kind_are_refused_with_the_way_to_give_them(default: s
         ("settings = {}", "{'heads': 1}"),
         ("models = ['a']", "['b', 'c']"),
         ("rate = 0.5", "1"),
+        ("rate: 'float or None' = None", "1"),
         ("c = None", "'x'"),
         ("seeds: 'list or dict or None' = None", "{'sasrec': [1]}"),
         ("dataset = 'a'", "None"),

@@ -32,7 +32,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drawn(out: Path, notebook: str, name: str, **given: object) -> tuple[pd.DataFrame, dict[str, str]]:
     """Run a notebook, and return the table and the note of a figure."""
-    parameters = {"dataset": "lastfm", "profile": "paper", "out": str(out), "runs": str(out / "none"), **given}
+    folders = {"out": str(out), "results": str(out), "runs": str(out / "none")}
+    parameters = {"dataset": "lastfm", "profile": "paper", **folders, **given}
     papermill.execute_notebook(
         ROOT / f"notebooks/{notebook}.ipynb",
         out / f"{notebook}.ipynb",

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from models import notebook
 from models.errors import ConfigError
 from models.files import RECORD
 from models.registry import MODELS
+from models.results.profile import read_profile
 from models.train import train
 from spectral.gallery import collect
 
@@ -41,6 +44,24 @@ def test_begins_with_its_claim_and_its_parameters(path: Path):
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
     assert code_cells(path)[0].metadata.get("tags") == ["parameters"]
+
+
+@each_notebook
+def test_writes_where_git_ignores_it_and_knows_the_kind_of_each_parameter(path: Path):
+    parameters = papermill.inspect_notebook(path)
+    if "out" in parameters and path.stem != "train":
+        assert parameters["out"]["default"] == '"runs/figures"'
+    assert [
+        name for name, of in parameters.items() if of["default"] == "None" and of["inferred_type_name"] == "None"
+    ] == []
+
+
+def test_what_a_user_makes_is_not_tracked():
+    made = [f"{read_profile({'profile': name}, ROOT).figures}/lastfm/fig1.png" for name in ("smoke", "quick")]
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("needs git and its repository")
+    for path in [*made, "runs/figures/lastfm/fig1.png", "runs/quick/lastfm/bsarec-seed42.pt"]:
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0, path
 
 
 @each_notebook
