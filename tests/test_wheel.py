@@ -8,8 +8,11 @@ import venv
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from repository import ROOT
+
+from spectral.gallery import Gallery
 
 pytest.importorskip("setuptools", minversion="77", reason="builds the wheel without a package index")
 
@@ -74,7 +77,9 @@ def test_an_installed_wheel_draws_an_example_beside_folders_of_its_names(install
     where = run("spectral", "filter-response", "example:bsarec", "--max-users", "20", "--format", "png")
     assert where.returncode == 0, where.stderr
     assert (tmp_path / "filter_response.png").stat().st_size > 10_000
-    (tmp_path / "gallery").mkdir()
+    gallery = Gallery(tmp_path / "gallery", "")
+    gallery.add_table("rings", pd.DataFrame({"k": [1]}))
+    gallery.note("rings", caption="Rings.", see="One.")
     pages = run("spectral", "gallery", "gallery")
     assert pages.returncode == 0, pages.stderr
     assert "<html" in (tmp_path / "gallery" / "index.html").read_text()
