@@ -6,6 +6,7 @@ import typer
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
+from models.precision import widened
 from spectral import command_line as options
 from spectral.choices import RESIDUAL
 from spectral.command_line import Output, Subject, print_table
@@ -70,7 +71,7 @@ def _bounds(
     from spectral.attention_statistics.bounds import LayerBounds
 
     try:
-        value_output = subject.model.value_output()
+        value_output = widened(subject.model).value_output()
     except ConfigError as error:
         inform(f"note: {error}")
         return None
