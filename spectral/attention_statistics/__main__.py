@@ -6,7 +6,6 @@ import typer
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
-from models.precision import widened
 from spectral import command_line as options
 from spectral.choices import RESIDUAL
 from spectral.command_line import Output, Subject, print_table
@@ -68,6 +67,7 @@ def _bounds(
     subject: Subject, statistics: "AttentionStatistics", windows: "Tensor", length: int | None
 ) -> "LayerBounds | None":
     """Return the bounds of the layers. For a model without such bounds, print a note and return None."""
+    from models.precision import widened
     from spectral.attention_statistics.bounds import LayerBounds
 
     try:
