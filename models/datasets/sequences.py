@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from models.datasets.padding import check_mode, fill_padding
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 
 MIN_ITEMS = 3  # one item each to train on, to validate with and to test with
 HELD_OUT = {"test": 1, "valid": 2, "train": 3}  # the target of a split is this many items before the end
@@ -246,7 +246,7 @@ def held_out(split: str) -> int:
     (1, 2)
     """
     if split not in HELD_OUT:
-        raise ConfigError(f"split must be train, valid or test, got {split!r}")
+        raise ConfigError(f"split must be train, valid or test, got {split!r}{did_you_mean(split, HELD_OUT)}")
     return HELD_OUT[split]
 
 
