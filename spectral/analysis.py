@@ -13,10 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from models.errors import DataError
+from models.precision import widened
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import in_batches
+from spectral.choices import DRAWS
 from spectral.cka import LinearCKA
 from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
@@ -26,7 +28,7 @@ from spectral.integrity import Integrity, integrity
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.mixing_ratio import MixingRatio
-from spectral.nulls import DRAWS, nulls_of, under_nulls
+from spectral.nulls import nulls_of, under_nulls
 from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
 from spectral.signals import ExtremeSignals, extreme_signals
@@ -104,7 +106,7 @@ class Analysis:
     def layer_bounds(self) -> LayerBounds:
         """The factor by which attention with its residual scales what is not constant, and its bounds."""
         captures = self.subject.captures(self.subject.full_windows())
-        return LayerBounds.of(self.attention_statistics, self.subject.model.value_output(), captures)
+        return LayerBounds.of(self.attention_statistics, widened(self.subject.model).value_output(), captures)
 
     @cached_property
     def theorem1(self) -> Theorem1:

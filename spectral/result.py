@@ -11,12 +11,13 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from spectral.choices import FORMATS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
 
-FORMATS = ("png", "pdf", "csv")  # the files of a result
 MOST_ROWS, MOST_COLUMNS = 10, 12  # of a table that a notebook shows
 UNNAMED = "model"  # how pictures call the model of a result without a label
 

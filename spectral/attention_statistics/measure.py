@@ -22,6 +22,8 @@ the last output, and its |lambda_2| is reported too. Values, output projections,
 not part of any of this. `spectral.attention_statistics.bounds` includes projections and residual, and
 `spectral.block_response` measures whole layers.
 
+Half precision is widened to float64, like all maps, and each row is divided by its sum.
+
 Contents: `attention_statistics` for arrays, and its result `AttentionStatistics`, which can also be measured from
 captures of a model. The modules `bounds` and `eigenvalues` hold the bounds of whole layers and the linear algebra.
 
@@ -44,6 +46,7 @@ from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
+from spectral.choices import RESIDUAL
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
@@ -58,7 +61,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MEASURES = ("entropy", "relative_entropy", "distance", "lambda2", "hfc_factor", "residual_hfc_factor")
-RESIDUAL = 0.5
 
 
 @dataclass(frozen=True, eq=False)

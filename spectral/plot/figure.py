@@ -21,8 +21,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.errors import ConfigError
 from models.files import write_together
+from spectral.choices import FORMATS
 from spectral.palette import title_of
-from spectral.result import FORMATS
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,6 +10,8 @@ have the same samples, and differences between runs have an uncertainty too.
 
 Null models (`spectral.nulls`) on the same users are kept with it, without bootstrap samples.
 
+Half precision is widened as the measures do it that the sums are of.
+
 Contents: `SpectralSummary`, `summarise` and `read_summary`. The module `runs` finds the summaries of a figure.
 """
 
@@ -32,6 +34,7 @@ from models.errors import CheckpointError, ConfigError
 from models.files import Kind, write_atomically
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, in_batches, real_items
+from spectral.choices import DRAWS
 from spectral.cosine_similarity import (
     CosineSimilarity,
     Directions,
@@ -40,7 +43,7 @@ from spectral.cosine_similarity import (
     unit_rows,
 )
 from spectral.filter_response import FrequencyResponse, power_of_each
-from spectral.nulls import DRAWS, under_nulls
+from spectral.nulls import under_nulls
 from spectral.resampling import SampledGram, SampledSimilarities, sampled_gram, sampled_similarities
 from spectral.response import DEFAULT_C, Array
 from spectral.result import Result

@@ -19,6 +19,8 @@ low_excess, and if no item of a history has an attribute, it has no measures of 
 `window_` are shares of the whole window of N positions as the model sees it, padding included. For users with full
 windows they equal the other shares, and any difference comes from padding.
 
+Half precision is widened to float64, like all embeddings.
+
 Contents: `user_frequency`, a table of users, and `by_group`, a metric of models by groups of users, `RankingByGroup`.
 
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).
@@ -36,7 +38,8 @@ from torch import Tensor
 
 from models.errors import ConfigError, DataError
 from spectral.arrays import as_float64
-from spectral.capture import BATCH_SIZE, in_batches, real_items
+from spectral.capture import in_batches, real_items
+from spectral.choices import BATCH_SIZE, SHARES
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C
 from spectral.result import Result
@@ -48,8 +51,6 @@ if TYPE_CHECKING:
 
     from models.datasets.attributes import Attributes
 
-SHARES = ("dc_share", "low_share", "dc_excess", "low_excess")
-MEASURES = (*SHARES, *(f"category_{name}" for name in SHARES), "window_dc_share", "window_low_share")
 LEVEL = 0.95
 
 

@@ -23,7 +23,8 @@ Measures, by group; layer 0 is the embedding output, and rows without a layer ar
     norms        weight_norm, gradient_norm: Frobenius norms of the weights and of the gradients of the last step
 
 `attention` and `hidden` are over the probe's users with full windows; if fewer than 100 have one, over those with the
-most common number of items, as in spectral.summary. `outputs` and `similarity` are over all users of the probe.
+most common number of items, as in spectral.summary. `outputs` and `similarity` are over all users of the probe. Half
+precision is widened: a model in it is measured on a copy in float32, and norms are float64.
 """
 
 import logging
@@ -38,9 +39,9 @@ from torch import Tensor
 
 from models.callbacks import EpochRecord, RunStart
 from models.checkpoint import draw_probe
+from models.choices import MONITOR
 from models.errors import ConfigError
 from models.files import Kind, check_replaceable, write_atomically
-from models.training import MONITOR
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, real_items
 from spectral.cosine_similarity import directions, sequence_similarities
