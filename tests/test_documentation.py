@@ -126,6 +126,7 @@ def test_links_between_files_of_the_repository_lead_somewhere(page: Path):
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, SITE)), reason="the extra `docs` is not installed")
+@pytest.mark.timeout(900)  # a minute on a core of its own
 def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(tmp_path: Path):
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
