@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from models.errors import ConfigError, UserError
+from models.errors import ConfigError, UserError, did_you_mean
 from models.installation import NOTE, other_is_installed
 
 EXIT_USER_ERROR = 2
@@ -24,15 +24,30 @@ _MODEL_OPTIONS: dict[str, Any] = {
     "model": Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=_PANEL, help="Model, if the keys do not tell: sasrec, duorec, fearec or bert4rec."
+            rich_help_panel=_PANEL,
+            help="Model, if the keys do not tell: sasrec, duorec, fearec or bert4rec.",
+            show_default="what the keys tell",
         ),
     ],
-    "heads": Annotated[int | None, typer.Option(rich_help_panel=_PANEL, help="Attention heads.")],
+    "heads": Annotated[
+        int | None, typer.Option(rich_help_panel=_PANEL, help="Attention heads.", show_default="what the file tells")
+    ],
     "alpha": Annotated[
-        float | None, typer.Option(rich_help_panel=_PANEL, help="Weight of the filter (BSARec, WEARec, LoWARec).")
+        float | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            help="Weight of the filter (BSARec, WEARec, LoWARec).",
+            show_default="what the file tells",
+        ),
     ],
     "c": Annotated[
-        int | None, typer.Option(rich_help_panel=_PANEL, metavar="c", help="Low modes of BSARec or LoWARec.")
+        int | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="c",
+            help="Low modes of BSARec or LoWARec.",
+            show_default="what the file tells",
+        ),
     ],
     "further": Annotated[
         list[str] | None,
@@ -42,6 +57,7 @@ _MODEL_OPTIONS: dict[str, Any] = {
             metavar="NAME=VALUE",
             help="Any other setting of such a file: activation, norm, positions, attention, bands, max_len, ...; the "
             "note about the file names the settings that have a default. Repeatable.",
+            show_default="none",
         ),
     ],
 }
@@ -52,6 +68,7 @@ AdapterOption = Annotated[
     typer.Option(
         metavar="FILE.py[:FUNCTION]",
         help="Run your file, and load the checkpoint with its function; without one, with the models it registers.",
+        show_default="none",
     ),
 ]
 
@@ -89,7 +106,9 @@ def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, A
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
-            raise ConfigError(f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
+            raise ConfigError(
+                f"--set takes NAME=VALUE with one of {', '.join(known)}, got {text!r}{did_you_mean(name, known)}"
+            )
         settings[name] = next((number for kind in (int, float) if (number := _parsed(kind, value)) is not None), value)
     return settings
 

@@ -5,29 +5,34 @@ from typing import Annotated
 
 import typer
 
+from models.choices import METRICS, PRINTED, TESTS
 from models.command_line import inform, print_json, run
-from models.errors import ConfigError
-from models.results.comparison import METRICS, PRINTED, compare, write_tables
-from models.results.runs import collect
-from models.results.significance import TESTS, WHAT_IS_TESTED
+from models.errors import ConfigError, did_you_mean
 
 
 def main(
     runs: Annotated[list[Path], typer.Argument(help="checkpoints, results (.json), or folders with results")],
     reference: Annotated[
-        str | None, typer.Option(help="system or model that the others are tested against [the best by NDCG@20]")
+        str | None,
+        typer.Option(help="system or model that the others are tested against", show_default="the best by NDCG@20"),
     ] = None,
-    metrics: Annotated[str, typer.Option(help="columns of the printed tables, separated by commas")] = ",".join(
-        PRINTED
-    ),
+    metrics: Annotated[
+        str, typer.Option(help=f"columns of the printed tables, separated by commas: some of {', '.join(METRICS)}")
+    ] = ",".join(PRINTED),
     test: Annotated[str, typer.Option(help=f"over users: {' or '.join(TESTS)}")] = "permutation",
-    out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex")] = None,
+    out: Annotated[Path | None, typer.Option(help="write OUT.csv, OUT.md and OUT.tex", show_default="none")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print every system's mean and standard deviation over seeds, and tests over users against the best system."""
+    from models.results.comparison import compare, write_tables
+    from models.results.runs import collect
+    from models.results.significance import WHAT_IS_TESTED
+
     columns = [name.strip() for name in metrics.split(",")]
     if unknown := [name for name in columns if name not in METRICS]:
-        raise ConfigError(f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}")
+        raise ConfigError(
+            f"unknown metric {', '.join(unknown)}; choose among {', '.join(METRICS)}{did_you_mean(unknown[0], METRICS)}"
+        )
     comparison = compare(collect(runs), reference, test=test)
     if out is not None:
         write_tables(comparison, out, columns)

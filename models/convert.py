@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from models.checkpoint import FILE, describe_dataset, draw_probe, load, no_probe, pack, save, sequences_of
 from models.command_line import inform, run
 from models.errors import ConfigError
 from models.files import check_replaceable
@@ -34,6 +33,8 @@ def convert(
         UserError: If the file, a setting or the data cannot be used.
         OSError: If a file cannot be read or written.
     """
+    from models.checkpoint import describe_dataset, draw_probe, load, no_probe, pack, save, sequences_of
+
     model = load(source, **settings)
     assert model.checkpoint is not None
     known = model.checkpoint
@@ -58,16 +59,21 @@ def main(
     data: Annotated[
         str | None,
         typer.Option(
-            help="name of a dataset, or a file, with the model's item ids; some of its users are kept for analysis"
+            help="name of a dataset, or a file, with the model's item ids; some of its users are kept for analysis",
+            show_default="that of the checkpoint, if it names one",
         ),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder that may hold the datasets' files", show_default="none")
+    ] = None,
     users: Annotated[
         bool, typer.Option("--users/--no-users", help="whether to keep some users' histories in it, for analysis")
     ] = True,
     settings: dict[str, Any] = {},  # noqa: B006 (models.command_line.run makes options of it)
 ) -> None:
     """Write a checkpoint with the same numbers that every command opens without options."""
+    from models.checkpoint import FILE, load
+
     if out.exists() and out.samefile(source):
         raise ConfigError(f"{out} is the file to convert; choose another name")
     check_replaceable(out, FILE)

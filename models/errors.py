@@ -40,6 +40,17 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
 
 
+def check_choice(what: str, given: str, known: Iterable[str]) -> None:
+    """Raise ConfigError unless a name is one of the known ones.
+
+    >>> check_choice("split", "tset", ["test", "valid"])
+    Traceback (most recent call last):
+    models.errors.ConfigError: split must be one of test, valid, got 'tset'; did you mean 'test'?
+    """
+    if given not in (names := list(known)):
+        raise ConfigError(f"{what} must be one of {', '.join(names)}, got {given!r}{did_you_mean(given, names)}")
+
+
 def printable(text: str) -> str:
     r"""Return a text as one line without control characters, cut if it is very long.
 

@@ -16,7 +16,7 @@ from models.architectures.sasrec import SASRec
 from models.architectures.slime4rec import SLIME4Rec
 from models.architectures.tvrec import TVRec
 from models.architectures.wearec import WEARec
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 from models.recommender import Recommender, RecommenderConfig
 from models.third_party.bsarec_repository import BidirectionalSASRec, OneBandFEARec
 from models.third_party.gsasrec import GSASRec
@@ -111,7 +111,7 @@ def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> ty
     except KeyError:
         raise ConfigError(
             f"unknown model {name!r}; choose one of {', '.join(among)}, or name the file that registers your own: "
-            "--adapter FILE.py"
+            f"--adapter FILE.py{did_you_mean(name, among)}"
         ) from None
 
 
@@ -146,7 +146,9 @@ def configure(
     chosen = {key: value for key, value in settings.items() if value is not None}
     unknown = [key for key in chosen if key not in known]
     if unknown:
-        raise ConfigError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+        raise ConfigError(
+            f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     if num_users is not None and any(field.name == "num_users" for field in fields(config_type)):
         chosen["num_users"] = num_users
     return config_type(num_items=num_items, **chosen)

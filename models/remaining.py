@@ -6,24 +6,29 @@ import typer
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
-from models.results.profile import read_profile
-from models.results.remaining import remaining, timed_on, unfinished_blocks
-from models.results.runs import processor_name
 
 
 def main(
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="settings that override the profile's, such as figures=FOLDER"),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="settings that override the profile's, such as figures=FOLDER",
+            show_default="none",
+        ),
     ] = None,
     profile: Annotated[str, typer.Option(help="file of config/ that has the list")] = "paper",
     blocks: Annotated[bool, typer.Option("--blocks", help="print only the numbers of the unfinished blocks")] = False,
     processor: Annotated[
-        str | None, typer.Option(help="whose speed the hours are of, as results name it (default: this machine's)")
+        str | None, typer.Option(help="whose speed the hours are of, as results name it", show_default="this machine's")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print how many runs of each block of the run list are left, and how many hours they may take."""
+    from models.results.profile import read_profile
+    from models.results.remaining import remaining, timed_on, unfinished_blocks
+    from models.results.runs import processor_name
+
     settings = dict(text.partition("=")[::2] for text in given or [])
     if malformed := [text for text in given or [] if "=" not in text]:
         raise ConfigError(f"expected KEY=VALUE, got {malformed[0]!r}")

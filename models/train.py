@@ -3,24 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.adapter import import_file
-from models.callbacks import Callback, installed
+from models.choices import MODELS
 from models.command_line import check_device, inform, parse_assignments, run
-from models.datasets import Sequences, load
 from models.errors import ConfigError, DataError
-from models.registry import MODELS, SIZES, configure, model_type
-from models.training import Run, Trainer, TrainingConfig
+
+if TYPE_CHECKING:
+    from models.callbacks import Callback
+    from models.datasets import Sequences
+    from models.training import Run
 
 FREE_IDS, IDS_PER_INTERACTION = 1_000_000, 100  # ids go up to one of these, or so many times the interactions
 
 
 def train(
     model: str,
-    dataset: str | Path | Sequences,
+    dataset: "str | Path | Sequences",
     *,
     out: str | Path | None = None,
     seed: int = 42,
@@ -36,9 +37,9 @@ def train(
     show_progress: bool = True,
     watch: bool = False,
     tensorboard: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: "Sequence[Callback]" = (),
     **settings: Any,
-) -> Run:
+) -> "Run":
     """Train a model with early stopping, and keep its best checkpoint.
 
     On the same machine, with the same library versions, the same arguments write the same bytes, even if the run was
@@ -82,6 +83,11 @@ def train(
     >>> list(run.metrics)  # of the best epoch, on the test split
     ['HR@5', 'NDCG@5', 'HR@10', 'NDCG@10', 'HR@20', 'NDCG@20', 'MRR']
     """
+    from models.callbacks import installed
+    from models.datasets import Sequences, load
+    from models.registry import configure, model_type
+    from models.training import Trainer, TrainingConfig
+
     device = check_device(device or "cpu")
     given = {
         "threads": threads,
@@ -114,7 +120,7 @@ def train(
     return trainer.fit(show_progress)
 
 
-def check_ids(sequences: Sequences) -> None:
+def check_ids(sequences: "Sequences") -> None:
     """Raise DataError if nearly all rows of an item table, which has one for each id, would be of no item."""
     if sequences.num_items > max(FREE_IDS, IDS_PER_INTERACTION * sequences.num_interactions):
         raise DataError(
@@ -131,6 +137,8 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
     >>> parse_settings("bsarec", ["alpha=0.3", "beta=scalar"])
     {'alpha': 0.3, 'beta': 'scalar'}
     """
+    from models.registry import SIZES, model_type
+
     names = (field.name for field in fields(model_type(model).config_type))
     return parse_assignments(given, [name for name in names if name not in SIZES])
 
@@ -138,36 +146,52 @@ def parse_settings(model: str, given: list[str]) -> dict[str, Any]:
 def main(
     model: Annotated[str, typer.Option(help=", ".join(MODELS))],
     dataset: Annotated[str, typer.Option(help="name of a dataset, or a file with one user per line")] = "ml-100k",
-    out: Annotated[Path | None, typer.Option(help="checkpoint [runs/<dataset>/<model>-seed<seed>.pt]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="checkpoint", show_default="runs/<dataset>/<model>-seed<seed>.pt")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of weights, sample order, negatives and dropout")] = 42,
-    threads: Annotated[int | None, typer.Option(help="of the processor [1, or those of the resumed run]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="of the processor", show_default="1, or those of the resumed run")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="at most this many")] = 200,
     batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
     lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="learning rate of Adam")] = 1e-3,
     patience: Annotated[int, typer.Option(help="epochs without a better validation NDCG@20")] = 10,
-    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr [the model's published loss]")] = None,
-    layers: Annotated[int | None, typer.Option(help="blocks [2]")] = None,
-    heads: Annotated[int | None, typer.Option(help="attention heads [1]")] = None,
-    hidden_size: Annotated[int | None, typer.Option(help="embedding size [64]")] = None,
-    max_len: Annotated[int | None, typer.Option(help="positions in a window [50]")] = None,
-    dropout: Annotated[float | None, typer.Option(help="of embeddings, attention and layer outputs [0.5]")] = None,
+    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr", show_default="the model's published loss")] = None,
+    layers: Annotated[int | None, typer.Option(help="blocks", show_default="2")] = None,
+    heads: Annotated[int | None, typer.Option(help="attention heads", show_default="1")] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="embedding size", show_default="64")] = None,
+    max_len: Annotated[int | None, typer.Option(help="positions in a window", show_default="50")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="of embeddings, attention and layer outputs", show_default="0.5")
+    ] = None,
     padding: Annotated[
-        str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric [zero]")
+        str | None, typer.Option(help="of shorter histories: zero, cyclic, reflect or symmetric", show_default="zero")
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="BSARec, WEARec, LoWARec: weight of the filter [published]")
+        float | None, typer.Option(help="BSARec, WEARec, LoWARec: weight of the filter", show_default="published")
     ] = None,
-    c: Annotated[int | None, typer.Option(help="BSARec, LoWARec: number of low modes, odd [3]")] = None,
-    beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar [vector]")] = None,
+    c: Annotated[int | None, typer.Option(help="BSARec, LoWARec: number of low modes, odd", show_default="3")] = None,
+    beta: Annotated[str | None, typer.Option(help="BSARec: vector or scalar", show_default="vector")] = None,
     further: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="any other field of the model's configuration; repeatable"),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="any other field of the model's configuration; repeatable",
+            show_default="none",
+        ),
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FILE.py", help="run your file, which registers the model (models.register)")
+        Path | None,
+        typer.Option(
+            metavar="FILE.py", help="run your file, which registers the model (models.register)", show_default="none"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto")] = "cpu",
-    data_dir: Annotated[Path | None, typer.Option(help="folder that may hold the datasets' files")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder that may hold the datasets' files", show_default="none")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="measure the model's spectra after every epoch, into <OUT>.watch.csv")
     ] = False,
@@ -178,6 +202,8 @@ def main(
 ) -> None:
     """Train a model with early stopping on validation NDCG@20, and keep its best checkpoint."""
     if adapter is not None:
+        from models.adapter import import_file
+
         import_file(adapter)
     settings: dict[str, Any] = {
         "num_layers": layers,

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from models import checkpoint
 from models.callbacks import Callback, EpochRecord, RunStart
+from models.choices import MONITOR
 from models.datasets import Sequences
 from models.datasets.sampling import Batch, EpochSampler
-from models.errors import CheckpointError, ConfigError, UserError
+from models.errors import CheckpointError, ConfigError, UserError, did_you_mean
 from models.evaluation import evaluate, rank_targets, summarise
 from models.files import Kind, check_replaceable, check_writable, remove_partial, write_atomically
 from models.layers.allocator import keep_freed_memory, old_objects_aside
@@ -31,7 +32,6 @@ from models.safe_load.limits import DAMAGE
 
 logger = logging.getLogger("models")
 
-MONITOR = "NDCG@20"  # on the validation split; decides when to stop and which epoch to keep
 STATE_FORMAT = "spectral-recommender-unfinished-run"
 STATE_FILE = Kind("an unfinished run", STATE_FORMAT.encode())
 LOG_FILE = Kind("a table of epochs", b"epoch,loss,")
@@ -58,7 +58,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
-            raise ConfigError(f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
+            raise ConfigError(
+                f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}"
+            )
         for name in ("epochs", "batch_size", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -314,7 +316,7 @@ class Trainer:
                     f"than {self.training.learning_rate}"
                 )
             total += loss * len(batch.targets)
-        return total / len(self.sampler.targets)
+        return total / len(self.sampler.samples)
 
     def _out_of_patience(self) -> bool:
         return self.progress.epoch - 1 - self.progress.best_epoch >= self.training.patience

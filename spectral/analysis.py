@@ -19,6 +19,7 @@ from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
 from spectral.capture import in_batches
+from spectral.choices import DRAWS
 from spectral.cka import LinearCKA
 from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
@@ -28,7 +29,7 @@ from spectral.integrity import integrity
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.mixing_ratio import MixingRatio
-from spectral.nulls import DRAWS, nulls_of, under_nulls
+from spectral.nulls import nulls_of, under_nulls
 from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
 from spectral.signals import UserSignal, extreme_signals

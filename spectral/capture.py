@@ -14,9 +14,8 @@ from models.errors import ConfigError, DataError
 from models.precision import widened
 from models.recommender import Trace
 from spectral.batches import EXPECTED, kind_of, moved
+from spectral.choices import BATCH_SIZE
 from spectral.sources import Call, Mask, called, hooked, traced
-
-BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)

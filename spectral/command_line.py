@@ -9,30 +9,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
-from torch import Tensor
 
-from models.adapter import load_or_adapt
-from models.checkpoint import sequences_of
+from models.choices import SPLITS
 from models.command_line import AdapterOption, check_device, inform
-from models.datasets.sequences import held_out, training_counts
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError, DataError, check_choice
 from models.files import check_replaceable
-from spectral.adapted import CapturedModel
-from spectral.capture import BATCH_SIZE, Capture, capture, full_windows, in_batches, of_length
-from spectral.fourier import check_c
-from spectral.nulls import DRAWS, NULLS, check_nulls, under_nulls
-from spectral.response import DEFAULT_C
+from spectral.choices import BATCH_SIZE, DRAWS, FORMATS, NULLS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
+    from torch import Tensor
 
-FORMATS = "png,pdf,csv"
+    from spectral.capture import Capture
 
 R = TypeVar("R")
+ALL_FORMATS = ",".join(FORMATS)
 
 CheckpointArgument = Annotated[
     Path, typer.Argument(help="Checkpoint that models.train wrote, or a third-party one.", metavar="CHECKPOINT")
@@ -42,6 +36,7 @@ NullOption = Annotated[
     typer.Option(
         metavar="all|uniform|untrained|shuffled",
         help="Also measure this null model: uniform attention, initial weights, shuffled histories; may be repeated.",
+        show_default="none",
     ),
 ]
 DrawsOption = Annotated[int, typer.Option(min=1, help="Untrained models, or shuffled histories, of each null.")]
@@ -50,34 +45,47 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="Dataset to take the users from, by name or file (default: the users kept in the checkpoint).",
+        help="Dataset to take the users from, by name or file.",
+        show_default="the users kept in the checkpoint",
     ),
 ]
 SplitOption = Annotated[
     str, typer.Option(help="Whose inputs: test, valid or train; other than test reads the dataset.")
 ]
-MaxUsersOption = Annotated[int | None, typer.Option(min=1, metavar="K", help="Use the first K users only.")]
+MaxUsersOption = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Use the first K users only.", show_default="all")
+]
 LengthOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="n", help="Use the users with exactly n real items, on these n positions."),
+    typer.Option(
+        min=1,
+        metavar="n",
+        help="Use the users with exactly n real items, on these n positions.",
+        show_default="any number",
+    ),
 ]
 FormatOption = Annotated[str, typer.Option(help="Files to write: some of png, pdf, csv, separated by commas.")]
 OutOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where to write (default: beside the checkpoint).")
+    Path | None, typer.Option(metavar="FOLDER", help="Where to write.", show_default="beside the checkpoint")
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Users at a time; changes memory and speed only.")]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR."),
+    typer.Option(
+        metavar="FOLDER",
+        help="Look for the datasets' files here first, then in $SPECTRAL_DATA_DIR.",
+        show_default="none",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 COption = Annotated[
     int | None,
     typer.Option(
         metavar="c",
-        help="Modes that count as low frequency; odd (default: 3; for theorem1: 1). Also BSARec's c, for a "
+        help="Modes that count as low frequency; odd. Also BSARec's c, for a "
         "third-party checkpoint that does not store it.",
+        show_default="3; for theorem1: 1",
     ),
 ]
 
@@ -96,7 +104,7 @@ class Files:
     """The options for the output of results."""
 
     out: OutOption = None
-    format: FormatOption = FORMATS
+    format: FormatOption = ALL_FORMATS
     json: JsonOption = False
 
 
@@ -118,11 +126,15 @@ class Nulls:
     null: NullOption = None
     draws: DrawsOption = DRAWS
 
-    def of(self, subject: "Subject", windows: Tensor, measure: Callable[["Subject", Tensor], R]) -> dict[str, list[R]]:
+    def of(
+        self, subject: "Subject", windows: "Tensor", measure: Callable[["Subject", "Tensor"], R]
+    ) -> dict[str, list[R]]:
         """Return a measure of each null model that was asked for, as `under_nulls` does. It takes subject and windows.
 
         Raises ConfigError as `under_nulls` does.
         """
+        from spectral.nulls import under_nulls
+
         return under_nulls(
             lambda model, inputs: measure(replace(subject, model=model), inputs),
             subject.model,
@@ -137,6 +149,8 @@ class Nulls:
 
     def check(self, *others: str) -> None:
         """Raise ConfigError for a null that there is not. others: nulls that only this measure has."""
+        from spectral.nulls import check_nulls
+
         check_nulls([name for name in self.null or () if name not in others])
 
 
@@ -156,7 +170,7 @@ class Output:
     def prepare(cls, measure: str, checkpoint: Path, files: Files) -> "Output":
         """Check the formats, and that the files can be written. Raises ConfigError, OutputError or OSError."""
         chosen = tuple(dict.fromkeys(part.strip() for part in files.format.split(",") if part.strip()))
-        unknown = [part for part in chosen if part not in FORMATS.split(",")]
+        unknown = [part for part in chosen if part not in FORMATS]
         if unknown or not chosen:
             given = ", ".join(map(repr, unknown)) or "nothing"
             raise ConfigError(f"--format got {given}; choose from png, pdf and csv, separated by commas")
@@ -202,9 +216,9 @@ class Subject:
 
     model: Any
     dataset: str
-    windows: Tensor
+    windows: "Tensor"
     names: NDArray[np.int64]
-    uniform: Tensor
+    uniform: "Tensor"
     max_users: int | None
     batch_size: int
     sequences: Any = None
@@ -236,7 +250,13 @@ class Subject:
 
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
-        held_out(split)
+        import torch
+
+        from models.adapter import load_or_adapt
+        from models.checkpoint import sequences_of
+        from spectral.adapted import CapturedModel
+
+        check_choice("split", split, SPLITS)
         model: Any = load_or_adapt(
             checkpoint,
             adapter,
@@ -264,6 +284,8 @@ class Subject:
 
     def check_attention(self) -> None:
         """Raise ConfigError if the model has no attention. The message says what can be measured instead."""
+        import torch
+
         with torch.inference_mode():
             window = self.windows[:1] if len(self.windows) else torch.zeros(1, self.model.config.max_len).long()
             trace = self.model.trace(window.long().to(self.model.device))
@@ -274,8 +296,10 @@ class Subject:
                 f"spectral.singular_values or python -m spectral.cosine_similarity{filters}"
             )
 
-    def full_windows(self, length: int | None = None) -> Tensor:
+    def full_windows(self, length: int | None = None) -> "Tensor":
         """Return the windows without padding, or those with exactly `length` real items; see `of_length`."""
+        from spectral.capture import full_windows, of_length
+
         found = full_windows(self.windows) if length is None else of_length(self.windows, length)
         if self.model.attends_padding and length is not None and length < self.windows.shape[1]:
             inform(
@@ -284,12 +308,14 @@ class Subject:
             )
         return found[: self.max_users]
 
-    def users(self, length: int | None = None, at_least: int = 1) -> Tensor:
+    def users(self, length: int | None = None, at_least: int = 1) -> "Tensor":
         """Return the windows of users with at least one item, or with exactly `length` items.
 
         Users that the checkpoint holds only for their full windows are left out. Raises DataError if there are fewer
         than `at_least` users.
         """
+        from spectral.capture import of_length
+
         windows = self.windows[self.uniform]
         windows = windows[(windows > 0).any(1)] if length is None else of_length(windows, length)
         windows = windows[: self.max_users]
@@ -302,6 +328,9 @@ class Subject:
 
         Raises DataError if the dataset is not known, or cannot be found.
         """
+        from models.checkpoint import sequences_of
+        from models.datasets.sequences import training_counts
+
         if self.sequences is None and self.model.checkpoint is None:
             raise DataError(f"{self.dataset}: the training data is not known, so its items cannot be counted")
         sequences = self.sequences or sequences_of(self.model, None, self.data_dir)
@@ -309,10 +338,14 @@ class Subject:
 
     def modes(self, c: int | None, length: int | None = None) -> int:
         """Return c, or 3 if it is None. Raises ConfigError if the positions cannot have c low modes."""
+        from spectral.response import DEFAULT_C
+
         return check_modes(DEFAULT_C if c is None else c, self.model.config.max_len if length is None else length)
 
-    def captures(self, windows: Tensor, **options: Any) -> Iterator[Capture]:
+    def captures(self, windows: "Tensor", **options: Any) -> Iterator["Capture"]:
         """Capture what the model computes on these windows, batch by batch, with progress on a terminal."""
+        from spectral.capture import capture, in_batches
+
         return capture(self.model, in_batches(windows, self.batch_size, self.model.name), **options)
 
     def describe(self, users: int, which: str) -> None:
@@ -337,6 +370,8 @@ def check_modes(c: int, length: int) -> int:
         >>> check_modes(3, 50)
         3
     """
+    from spectral.fourier import check_c
+
     try:
         return check_c(c, length)
     except ValueError as error:

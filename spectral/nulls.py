@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 from models.registry import KNOWN
+from spectral.choices import DRAWS, NULLS
 from spectral.tables import stacked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NULLS = ("uniform", "untrained", "shuffled")
-DRAWS = 5  # of nulls that are random; with fewer, the interval of one more draw is very wide
 
 Result = TypeVar("Result")
 
@@ -109,7 +108,8 @@ def nulls_of(model: Any) -> tuple[str, ...]:
 def check_nulls(names: Sequence[str]) -> None:
     """Raise ConfigError unless all names are nulls or "all"."""
     if unknown := [name for name in names if name not in (*NULLS, "all")]:
-        raise ConfigError(f"unknown null model {unknown[0]!r}; choose from all, {', '.join(NULLS)}")
+        near = did_you_mean(unknown[0], (*NULLS, "all"))
+        raise ConfigError(f"unknown null model {unknown[0]!r}; choose from all, {', '.join(NULLS)}{near}")
 
 
 def null_models(

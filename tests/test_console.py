@@ -6,15 +6,25 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
 from repository import ROOT
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import models
 import spectral
-from models import console
+from models import choices, console, registry
 from models.console import COMMANDS
+from models.datasets.sequences import HELD_OUT
+from models.evaluation import summarise
+from models.layers.losses import LOSSES
+from models.results.significance import TESTS
+from spectral import choices as spectral_choices
+from spectral.compare import MEASURES
+from spectral.cosine_similarity import Convention
 
 MISSING = ("filter-response", "nothing.pt")
 TRAIN = ("train", "--model", "sasrec", "--dataset", "synthetic:users=20,items=30", "--epochs", "1", "--watch")
@@ -151,3 +161,102 @@ def test_type_checkers_see_the_names_that_are_imported_when_used(package: str):
     seen = {f"{node.module}.{each.name}" for node in checked.body for each in node.names}
     places = {"models": models, "spectral": spectral}[package]._PLACES
     assert seen - {"spectral.plot"} == {f"{place}.{name}" for name, place in places.items()}
+
+
+def test_no_help_imports_what_takes_long():
+    slow = ("torch", "transformers", "torchmetrics", "pandas", "matplotlib", "scipy")
+    code = (
+        "import sys\nfrom models import console\nfrom typer.testing import CliRunner\n"
+        "for name in console.COMMANDS:\n"
+        "    result = CliRunner().invoke(console.app, [name, '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage: ' in result.output, result.output\n"
+        f"    print(name, *(slow for slow in {slow} if slow in sys.modules))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.split("\n") == [*COMMANDS, ""]
+
+
+def test_choices_in_the_help_are_those_that_there_are():
+    assert tuple(registry.MODELS) == choices.MODELS and tuple(LOSSES) == choices.LOSSES
+    assert tuple(TESTS) == choices.TESTS and set(HELD_OUT) == set(choices.SPLITS)
+    assert tuple(MEASURES) == spectral_choices.COMPARED and get_args(Convention) == spectral_choices.CONVENTIONS
+    assert tuple(summarise(torch.ones(2))) == choices.METRICS
+
+
+def parameters() -> list:
+    """Every option and argument of every command, with the help of its command on a wide terminal."""
+    found = []
+    for name in COMMANDS:
+        command = console.load(name)
+        for each in [*getattr(command, "commands", {}).values(), command]:
+            below = [] if each is command else [each.name]
+            shown = CliRunner().invoke(console.app, [name, *below, "--help"], env={"COLUMNS": "1000"}).output
+            found += [(f"{name} {' '.join(below)} {p.opts[0]}", p, shown) for p in each.params if p.name != "help"]
+    return found
+
+
+def line_of(shown: str, option: str) -> str:
+    """Return the line of a help about an option or argument."""
+    words = {line: line.strip("│* ").split() for line in shown.splitlines()}
+    firsts = {first[0].partition(",")[0].strip("[].{}").lower(): line for line, first in words.items() if first}
+    return firsts[option.partition(" ")[0].strip("[].{}").lower()]
+
+
+def test_defaults_and_choices_of_every_option_are_shown():
+    known = {
+        "--loss": choices.LOSSES,
+        "--split": choices.SPLITS,
+        "--padding": choices.PADDINGS,
+        "--beta": choices.BETAS,
+        "--protocol": choices.PROTOCOLS,
+        "--mask-seen": choices.SEEN_SCORES,
+        "--test": choices.TESTS,
+        "--format": spectral_choices.FORMATS,
+        "--null": spectral_choices.NULLS,
+        "--convention": spectral_choices.CONVENTIONS,
+        "--by": spectral_choices.BY,
+        "train --model": choices.MODELS,
+        "user-frequency --measure": spectral_choices.USER_MEASURES,
+        "compare --measure": spectral_choices.COMPARED,
+        "compare-runs --metrics": choices.METRICS,
+    }
+    shown_choices = set()
+    for name, parameter, shown in parameters():
+        is_switch = getattr(parameter, "is_flag", False) and not parameter.secondary_opts
+        option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name
+        line = line_of(shown, option)
+        if not is_switch:  # a switch is off by default
+            assert "[required]" in line or "[default: " in line, f"{name}: {line}"
+        for key in [key for key in known if f"{name} ".replace("  ", " ").endswith(f"{key} ") and line.strip()]:
+            if key == "--padding" and is_switch:
+                continue
+            assert all(choice in line for choice in known[key]), f"{name}: {line}"
+            shown_choices.add(key)
+    assert shown_choices == set(known)
+
+
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [
+        ("train --model bserec", "bsarec"),
+        ("train --model sasrec --dataset ml-100", "ml-100k"),
+        ("train --model sasrec --dataset synthetic --loss bcee", "bce"),
+        ("train --model sasrec --dataset synthetic --padding cylic", "cyclic"),
+        ("train --model bsarec --set alhpa=1", "alpha"),
+        ("compare-runs x.json --metrics NDGC@20", "NDCG@20"),
+        ("strata x.pt --by lenght", "length"),
+        ("user-frequency x.pt --measure low_exces", "low_excess"),
+        ("user-frequency x.pt --metric ndcg@20", "NDCG@20"),
+        ("filter-response x.pt --null uniforn", "uniform"),
+        ("filter-response x.pt --split tset", "test"),
+        ("cosine-similarity x.pt --convention publish", "published"),
+        ("evaluate x.pt --protocol temporl", "temporal"),
+        ("datasets describe last-fm", "lastfm"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_suggested(monkeypatch, capsys, line: str, nearest: str):
+    monkeypatch.setattr(sys, "argv", ["spectral", *line.split()])
+    with pytest.raises(SystemExit) as stop:
+        console.main()
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and f"did you mean '{nearest}'?" in err, err

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from models.architectures.encoder import Block, Encoder, RemediedConfig
-from models.errors import ConfigError
+from models.choices import BETAS
+from models.errors import ConfigError, did_you_mean
 from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer, SelfAttention
 from models.layers.choice import Choice, parse_choice
@@ -53,8 +54,8 @@ class BSARecConfig(RemediedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_alpha_and_c(self.alpha, self.c, self.max_len)
-        if self.beta not in ("vector", "scalar"):
-            raise ConfigError(f"beta must be vector or scalar, got {self.beta!r}")
+        if self.beta not in BETAS:
+            raise ConfigError(f"beta must be vector or scalar, got {self.beta!r}{did_you_mean(str(self.beta), BETAS)}")
         if self.chosen_frequency.name == "wavelet":
             self.low_pass()
 

@@ -9,7 +9,6 @@
 batches of training, and negatives.
 """
 
-import difflib
 from pathlib import Path
 
 from models.datasets import files, synthetic
@@ -18,7 +17,7 @@ from models.datasets.registry import DATASETS
 from models.datasets.sequences import Samples, Sequences
 from models.datasets.text import FORMAT, read_with_times
 from models.datasets.views import is_view, split_name, view
-from models.errors import DataError
+from models.errors import DataError, did_you_mean
 
 __all__ = ["Attributes", "Samples", "Sequences", "fetch", "find_attributes", "load", "load_attributes", "names"]
 
@@ -89,9 +88,7 @@ def fetch(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 
 def _unknown(name: str) -> DataError:
-    close = difflib.get_close_matches(name.lower(), names(), n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     return DataError(
         f"{name!r} is neither a file nor a known dataset; known are {', '.join(names())}, "
-        f"synthetic:knob=value,... and paths of files{hint}"
+        f"synthetic:knob=value,... and paths of files{did_you_mean(name, names())}"
     )

@@ -20,7 +20,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="Look for the files here first, then in $SPECTRAL_DATA_DIR."),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Look for the files here first, then in $SPECTRAL_DATA_DIR.",
+        show_default="none",
+    ),
 ]
 
 
@@ -70,7 +75,8 @@ def describe(
     data_dir: DataDir = None,
     max_len: Annotated[int, typer.Option(min=1, help="N, the number of items that models see.")] = 50,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write a CSV table with one row per dataset.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a CSV table with one row per dataset.", show_default="none"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,26 +106,44 @@ def import_(
     user: Annotated[str, typer.Option(help="Column with users: its name or, in a text without names, its number.")],
     item: Annotated[str, typer.Option(help="Column with items.")],
     time: Annotated[
-        str | None, typer.Option(help="Column with times, numbers or dates; without it the rows are in order.")
+        str | None,
+        typer.Option(
+            help="Column with times, numbers or dates; without it the rows are in order.", show_default="none"
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File of sequences to write (default: TABLE with .sequences)")
+        Path | None, typer.Option(help="File of sequences to write", show_default="TABLE with .sequences")
     ] = None,
     core: Annotated[int, typer.Option(help="Keep users and items with at least this many interactions.")] = 5,
-    separator: Annotated[str | None, typer.Option(help="What separates the columns of a text.")] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(help="What separates the columns of a text.", show_default="what its ending or first lines tell"),
+    ] = None,
     quoting: Annotated[
         str | None,
         typer.Option(
             metavar="double|none",
-            help="Whether values may be in quotation marks, or these are characters (default: double in a CSV)",
+            help="Whether values may be in quotation marks, or these are characters",
+            show_default="double in a CSV",
         ),
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of a text, such as latin-1 (default: UTF-8)")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of a text, such as latin-1", show_default="UTF-8")
+    ] = None,
     day_first: Annotated[
         bool | None,
-        typer.Option("--day-first/--month-first", help="Order in dates such as 05/01/2024, if no value tells it."),
+        typer.Option(
+            "--day-first/--month-first",
+            help="Order in dates such as 05/01/2024, if no value tells it.",
+            show_default="what the values tell",
+        ),
     ] = None,
-    date_format: Annotated[str | None, typer.Option(help="Format of dates of another kind, such as %y-%m-%d.")] = None,
+    date_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Format of dates of another kind, such as %y-%m-%d.", show_default="ISO 8601 and other known ones"
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the first rows as understood, and what would be dropped.")
     ] = False,

@@ -11,16 +11,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ConfigError
+from models.choices import PADDINGS
+from models.errors import ConfigError, did_you_mean
 
 Item = TypeVar("Item", bound=np.integer)
-MODES = ("zero", "cyclic", "reflect", "symmetric")
 
 
 def check_mode(mode: str) -> None:
-    """Raise ConfigError unless the mode is one of `MODES`."""
-    if mode not in MODES:
-        raise ConfigError(f"padding must be one of {', '.join(MODES)}, got {mode!r}")
+    """Raise ConfigError unless the mode is one of `PADDINGS`."""
+    if mode not in PADDINGS:
+        raise ConfigError(f"padding must be one of {', '.join(PADDINGS)}, got {mode!r}{did_you_mean(mode, PADDINGS)}")
 
 
 def fill_padding(windows: NDArray[Item], mode: str) -> NDArray[Item]:

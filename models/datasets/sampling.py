@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.datasets.sequences import Samples, Sequences
+from models.datasets.sequences import Prefixes, Sequences
 from models.errors import DataError
 
 
@@ -34,8 +34,9 @@ class Batch:
 class EpochSampler:
     """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed.
 
-    The samples are `Sequences.prefixes(max_len, padding)`. `negatives` and `same_target` say whether batches have
-    these fields. Raises DataError if negatives are needed and a user has every item.
+    The samples are those of `Sequences.prefixes(max_len, padding)`, gathered batch by batch. `negatives` and
+    `same_target` say whether batches have these fields. Raises DataError if negatives are needed and a user has every
+    item.
 
     >>> from models.datasets import load
     >>> sampler = EpochSampler(load("synthetic:users=20,items=30"), max_len=10, batch_size=64, negatives=True, seed=0)
@@ -57,30 +58,34 @@ class EpochSampler:
         same_target: bool = False,
         padding: str = "zero",
     ) -> None:
-        samples = sequences.prefixes(max_len, padding)
+        self.samples = Prefixes(sequences, max_len, padding)
         self.batch_size, self.seed = batch_size, seed
-        self.inputs, self.targets = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
-        self.users = torch.from_numpy(samples.users)
-        self._negatives = NegativeSampler(sequences, samples) if negatives else None
-        self._same_target = SameTargetSampler(samples.targets) if same_target else None
+        self._negatives = NegativeSampler(sequences, self.samples) if negatives else None
+        self._same_target = SameTargetSampler(self.samples.targets) if same_target else None
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the last one may be smaller."""
-        return -(-len(self.targets) // self.batch_size)
+        return -(-len(self.samples) // self.batch_size)
 
     def epoch(self, number: int, device: torch.device) -> Iterator[Batch]:
         """Yield every sample once, with an order and negatives that differ from epoch to epoch."""
         rng = np.random.default_rng([self.seed, number])
-        order = torch.from_numpy(rng.permutation(len(self.targets)))
-        negatives = torch.from_numpy(self._negatives.draw(rng)) if self._negatives else None
-        same_target = torch.from_numpy(self._same_target.draw(rng)) if self._same_target else None
-        for rows in order.split(self.batch_size):
+        order = rng.permutation(len(self.samples))
+        negatives = self._negatives.draw(rng) if self._negatives else None
+        same_target = self._same_target.draw(rng) if self._same_target else None
+
+        def on_device(array: NDArray[np.integer]) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            samples = self.samples[rows]
             yield Batch(
-                self.inputs[rows].to(device),
-                self.targets[rows].to(device),
-                self.users[rows].to(device),
-                None if negatives is None else negatives[rows].to(device),
-                None if same_target is None else self.inputs[same_target[rows]].to(device),
+                on_device(samples.inputs),
+                on_device(samples.targets),
+                on_device(samples.users),
+                None if negatives is None else on_device(negatives[rows]),
+                None if same_target is None else on_device(self.samples[same_target[rows]].inputs),
             )
 
 
@@ -90,13 +95,13 @@ class NegativeSampler:
     Raises DataError if a user has every item.
     """
 
-    def __init__(self, sequences: Sequences, samples: Samples) -> None:
-        self.users = samples.users
+    def __init__(self, sequences: Sequences, samples: Prefixes) -> None:
+        self.samples = samples
         self._unseen = UnseenItems(sequences.name, sequences.num_items, *sequences.history("valid"))
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return one item per sample, (samples,) int64 in 1..num_items."""
-        return self._unseen.draw(rng, self.users)
+        return self._unseen.draw(rng, self.samples.users)
 
 
 class UnseenItems:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from models.datasets.padding import fill_padding
-from models.errors import ConfigError
+from models.datasets.padding import check_mode, fill_padding
+from models.errors import ConfigError, did_you_mean
 
 MIN_ITEMS = 3  # one item each to train on, to validate with and to test with
 HELD_OUT = {"test": 1, "valid": 2, "train": 3}  # the target of a split is this many items before the end
@@ -132,14 +132,8 @@ class Sequences:
 
         Source: the training loop published with BSARec (Shin et al., AAAI 2024).
         """
-        counts = self.num_prefixes(max_len)
-        starts = self.offsets[1:] - 2 - counts
-        users = np.repeat(np.arange(self.num_users), counts)
-        first_sample = np.cumsum(counts) - counts
-        position = np.arange(len(users)) - first_sample[users]  # of the target within its window
-        targets = starts[users] + position
-        inputs = fill_padding(self._windows_before(targets, position, max_len), padding)
-        return Samples(inputs, self._targets(targets), users)
+        prefixes = Prefixes(self, max_len, padding)
+        return prefixes[np.arange(len(prefixes))]
 
     def num_prefixes(self, max_len: int) -> NDArray[np.int64]:
         """Return the number of training samples of each user, (num_users,), from 1 to `max_len`; see `prefixes`."""
@@ -158,8 +152,8 @@ class Sequences:
         """
         _check_max_len(max_len)
         targets = self.offsets[1:] - held_out(split)
-        inputs = fill_padding(self._windows_before(targets, targets - self.offsets[:-1], max_len), padding)
-        return Samples(inputs, self._targets(targets), np.arange(self.num_users))
+        before = windows_before(_padded(self.items, max_len), targets, targets - self.offsets[:-1], max_len)
+        return Samples(fill_padding(before, padding), self.items[targets].astype(np.int64), np.arange(self.num_users))
 
     def history(self, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return all items of every user before the target of the split, without a limit on their number.
@@ -174,18 +168,72 @@ class Sequences:
         shift = np.repeat(self.offsets[:-1] - offsets[:-1], kept)
         return self.items[np.arange(offsets[-1]) + shift], offsets
 
-    def _targets(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self.items[positions].astype(np.int64)
 
-    def _windows_before(
-        self, stops: NDArray[np.int64], available: NDArray[np.int64], max_len: int
-    ) -> NDArray[np.int32]:
-        """Return (B, N) the N items before each of the positions `stops`; `available` of them are of the user."""
-        padded = np.concatenate([np.zeros(max_len, np.int32), self.items])
-        inputs = sliding_window_view(padded, max_len)[stops]  # (B, N) a copy, with items of earlier users in it
-        padding = np.arange(max_len) < max_len - available[:, None]
-        inputs[padding] = 0
-        return inputs
+class Prefixes:
+    """The training samples of some sequences, gathered from the flat array of items when they are asked for.
+
+    They are those of `Sequences.prefixes`, with the same errors, but take no memory before they are asked for: windows
+    of N items would take N times that of the items.
+
+    >>> items = np.array([5, 3, 9, 2, 4, 1, 6], dtype=np.int32)  # user 10 has 5 3 9 2, user 11 has 4 1 6
+    >>> prefixes = Prefixes(Sequences("example", np.array([10, 11]), items, np.array([0, 4, 7])), max_len=3)
+    >>> samples = prefixes[np.array([2, 1])]
+    >>> len(prefixes), samples.inputs.tolist(), samples.targets.tolist(), samples.users.tolist()
+    (3, [[0, 0, 0], [0, 0, 5]], [4, 3], [1, 0])
+    """
+
+    def __init__(self, sequences: Sequences, max_len: int, padding: str = "zero") -> None:
+        check_mode(padding)
+        self.max_len, self.padding = max_len, padding
+        self._counts = sequences.num_prefixes(max_len)
+        self._ends = np.cumsum(self._counts)  # of each user's samples
+        self._starts = sequences.offsets[1:] - 2 - self._counts  # of each user's window of targets
+        self._items, self._padded = sequences.items, _padded(sequences.items, max_len)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return int(self._ends[-1])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Samples:
+        """Return the samples of these rows, from 0, in this order."""
+        users, stops = self._places(rows)
+        before = windows_before(self._padded, stops, stops - self._starts[users], self.max_len)
+        return Samples(fill_padding(before, self.padding), self._items[stops].astype(np.int64), users)
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """The row of each sample's user, (samples,)."""
+        return np.repeat(np.arange(len(self._counts)), self._counts)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The target of each sample, (samples,)."""
+        return self._items[self._places(np.arange(len(self)))[1]].astype(np.int64)
+
+    def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the user of each row, and the position of its target among the items."""
+        users = np.searchsorted(self._ends, rows, side="right")
+        return users, self._starts[users] + rows - (self._ends - self._counts)[users]
+
+
+def _padded(items: NDArray[np.int32], max_len: int) -> NDArray[np.int32]:
+    return np.concatenate([np.zeros(max_len, np.int32), items])
+
+
+def windows_before(
+    padded: NDArray[np.int32], stops: NDArray[np.int64], available: NDArray[np.int64], max_len: int
+) -> NDArray[np.int32]:
+    """Return (B, N) the N items before each of the positions `stops`, with 0 where the user has none.
+
+    padded: the flat array of items behind N zeros. available: (B,) so many of the items before a stop are of its user.
+
+    >>> padded = np.array([0, 0, 5, 3, 9, 2], dtype=np.int32)
+    >>> windows_before(padded, np.array([1, 3]), np.array([1, 3]), max_len=2).tolist()
+    [[0, 5], [3, 9]]
+    """
+    windows = sliding_window_view(padded, max_len)[stops]  # a copy, with items of earlier users in it
+    windows[np.arange(max_len) < max_len - available[:, None]] = 0
+    return windows
 
 
 def held_out(split: str) -> int:
@@ -198,7 +246,7 @@ def held_out(split: str) -> int:
     (1, 2)
     """
     if split not in HELD_OUT:
-        raise ConfigError(f"split must be train, valid or test, got {split!r}")
+        raise ConfigError(f"split must be train, valid or test, got {split!r}{did_you_mean(split, HELD_OUT)}")
     return HELD_OUT[split]
 
 

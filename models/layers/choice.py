@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 
 Kinds = Mapping[str, Mapping[str, type]]  # by name, the types of its options
 
@@ -36,7 +36,7 @@ def parse_choice(setting: str, text: Any, kinds: Kinds) -> Choice:
     """
     name, colon, rest = str(text).partition(":")
     if name not in kinds:
-        raise ConfigError(f"{setting} must be one of {', '.join(kinds)}, got {text!r}")
+        raise ConfigError(f"{setting} must be one of {', '.join(kinds)}, got {text!r}{did_you_mean(name, kinds)}")
     known = kinds[name]
     options: dict[str, Any] = {}
     for part in rest.split(",") if colon else []:

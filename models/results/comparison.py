@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from models.errors import ConfigError, DataError
+from models.choices import METRICS, PRINTED
+from models.errors import ConfigError, DataError, did_you_mean
 from models.evaluation import ndcg
 from models.registry import MODELS
 from models.results.description import HEAD, cells, described, is_as_published, losses, named
@@ -20,8 +21,6 @@ from models.results.runs import Result, run_name
 from models.results.significance import CONFIDENCE, POWER, TESTS, Difference, difference, holm, means_of_samples
 from models.results.tables import latex_table, markdown_table, notes, write_table
 
-METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR")
-PRINTED = ("HR@10", "NDCG@10", "HR@20", "NDCG@20")
 AMONG_DRAWN = "NDCG@10"  # the metric that is also shown among drawn items, as papers with 99 negatives do
 TESTED_CUTOFF = 20
 TESTED = f"NDCG@{TESTED_CUTOFF}"  # the metric of the tests, and of the order of systems
@@ -177,7 +176,7 @@ def compare(
         ConfigError: If the reference is unknown, or fits several systems, or if the test is unknown.
     """
     if test not in TESTS:
-        raise ConfigError(f"unknown test {test!r}; choose one of {', '.join(TESTS)}")
+        raise ConfigError(f"unknown test {test!r}; choose one of {', '.join(TESTS)}{did_you_mean(test, TESTS)}")
     runs, missing = list(results), dict(missing or {})
     if sampled:
         without = [run for run in runs if run.sampled is None]

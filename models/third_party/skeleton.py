@@ -6,13 +6,14 @@ and S3-Rec's, from which it grew itself, have the same tables and networks.
 
 from typing import Any
 
-from models.datasets.padding import MODES
+from models.choices import PADDINGS
 from models.errors import ConfigError
 from models.third_party.file_format import Origin, Weights, both, linear
 from models.third_party.settings import one_of
 
 ACTIVATION = "gelu"
-PADDINGS = {mode: mode for mode in MODES} | {"mirror": "symmetric"}  # the reproduction's word (Janhutter/BSARec)
+# mirror is the word of the reproduction (Janhutter/BSARec)
+PADDING_NAMES = {mode: mode for mode in PADDINGS} | {"mirror": "symmetric"}
 FACTS = "its repository trains with it unless told otherwise"
 
 TABLES = ("item_embeddings.weight", "position_embeddings.weight", *both("LayerNorm"))
@@ -45,9 +46,9 @@ def sizes(weights: Weights, special_items: int = 0, length: int | None = None) -
 
     length: the number of positions of a file that needs no table of them.
     """
-    given = weights.settings.default("padding", one_of(*PADDINGS), "zero", "as published")
+    given = weights.settings.default("padding", one_of(*PADDING_NAMES), "zero", "as published")
     return {
-        "padding": PADDINGS[given],
+        "padding": PADDING_NAMES[given],
         "num_items": weights.rows("item_embeddings.weight") - 1 - special_items,
         "max_len": weights.rows("position_embeddings.weight") if length is None else length,
         "hidden_size": weights.columns("item_embeddings.weight"),

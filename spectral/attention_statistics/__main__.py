@@ -1,17 +1,20 @@
 """Measure what attention maps are like: `python -m spectral.attention_statistics ckpt.pt`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
-from models.precision import widened
 from spectral import command_line as options
-from spectral.attention_statistics import MEASURES, RESIDUAL, AttentionStatistics
-from spectral.attention_statistics.bounds import LayerBounds
+from spectral.choices import RESIDUAL
 from spectral.command_line import Output, Subject, print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral.attention_statistics import AttentionStatistics
+    from spectral.attention_statistics.bounds import LayerBounds
 
 
 def main(
@@ -33,6 +36,8 @@ def main(
     residual, without LayerNorm: the bounds of the factor by which it scales what is not constant, and the measured
     factor. Prints both tables, and writes attention_statistics.png, .pdf and .csv with standard errors.
     """
+    from spectral.attention_statistics import MEASURES, AttentionStatistics
+
     output = Output.prepare("attention_statistics", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     subject.check_attention()
@@ -59,9 +64,12 @@ def main(
 
 
 def _bounds(
-    subject: Subject, statistics: AttentionStatistics, windows: Tensor, length: int | None
-) -> LayerBounds | None:
+    subject: Subject, statistics: "AttentionStatistics", windows: "Tensor", length: int | None
+) -> "LayerBounds | None":
     """Return the bounds of the layers. For a model without such bounds, print a note and return None."""
+    from models.precision import widened
+    from spectral.attention_statistics.bounds import LayerBounds
+
     try:
         value_output = widened(subject.model).value_output()
     except ConfigError as error:

@@ -46,6 +46,7 @@ from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite, row_sum_tolerance
 from spectral.attention_statistics.eigenvalues import hfc_factors, left_perron_vectors, second_moduli
 from spectral.capture import Capture
+from spectral.choices import RESIDUAL
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MEASURES = ("entropy", "relative_entropy", "distance", "lambda2", "hfc_factor", "residual_hfc_factor")
-RESIDUAL = 0.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,20 @@
 """Measure the frequency response of whole layers: `python -m spectral.block_response ckpt.pt`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
 import spectral.command_line as options
 from models.command_line import print_json, run
-from spectral.block_response import PROBES, BlockResponse, block_response
-from spectral.capture import in_batches
+from spectral.choices import PROBES
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.nulls import table_with_nulls
-from spectral.resampling import RESAMPLES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral.block_response import BlockResponse
+
 
 DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "passed_ratio": 3}
 
@@ -44,6 +46,11 @@ def main(
     cutoff and passed ratio as spectral.filter_response does. Writes block_response.png, .pdf and .csv. Only users
     with full windows are measured, or with --length the users with exactly n items. --null measures null models too.
     """
+    from spectral.block_response import block_response
+    from spectral.capture import in_batches
+    from spectral.nulls import table_with_nulls
+    from spectral.resampling import RESAMPLES
+
     nulls.check()
     output = Output.prepare("block_response", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
@@ -52,7 +59,7 @@ def main(
     kind = users_of(length, "users with full windows")
     subject.describe(len(windows), f"{kind} (of {len(subject.windows):,})")
 
-    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> BlockResponse:
+    def measure(other: Subject, inputs: "Tensor", resamples: int = 0) -> "BlockResponse":
         batches = in_batches(inputs, loading.batch_size, other.model.name)
         return block_response(other.model, batches, c, length, probes, resamples=resamples)
 

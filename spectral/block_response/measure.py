@@ -32,13 +32,12 @@ from torch import Tensor
 from models.precision import widened
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture
+from spectral.choices import PROBES
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C, Array, Response, decibels
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-PROBES = 8  # random outputs that are backpropagated to the input, for each user and layer
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

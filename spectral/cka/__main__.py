@@ -7,11 +7,7 @@ import typer
 
 from models.command_line import inform, print_json, run
 from spectral import command_line as options
-from spectral.capture import capture, in_batches
-from spectral.cka import LinearCKA
 from spectral.command_line import Output, Subject, print_table
-from spectral.report import names_of
-from spectral.users_in_common import windows_in_common
 
 
 def main(
@@ -28,6 +24,11 @@ def main(
     and writes cka.png, .pdf and .csv. Layer 0 is the embedding output. Options for third-party checkpoints apply to
     every checkpoint.
     """
+    from spectral.capture import capture, in_batches
+    from spectral.cka import LinearCKA
+    from spectral.report import names_of
+    from spectral.users_in_common import windows_in_common
+
     output = Output.prepare("cka", checkpoints[0], files)
     subjects = {path: Subject.load(path, **vars(users), **vars(loading)) for path in checkpoints}
     names = names_of({path: subject.model for path, subject in subjects.items()})

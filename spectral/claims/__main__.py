@@ -7,8 +7,6 @@ import typer
 
 from models.command_line import inform, print_json, run
 from spectral import command_line as options
-from spectral.claims import ledger
-from spectral.claims.paper import CLAIMS
 from spectral.command_line import print_table
 
 
@@ -19,9 +17,9 @@ def main(
     *,
     profile: Annotated[str, typer.Option(help="Which runs: smoke, quick or paper.")] = "paper",
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Judge on these datasets only. Repeatable (default: all with runs).")
+        list[str] | None, typer.Option(help="Judge on these datasets only. Repeatable.", show_default="all with runs")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write OUT.csv and OUT.md (default: <figures>/claims).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write OUT.csv and OUT.md.", show_default="<figures>/claims")] = None,
     data_dir: options.DataDirOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
@@ -29,6 +27,9 @@ def main(
 
     Reads results and spectral summaries of runs only; claims about users' histories also read the dataset's file.
     """
+    from spectral.claims import ledger
+    from spectral.claims.paper import CLAIMS
+
     judged = ledger(figures, CLAIMS, profile, dataset, data_dir)
     judged.write(out or figures / "claims")
     columns = ["claim", "dataset", "estimate", "low", "high", "p_holm", "verdict", "reason"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError, DataError, did_you_mean
 from models.results.significance import difference, holm
 from spectral.fourier import multiplicity
 from spectral.response import DEFAULT_C, Array
@@ -106,7 +106,9 @@ def measured(runs: Sequence[SpectralSummary], name: str) -> Values:
     Raises ConfigError for an unknown measure, or one that these models do not have.
     """
     if name not in MEASURES:
-        raise ConfigError(f"unknown measure {name!r}; choose one of {', '.join(MEASURES)}")
+        raise ConfigError(
+            f"unknown measure {name!r}; choose one of {', '.join(MEASURES)}{did_you_mean(name, MEASURES)}"
+        )
     found = [MEASURES[name].take(run) for run in runs]
     if not found[0][0].size:
         raise ConfigError(f"{runs[0].about['model']} has no {name}: {MEASURES[name].what}")

@@ -1,16 +1,17 @@
 """Measure how similar users and positions become: `python -m spectral.cosine_similarity ckpt.pt`."""
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from torch import Tensor
 
 from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
-from spectral.nulls import table_with_nulls
-from spectral.resampling import RESAMPLES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral.cosine_similarity import CosineSimilarity
 
 
 def main(
@@ -32,6 +33,10 @@ def main(
     positions, averaged over users with at least two items. Prints both and writes cosine_similarity.png, .pdf and
     .csv. Layer 0 is the embedding output.
     """
+    from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
+    from spectral.nulls import table_with_nulls
+    from spectral.resampling import RESAMPLES
+
     check_convention(convention)
     nulls.check()
     output = Output.prepare("cosine_similarity", checkpoint, files)
@@ -39,7 +44,7 @@ def main(
     windows = subject.users(length, at_least=2)
     subject.describe(len(windows), users_of(length, "users"))
 
-    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> CosineSimilarity:
+    def measure(other: Subject, inputs: "Tensor", resamples: int = 0) -> "CosineSimilarity":
         captures = other.captures(inputs, attention=False)
         return CosineSimilarity.from_captures(captures, cast(Convention, convention), resamples=resamples)
 

@@ -16,17 +16,18 @@ language and vision models.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 from spectral.arrays import as_float64, as_rows, check_finite
 from spectral.blocks import real_mask
 from spectral.capture import Capture
+from spectral.choices import CONVENTIONS
 from spectral.pooling import Pooling, pooled
 from spectral.resampling import ONE_MODEL, SampledSimilarities, draw_counts, interval_columns, sampled_similarities
 from spectral.sums import Sums, sum_of_hidden
@@ -295,8 +296,11 @@ def similarity_of_each(hidden: Any, mask: Any = None) -> Tensor:
 
 def check_convention(convention: str) -> None:
     """Raise ConfigError if there is no such convention."""
-    if convention not in get_args(Convention):
-        raise ConfigError(f"unknown convention {convention!r}; choose one of {', '.join(get_args(Convention))}")
+    if convention not in CONVENTIONS:
+        raise ConfigError(
+            f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}"
+            f"{did_you_mean(convention, CONVENTIONS)}"
+        )
 
 
 def _sum_over_pairs(total: Tensor, n: Tensor | int) -> Tensor:

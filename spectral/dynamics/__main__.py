@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from models.choices import MONITOR
 from models.command_line import print_json, run
-from models.training import MONITOR
 from spectral import command_line as options
 from spectral.command_line import Output, print_table
-from spectral.dynamics import OVERVIEW, Dynamics
 
 
 def main(
@@ -18,9 +17,9 @@ def main(
     ],
     *,
     measure: Annotated[
-        list[str] | None, typer.Option(help="Measure to draw; repeatable (default: those of the overview).")
+        list[str] | None, typer.Option(help="Measure to draw; repeatable.", show_default="those of the overview")
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer to draw (default: each system's last).")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer to draw.", show_default="each system's last")] = None,
     against: Annotated[str, typer.Option(help="Metric of the paths.")] = MONITOR,
     files: options.Files,
 ) -> None:
@@ -30,6 +29,8 @@ def main(
     run's best epoch. Prints the change from the first to the best epoch; writes dynamics.png, .pdf and .csv, and
     dynamics_paths.png, .pdf and .csv.
     """
+    from spectral.dynamics import OVERVIEW, Dynamics
+
     output = Output.prepare("dynamics", watched[0], files)
     output_of_paths = Output(output.stem.with_name("dynamics_paths"), output.formats).checked()
     dynamics = Dynamics.read(watched)

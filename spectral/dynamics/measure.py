@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.errors import ConfigError, DataError
-from models.training import MONITOR
+from models.choices import MONITOR
+from models.errors import ConfigError, DataError, did_you_mean
 from spectral.watch import ENDING, HEADER
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ class Dynamics:
         """
         rows = self.rows[self.rows.measure == measure]
         if rows.empty:
-            raise ConfigError(f"no run has the measure {measure!r}; choose one of {', '.join(self.measures)}")
+            raise ConfigError(
+                f"no run has the measure {measure!r}; choose one of {', '.join(self.measures)}"
+                f"{did_you_mean(measure, self.measures)}"
+            )
         if rows.layer.isna().all():
             return rows
         rows = rows[rows.layer.notna()]

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from models.command_line import inform, run
-from spectral.gallery import write_pages
 
 
 def main(
@@ -15,6 +14,8 @@ def main(
     ],
 ) -> None:
     """Write README.md and index.html of a gallery: every figure and table with its note."""
+    from spectral.gallery import write_pages
+
     for path in write_pages(folder):
         inform(f"wrote {path}")
 

@@ -1,10 +1,8 @@
 """Check whether a model does what its architecture promises: `python -m spectral.integrity ckpt.pt`."""
 
 from models.command_line import inform, print_json, run
-from models.integrity import lines
 from spectral import command_line as options
 from spectral.command_line import Subject
-from spectral.integrity import integrity
 
 
 def main(
@@ -25,6 +23,9 @@ def main(
     The users are those of the checkpoint or of --data; without users, windows of random items are used. The exit code
     is 0 whatever is found, and 2 if the checkpoint cannot be used; scripts read the verdicts with --json.
     """
+    from models.integrity import lines
+    from spectral.integrity import integrity
+
     chosen = users.data is not None or users.split != "test"
     subject = Subject.load(checkpoint, which="some" if chosen else "none", **vars(users), **vars(loading), finite=False)
     found = integrity(subject)

@@ -7,9 +7,8 @@ import typer
 from models.command_line import print_json, run
 from models.errors import DataError
 from spectral import command_line as options
-from spectral.capture import in_batches
+from spectral.choices import K
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.last_item import K, LastItemOverlap
 
 
 def main(
@@ -28,6 +27,9 @@ def main(
     user's list with the one-item list of another, by chance. Writes last_item.png, .pdf and .csv for every length up to
     k. Users with one item only are left out.
     """
+    from spectral.capture import in_batches
+    from spectral.last_item import LastItemOverlap
+
     output = Output.prepare("last_item", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length)

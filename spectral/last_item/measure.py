@@ -36,6 +36,7 @@ from torch import Tensor
 from models.errors import ConfigError
 from models.precision import widened
 from spectral.arrays import as_float, check_finite
+from spectral.choices import K
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.sums import Sums
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-K = 10
 MEASURES = ("overlap", "same", "same_order")
 
 

@@ -3,7 +3,6 @@
 import spectral.command_line as options
 from models.command_line import inform, print_json, run
 from spectral.command_line import Output, Subject, print_table
-from spectral.learned_filters import learned_filters
 
 
 def main(
@@ -19,6 +18,7 @@ def main(
     of the latter over dimensions. For BSARec it is beta. Writes learned_filters.png, .pdf and .csv.
     """
     from spectral import plot
+    from spectral.learned_filters import learned_filters
 
     output = Output.prepare("learned_filters", checkpoint, files)
     model = Subject.load(checkpoint, which="none", adapter=adapter, settings=settings).model

@@ -2,9 +2,7 @@
 
 from models.command_line import print_json, run
 from spectral import command_line as options
-from spectral.capture import in_batches
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.mixing_ratio import MixingRatio
 
 
 def main(
@@ -22,6 +20,9 @@ def main(
     with the shares at every frequency. Only users with full windows are measured, or with --length the users with
     exactly n items.
     """
+    from spectral.capture import in_batches
+    from spectral.mixing_ratio import MixingRatio
+
     output = Output.prepare("mixing_ratio", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.full_windows(length)

@@ -3,9 +3,7 @@
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError, DataError
 from spectral import command_line as options
-from spectral.capture import in_batches
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.rank_one import RankOneDistance
 
 
 def main(
@@ -24,6 +22,9 @@ def main(
     of such blocks the layers alone are measured. Prints the distances with those of white noise of the same lengths,
     and writes rank_one.png, .pdf and .csv with standard errors. Layer 0 is the embedding output.
     """
+    from spectral.capture import in_batches
+    from spectral.rank_one import RankOneDistance
+
     output = Output.prepare("rank_one", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length)

@@ -9,10 +9,7 @@ from models.command_line import inform, run
 from models.errors import ConfigError
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
-from spectral.analysis import Analysis
 from spectral.command_line import Subject, check_modes
-from spectral.report import names_of, page
-from spectral.response import DEFAULT_C
 
 
 def main(
@@ -22,7 +19,8 @@ def main(
     c: options.COption = None,
     nulls: options.Nulls,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write (default: report.html beside the first one).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write.", show_default="report.html beside the first one"),
     ] = None,
     loading: options.Loading,
 ) -> None:
@@ -32,6 +30,10 @@ def main(
     measure, the file says why. Sentences in bold say what a model does beyond its null models: uniform attention and
     initial weights, or those of --null. Options for third-party checkpoints apply to every checkpoint.
     """
+    from spectral.analysis import Analysis
+    from spectral.report import names_of, page
+    from spectral.response import DEFAULT_C
+
     nulls.check()
     target = checkpoints[0].parent / "report.html" if out is None else out
     if target.is_dir():

@@ -7,7 +7,6 @@ import typer
 from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table
-from spectral.signals import extreme_signals, own_c
 
 
 def main(
@@ -15,7 +14,8 @@ def main(
     *,
     data: options.DataOption = None,
     c: Annotated[
-        int | None, typer.Option(metavar="c", help="Modes that count as low frequency; odd [the model's own, or 3].")
+        int | None,
+        typer.Option(metavar="c", help="Modes that count as low frequency; odd.", show_default="the model's own, or 3"),
     ] = None,
     files: options.Files,
     loading: options.Loading,
@@ -26,6 +26,8 @@ def main(
     modes and in its mean, and what it does. Writes signals.png, .pdf and .csv with signal, mean, LFC, HFC and spectrum
     of both users.
     """
+    from spectral.signals import extreme_signals, own_c
+
     output = Output.prepare("signals", checkpoint, files)
     subject = Subject.load(checkpoint, data=data, **vars(loading), c=c)
     modes = subject.modes(own_c(subject.model) if c is None else c)

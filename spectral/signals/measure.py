@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectral.arrays import as_float64, check_finite
-from spectral.capture import BATCH_SIZE, full_windows, in_batches
+from spectral.capture import full_windows, in_batches
+from spectral.choices import BATCH_SIZE
 from spectral.decompositions import last_axis
 from spectral.fourier import low_frequency, multiplicity
 

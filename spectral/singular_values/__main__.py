@@ -1,16 +1,18 @@
 """Measure the singular values of users' representations: `python -m spectral.singular_values ckpt.pt`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
 from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.nulls import table_with_nulls
-from spectral.resampling import RESAMPLES
-from spectral.singular_values import GAUSSIAN, LayerSpectra
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral.singular_values import LayerSpectra
+
 
 DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
 KEYS, VALUES = ["layer", "index"], ["singular_value", "normalised"]  # of the table, for the nulls' columns
@@ -34,13 +36,17 @@ def main(
     embedding output. --null also takes "gaussian": simulated matrices of the same size and column variances. Null
     models are drawn for the last layer.
     """
+    from spectral.nulls import table_with_nulls
+    from spectral.resampling import RESAMPLES
+    from spectral.singular_values import GAUSSIAN, LayerSpectra
+
     nulls.check(GAUSSIAN)
     output = Output.prepare("singular_values", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(length)
     subject.describe(len(windows), users_of(length, "users"))
 
-    def measure(other: Subject, inputs: Tensor, resamples: int = 0) -> LayerSpectra:
+    def measure(other: Subject, inputs: "Tensor", resamples: int = 0) -> "LayerSpectra":
         return LayerSpectra.from_captures(other.captures(inputs, attention=False), center, resamples=resamples)
 
     spectra, of_nulls = measure(subject, windows, RESAMPLES), nulls.of(subject, windows, measure)
@@ -59,7 +65,7 @@ def main(
     output.write(plot.singular_values(spectra.layers, nulls=drawn).figure, table)
 
 
-def _rows(spectra: LayerSpectra) -> list[dict[str, object]]:
+def _rows(spectra: "LayerSpectra") -> list[dict[str, object]]:
     return [
         {
             "layer": layer,

@@ -1,13 +1,17 @@
 """Measure how smooth sequences become along their positions: `python -m spectral.smoothing ckpt.pt`."""
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from models.command_line import print_json, run
 from models.errors import DataError
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.nulls import table_with_nulls
-from spectral.smoothing import MEASURES, Smoothing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral.smoothing import Smoothing
+
 
 DECIMALS = {"dirichlet_path": 2, "dirichlet_ring": 2, "effective_rank": 2, "stable_rank": 2}
 
@@ -30,6 +34,9 @@ def main(
     positions. Prints them, and writes smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding
     output.
     """
+    from spectral.nulls import table_with_nulls
+    from spectral.smoothing import MEASURES, Smoothing
+
     nulls.check()
     output = Output.prepare("smoothing", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
@@ -37,7 +44,7 @@ def main(
     windows = subject.users(length)
     subject.describe(len(windows), users_of(length, "users"))
 
-    def measure(other: Subject, inputs: Tensor) -> Smoothing:
+    def measure(other: Subject, inputs: "Tensor") -> "Smoothing":
         return Smoothing.from_captures(other.captures(inputs, attention=False), c)
 
     measured = measure(subject, windows)

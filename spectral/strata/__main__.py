@@ -5,11 +5,10 @@ from typing import Annotated
 import typer
 
 from models.command_line import print_json, run
-from models.errors import ConfigError
+from models.errors import check_choice
 from spectral import command_line as options
+from spectral.choices import BY, GROUPS, K
 from spectral.command_line import Output, Subject, print_table
-from spectral.last_item import K
-from spectral.strata import BY, GROUPS, StratifiedSimilarity, numbers_of
 
 DECIMALS = {"from": 1, "to": 1, "between_users": 3, "within_sequence": 3, "cka_first_last": 3, "cka_by_chance": 3}
 DECIMALS |= {"overlap": 3, "overlap_by_chance": 3}
@@ -31,8 +30,9 @@ def main(
     recommendations with those of the last item alone. Popularity is the mean count of a user's items in the training
     part of the dataset, which must be there. Prints the last layer, and writes strata.png, .pdf and .csv with all.
     """
-    if by not in BY:
-        raise ConfigError(f"--by must be one of {', '.join(BY)}, got {by!r}")
+    from spectral.strata import StratifiedSimilarity, numbers_of
+
+    check_choice("--by", by, BY)
     output = Output.prepare("strata", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading))
     windows = subject.users(at_least=2)

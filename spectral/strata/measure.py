@@ -36,19 +36,18 @@ from torch import Tensor
 
 from models.errors import ConfigError, DataError
 from spectral.arrays import as_float64
-from spectral.capture import BATCH_SIZE, capture, in_batches, real_items
+from spectral.capture import capture, in_batches, real_items
+from spectral.choices import BATCH_SIZE, BY, GROUPS, K
 from spectral.cka import LinearCKA
 from spectral.cosine_similarity import CosineSimilarity
-from spectral.last_item import K, LastItemOverlap
+from spectral.last_item import LastItemOverlap
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
 
-BY = ("length", "popularity")
 SIMILARITIES = ("between_users", "within_sequence", "cka_with_last", "overlap")
-GROUPS = 3
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,6 @@ from models.command_line import inform, run
 from models.files import check_replaceable
 from spectral import command_line as options
 from spectral.command_line import Subject
-from spectral.nulls import nulls_of
-from spectral.summary import FILE, summarise
 
 
 def main(
@@ -20,7 +18,9 @@ def main(
     nulls: options.Nulls,
     file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="File to write (default: beside the checkpoint, .spectral.npz)."),
+        typer.Option(
+            "--out", metavar="FILE", help="File to write.", show_default="beside the checkpoint, .spectral.npz"
+        ),
     ] = None,
     loading: options.Loading,
 ) -> None:
@@ -30,6 +30,9 @@ def main(
     values, ranks and similarities after each layer, and BSARec's beta. With --null also of null models, without
     samples; each draw takes another pass over all users. A null that the model does not have is left out, with a note.
     """
+    from spectral.nulls import nulls_of
+    from spectral.summary import FILE, summarise
+
     nulls.check()
     path = file or checkpoint.with_suffix(".spectral.npz")
     check_replaceable(path, FILE)

@@ -34,6 +34,7 @@ from models.errors import CheckpointError, ConfigError
 from models.files import Kind, write_atomically
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, in_batches, real_items
+from spectral.choices import DRAWS
 from spectral.cosine_similarity import (
     CosineSimilarity,
     Directions,
@@ -42,7 +43,7 @@ from spectral.cosine_similarity import (
     unit_rows,
 )
 from spectral.filter_response import FrequencyResponse, power_of_each
-from spectral.nulls import DRAWS, under_nulls
+from spectral.nulls import under_nulls
 from spectral.resampling import SampledGram, SampledSimilarities, sampled_gram, sampled_similarities
 from spectral.response import DEFAULT_C, Array
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank

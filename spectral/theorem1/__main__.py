@@ -1,7 +1,7 @@
 """Check Theorem 1 on random attention and on that of a checkpoint: `python -m spectral.theorem1 ckpt.pt`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,15 +9,10 @@ from models.command_line import inform, print_json, run
 from models.errors import ConfigError
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, check_modes, print_table
-from spectral.theorem1 import (
-    DEFAULT_C,
-    Attention,
-    Theorem1,
-    layer_ratios,
-    random_attentions,
-    theorem1,
-    trained_attentions,
-)
+
+if TYPE_CHECKING:
+    from spectral.theorem1 import Attention, Theorem1
+
 
 DECIMALS = {"limit": 3}
 TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
@@ -49,6 +44,8 @@ def main(
     measured change of log(HFC/LFC) per step, and the limit of HFC/LFC, for a random x and for one with pi^T x = 0,
     where pi is the left Perron vector (pi^T A = pi^T). Prints a table and writes theorem1.png, .pdf and .csv.
     """
+    from spectral.theorem1 import DEFAULT_C, theorem1
+
     output = Output.prepare("theorem1", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     c = DEFAULT_C if c is None else c
@@ -75,12 +72,16 @@ def _check_positions(subject: Subject, length: int | None, c: int) -> None:
         raise ConfigError(f"--c must be below the number of positions, {positions}, or no mode is high; got {c}")
 
 
-def _random(c: int, seed: int) -> list[Attention]:
+def _random(c: int, seed: int) -> "list[Attention]":
     """Return random attention matrices with more positions than low modes."""
+    from spectral.theorem1 import random_attentions
+
     return [case for case in random_attentions(seed=seed) if len(case.matrix) > c]
 
 
-def _trained(subject: Subject, length: int | None) -> list[Attention]:
+def _trained(subject: Subject, length: int | None) -> "list[Attention]":
+    from spectral.theorem1 import Attention, trained_attentions
+
     windows = subject.full_windows(length)
     return [
         Attention(f"user {user}, {case.name}" if len(windows) > 1 else case.name, case.matrix, case.causal)
@@ -89,7 +90,9 @@ def _trained(subject: Subject, length: int | None) -> list[Attention]:
     ]
 
 
-def _print_tables(subject: Subject, checked: Theorem1, length: int | None) -> None:
+def _print_tables(subject: Subject, checked: "Theorem1", length: int | None) -> None:
+    from spectral.theorem1 import layer_ratios
+
     collapse = [{"collapses_onto": case.collapses_onto, "weight": case.collapse_weight} for case in checked.cases]
     print_table([record | onto for record, onto in zip(checked.summary(), collapse, strict=True)], DECIMALS)
     inform("collapses_onto: position (from 0) with the largest weight in A^t for large t; slopes: log per step")

@@ -3,7 +3,6 @@
 from models.command_line import print_json, run
 from spectral import command_line as options
 from spectral.command_line import Output, Subject, print_table, users_of
-from spectral.transfer_map import TransferMap
 
 
 def main(
@@ -21,6 +20,8 @@ def main(
     and hfc_hfc. Writes transfer_map.png, .pdf and .csv with the whole map. Only users with full windows are measured,
     or with --length the users with exactly n items.
     """
+    from spectral.transfer_map import TransferMap
+
     output = Output.prepare("transfer_map", checkpoint, files)
     subject = Subject.load(checkpoint, **vars(users), **vars(loading), c=c)
     subject.check_attention()

@@ -3,18 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from models.command_line import inform, print_json, run
-from models.datasets import find_attributes
-from models.errors import ConfigError
-from models.evaluation import per_user, rank_targets
+from models.errors import ConfigError, check_choice
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
+from spectral.choices import USER_MEASURES, USER_METRICS
 from spectral.command_line import Output, Subject, print_table
-from spectral.report import names_of
-from spectral.user_frequency import MEASURES, by_group, user_frequency
 
 DECIMALS = {"from": 3, "to": 3}
 
@@ -22,7 +18,7 @@ DECIMALS = {"from": 3, "to": 3}
 def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="One or several checkpoints.", metavar="CHECKPOINT...")],
     *,
-    measure: Annotated[str, typer.Option(help=f"Measure to group by: {', '.join(MEASURES)}.")] = "low_excess",
+    measure: Annotated[str, typer.Option(help=f"Measure to group by: {', '.join(USER_MEASURES)}.")] = "low_excess",
     groups: Annotated[int, typer.Option(min=1, help="Number of quantile groups.")] = 4,
     metric: Annotated[str, typer.Option(help="HR@k, NDCG@k with k = 5, 10, 20, or reciprocal_rank.")] = "NDCG@20",
     data: options.DataOption = None,
@@ -40,8 +36,15 @@ def main(
     categories need a dataset with item attributes. Prints the metric by group with its 95% bootstrap interval over
     users. Writes user_frequency.png, .pdf and .csv, and every user's measures and metrics to user_frequency_users.csv.
     """
-    if measure not in MEASURES:
-        raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, got {measure!r}")
+    import torch
+
+    from models.datasets import find_attributes
+    from models.evaluation import per_user, rank_targets
+    from spectral.report import names_of
+    from spectral.user_frequency import by_group, user_frequency
+
+    check_choice("--measure", measure, USER_MEASURES)
+    check_choice("--metric", metric, USER_METRICS)
     output = Output.prepare("user_frequency", checkpoints[0], files)
     users_file = output.stem.with_name("user_frequency_users.csv")
     check_replaceable(users_file)
@@ -78,8 +81,6 @@ def main(
         name: per_user(users, split, rank_targets(model, users, split))
         for name, model in zip(names_of(loaded), loaded.values(), strict=True)
     }
-    if metric not in (known := [name for name in next(iter(tables.values())) if "@" in name or "reciprocal" in name]):
-        raise ConfigError(f"--metric must be one of {', '.join(known)}, got {metric!r}")
     found = by_group(table[measure], {name: ranked[metric] for name, ranked in tables.items()}, groups)
     grouped = int(found.groupby("model")["users"].sum().iloc[0])
     inform(

@@ -37,7 +37,8 @@ from torch import Tensor
 
 from models.errors import ConfigError, DataError
 from spectral.arrays import as_float64
-from spectral.capture import BATCH_SIZE, in_batches, real_items
+from spectral.capture import in_batches, real_items
+from spectral.choices import BATCH_SIZE, SHARES
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C
 from spectral.signals import low_frequency_share
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
     from models.datasets.attributes import Attributes
 
-SHARES = ("dc_share", "low_share", "dc_excess", "low_excess")
-MEASURES = (*SHARES, *(f"category_{name}" for name in SHARES), "window_dc_share", "window_low_share")
 LEVEL = 0.95
 
 

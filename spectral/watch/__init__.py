@@ -39,9 +39,9 @@ from torch import Tensor
 
 from models.callbacks import EpochRecord, RunStart
 from models.checkpoint import draw_probe
+from models.choices import MONITOR
 from models.errors import ConfigError
 from models.files import Kind, check_replaceable, write_atomically
-from models.training import MONITOR
 from spectral.arrays import as_float64
 from spectral.capture import Capture, capture, real_items
 from spectral.cosine_similarity import directions, sequence_similarities

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import models
 from models import checkpoint
+from models.choices import PADDINGS
 from models.datasets import load
-from models.datasets.padding import MODES, fill_padding
+from models.datasets.padding import fill_padding
 from models.errors import CheckpointError, ConfigError
 from models.registry import build, configure
 from models.train import train
@@ -33,7 +34,7 @@ def test_filled_windows_are_numpys(mode: str, history: list[int], length: int):
     np.testing.assert_array_equal(filled, [expected, expected])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PADDINGS)
 def test_a_window_without_items_stays_padding(mode: str):
     assert not fill_padding(np.zeros((2, 5), np.int64), mode).any()
 
@@ -43,7 +44,7 @@ def test_zero_is_the_window_itself():
     assert fill_padding(window, "zero") is window
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PADDINGS)
 def test_training_evaluation_probe_and_model_agree_on_the_padding(mode: str, tmp_path: Path):
     sequences = load("synthetic:users=60,items=40,length=6")
     options = {"hidden_size": 8, "max_len": 10, "epochs": 1, "show_progress": False}

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.datasets import Sequences
+from models.datasets.sequences import Prefixes
 from models.errors import ConfigError
 
 HELD_OUT = {"test": 1, "valid": 2, "train": 3}
@@ -82,6 +83,18 @@ def test_the_train_window_ends_like_the_last_training_sample(histories, max_len)
     last = np.flatnonzero(np.diff(prefixes.users, append=-1))  # the last sample of every user
     np.testing.assert_array_equal(prefixes.targets[last], windows.targets)
     np.testing.assert_array_equal(prefixes.inputs[last, 1:], windows.inputs[:, 1:])
+
+
+@given(histories=histories_strategy, max_len=max_lens, data=st.data())
+def test_prefixes_are_gathered_by_row_in_any_order(histories, max_len, data):
+    sequences = sequences_of(histories)
+    every, gathered = sequences.prefixes(max_len), Prefixes(sequences, max_len)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(gathered) - 1), max_size=9)), dtype=np.int64)
+    samples = gathered[rows]
+    for name in ("inputs", "targets", "users"):
+        np.testing.assert_array_equal(getattr(samples, name), getattr(every, name)[rows])
+    np.testing.assert_array_equal(gathered.targets, every.targets)
+    np.testing.assert_array_equal(gathered.users, every.users)
 
 
 def test_no_training_sample_holds_a_held_out_item():
