@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures gallery redraw tables sensitivity remedies claims examples paper successors test fuzz lab
+.PHONY: help setup figures gallery redraw tables sensitivity remedies claims examples paper successors test docs fuzz lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -104,11 +104,14 @@ remedies: $(STAMP) ## remedies against oversmoothing compared, and how models sm
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims
 
-test: $(VENV)/.installed-test ## linters, types and the whole test suite, notebooks included
+test: $(VENV)/.installed-test $(VENV)/.installed-docs ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+docs: $(VENV)/.installed-docs ## the documentation as a site, docs/_build/html
+	@$(PY) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
 
 fuzz: $(VENV)/.installed-test ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
 	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz

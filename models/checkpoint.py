@@ -23,6 +23,7 @@ from models.datasets.views import SHARE, at_or_after, before, share_of, split_na
 from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.examples import locate
 from models.files import Kind, write_atomically
+from models.precision import HALF
 from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure
 from models.safe_load import read_tensors
@@ -173,7 +174,8 @@ def load(
 
     The model's attribute `checkpoint` holds everything else in the file (dataset, training, metrics, seed, versions)
     and, under `not_finite`, which weights are NaN or infinite. `probe` holds the probe sequences. For third-party
-    checkpoints (models.third_party) the probe is empty, and `checkpoint` says little.
+    checkpoints (models.third_party) the probe is empty, and `checkpoint` says little. Weights in half precision
+    (bfloat16, float16) are widened to float32.
 
     Args:
         path: The file; or a folder or an index of shards, see models.sharded; or `example:sasrec`, see models.examples.
@@ -498,6 +500,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
+def _fits(given: torch.dtype, expected: torch.dtype) -> bool:
+    """Return whether numbers of a type can be loaded: those of the model, or half precision, which is widened."""
+    return given == expected or (given in HALF and expected == torch.float32)
+
+
 def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str | Path) -> None:
     expected = model.state_dict()
     problems = [f"{key} is missing" for key in expected if key not in state_dict]
@@ -510,7 +517,7 @@ def _load_weights(model: Recommender, state_dict: dict[str, Tensor], path: str |
     problems += [
         f"{key} has numbers of type {state_dict[key].dtype} instead of {value.dtype}"
         for key, value in expected.items()
-        if key in state_dict and state_dict[key].dtype != value.dtype
+        if key in state_dict and not _fits(state_dict[key].dtype, value.dtype)
     ]
     if problems:
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""

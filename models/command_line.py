@@ -224,6 +224,8 @@ def _finite(value: Any) -> Any:
 def check_device(name: str) -> str:
     """Return the device name if torch can use it; `auto` means CUDA if there is a GPU, else the CPU.
 
+    All commands, and `models.train.train`, choose their device here, so `exact_products` is asked for here.
+
     Raises ConfigError for a name that torch does not know, or a device that this machine does not have.
 
     >>> check_device("cpu")
@@ -231,6 +233,9 @@ def check_device(name: str) -> str:
     """
     import torch
 
+    from models.precision import exact_products
+
+    exact_products()
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from models.datasets import Sequences
 from models.datasets.sampling import UnseenItems
 from models.errors import ConfigError
+from models.precision import widened
 from models.recommender import Recommender
 
 CUTOFFS = (5, 10, 20)
@@ -64,13 +65,14 @@ class _Batch:
 def ndcg(rank: Tensor, k: int) -> Tensor:
     """Return NDCG@k of each rank (...), float64: 1 / log2(rank + 1) up to rank k, else 0.
 
-    rank: the rank of the one relevant item; 1 is the best rank and has gain 1.
+    rank: the rank of the one relevant item; 1 is the best rank and has gain 1. The result is on the CPU.
 
     Source: Järvelin and Kekäläinen, ACM Transactions on Information Systems 2002, with one relevant item.
 
     >>> ndcg(torch.tensor([1, 3, 7, 8]), k=7).tolist()  # 1 / log2(2), 1 / log2(4), 1 / log2(8), below the cutoff
     [1.0, 0.5, 0.3333333333333333, 0.0]
     """
+    rank = rank.cpu()  # some devices have no float64
     return torch.where(rank <= k, 1 / (rank.double() + 1).log2(), 0.0)
 
 
@@ -106,6 +108,7 @@ class RankingMetrics(Metric):
 
     def update(self, rank: Tensor) -> None:
         """Add the ranks of some users, (B,)."""
+        rank = rank.cpu()
         for index, k in enumerate(CUTOFFS):
             hit = rank <= k
             self.hits[index] += hit.sum()
@@ -152,12 +155,14 @@ def rank_targets(model: Recommender, sequences: Sequences, split: str, protocol:
     scores count against it too. In the full ranking of the published protocol the padding item takes part, and a
     target that the history already contains gets the score 0 like every other seen item.
 
-    Scores are computed for some users and some items at a time; no users x items matrix is held.
+    Scores are computed for some users and some items at a time; no users x items matrix is held. A model in half
+    precision is widened to float32 (a copy), because its scores would have many ties.
 
     Raises:
         ConfigError: If the split is unknown.
         DataError: If `protocol.negatives` items are to be drawn and a user has fewer unseen ones.
     """
+    model = widened(model)
     ranks = torch.empty(sequences.num_users, dtype=torch.int64)
     users = _known_users(model, sequences)
     drawn = None

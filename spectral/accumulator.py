@@ -1,6 +1,6 @@
 """The sums of a measure as a torchmetrics metric, for data that comes in batches or is spread over processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from models.precision import WITHOUT_FLOAT64
 from spectral.sums import Sums
 
 S = TypeVar("S", bound=Sums)
@@ -67,6 +68,13 @@ class Accumulator(Metric, Generic[S, Result]):
         for name, value in (self.sums + self._sums_of(*batch, **named)).additive().items():
             state = getattr(self, name)
             setattr(self, name, torch.as_tensor(value, dtype=state.dtype, device=state.device))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> "Accumulator[S, Result]":
+        """Move the states, unless to a device without float64; the sums of each batch are made on the CPU anyway."""
+        if fn(torch.empty(0)).device.type in WITHOUT_FLOAT64:
+            return self
+        super()._apply(fn, exclude_state)
+        return self
 
     def compute(self) -> Result:
         """Return the result of all batches so far, as `finish` makes it."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.errors import DataError
 from models.integrity import Check
+from models.precision import widened
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
@@ -105,7 +106,7 @@ class Analysis:
     def layer_bounds(self) -> LayerBounds:
         """The factor by which attention with its residual scales what is not constant, and its bounds."""
         captures = self.subject.captures(self.subject.full_windows())
-        return LayerBounds.of(self.attention_statistics, self.subject.model.value_output(), captures)
+        return LayerBounds.of(self.attention_statistics, widened(self.subject.model).value_output(), captures)
 
     @cached_property
     def theorem1(self) -> Theorem1:

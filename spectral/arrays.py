@@ -9,7 +9,7 @@ ROW_SUM_TOLERANCE = {torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 def as_float(x: Any) -> Tensor:
-    """Return real numbers as a tensor: half precision becomes float32, integers become float64.
+    """Return real numbers as a tensor: half precision becomes float32, integers become float64 on the CPU.
 
     x: a tensor, an array or nested lists, of any shape. Raises ValueError for complex numbers.
 
@@ -21,9 +21,19 @@ def as_float(x: Any) -> Tensor:
     tensor = torch.as_tensor(x).detach()
     if tensor.is_complex():
         raise ValueError("expected real numbers, got complex ones")
-    if not tensor.is_floating_point():
-        return tensor.double()
-    return tensor.float() if tensor.element_size() < 4 else tensor
+    return widened(tensor)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return half precision as float32 and whole numbers as float64 on the CPU; the rest as it is. It has a derivative.
+
+    Example:
+        >>> widened(torch.ones(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    if not x.is_floating_point():
+        return x.cpu().double()
+    return x.float() if x.element_size() < 4 else x
 
 
 def row_sum_tolerance(x: Any) -> float:
@@ -42,13 +52,15 @@ def row_sum_tolerance(x: Any) -> float:
 def as_float64(x: Any) -> Tensor:
     """Return x as a float64 tensor on the CPU. All sums are kept there, because some devices have no float64.
 
+    So it is moved before it is widened.
+
     Raises ValueError for complex numbers.
 
     Example:
         >>> as_float64([[1, 2], [3, 4]]).dtype
         torch.float64
     """
-    return as_float(x).to("cpu", torch.float64)
+    return as_float(x).cpu().double()
 
 
 def as_rows(x: Any) -> Tensor:

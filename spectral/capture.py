@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.errors import ConfigError, DataError
+from models.precision import widened
 from models.recommender import Trace
 from spectral.batches import EXPECTED, kind_of, moved
 from spectral.sources import Call, Mask, called, hooked, traced
@@ -99,7 +100,9 @@ def capture(
 ) -> Iterator[Capture]:
     """Yield what a model computes on each batch, in evaluation mode, without keeping any of it.
 
-    The tensors stay on the model's device. The model's training mode is restored after every batch.
+    The tensors stay on the model's device. The model's training mode is restored after every batch. A model in
+    half precision is widened to float32 (a copy) if it has `trace`; others run in theirs, and measures widen what they
+    put out.
 
     Args:
         model: One of three kinds. A model with a method `trace(input_ids)`, like `models.recommender.Recommender`. A
@@ -153,6 +156,7 @@ def capture(
         >>> len(captured.hidden)
         2
     """
+    model = widened(model) if hasattr(model, "trace") else model
     attention, hidden = _asked_for("attention", attention), _asked_for("hidden", hidden)
     for batch in _in_turn(batches):
         trace = _trace_of(model, moved(batch, _device(model), call is not None), attention, hidden, causal, call, mask)

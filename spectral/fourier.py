@@ -10,6 +10,8 @@ Source: Shin et al., AAAI 2024, "Graph signal processing" and Figure 2a.
 import torch
 from torch import Tensor
 
+from spectral.arrays import widened
+
 
 def frequencies(length: int) -> Tensor:
     """Return the frequencies 0..N//2 of N real positions, (F,) int64, in cycles per sequence.
@@ -98,7 +100,7 @@ def low_frequency(x: Tensor, c: int, dim: int | None = None) -> Tensor:
     """Return LFC[x], the projection of a signal along its positions onto the c lowest modes. It has the shape of x.
 
     x: (N,), or (..., N, D) with the positions on the second to last axis; `dim` chooses another axis. Raises
-    ValueError for a c that N positions cannot have.
+    ValueError for a c that N positions cannot have. Half precision is widened to float32, whole numbers to float64.
 
     Source: Shin et al., AAAI 2024, section "Frequency domain", LFC.
 
@@ -110,10 +112,9 @@ def low_frequency(x: Tensor, c: int, dim: int | None = None) -> Tensor:
     """
     if dim is None:
         dim = -2 if x.ndim > 1 else -1
-    signal = x.movedim(dim, -1)
-    dtype = x.dtype if x.is_floating_point() else torch.float64
-    basis = fourier_basis(signal.shape[-1], c).to(x.device, dtype)
-    return (signal.to(dtype) @ basis @ basis.T).movedim(-1, dim)
+    signal = widened(x).movedim(dim, -1)
+    basis = fourier_basis(signal.shape[-1], c).to(signal.dtype).to(signal.device)
+    return (signal @ basis @ basis.T).movedim(-1, dim)
 
 
 def split(x: Tensor, c: int, dim: int | None = None) -> tuple[Tensor, Tensor]:
@@ -132,7 +133,7 @@ def split(x: Tensor, c: int, dim: int | None = None) -> tuple[Tensor, Tensor]:
         (0.0, [1.0, -1.0, 1.0, -1.0])
     """
     low = low_frequency(x, c, dim)
-    return low, x - low
+    return low, widened(x) - low
 
 
 def ring_laplacian(length: int) -> Tensor:

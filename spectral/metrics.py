@@ -1,6 +1,7 @@
 """The measures as torchmetrics metrics. For all batches together, each gives what the function of its name gives.
 
-All states are sums over sequences, in float64 on the metric's device; see `spectral.accumulator`.
+All states are sums over sequences, in float64 on the metric's device, or on the CPU if that has no float64. Half
+precision is widened as the functions do it. See `spectral.accumulator`.
 """
 
 from collections.abc import Sequence

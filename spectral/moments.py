@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spectral.arrays import as_float64
 from spectral.sums import Sums
 
 Array = NDArray[np.float64]
@@ -40,6 +41,7 @@ class Moments(Sums):
     @classmethod
     def of(cls, values: Tensor) -> "Moments":
         """Sum values (..., S) over their last axis, the sequences. NaN marks a sequence without the quantity."""
+        values = as_float64(values)
         known = ~values.isnan()
         values = values.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         return cls(known.sum(-1).double(), values.sum(-1), values.square().sum(-1))

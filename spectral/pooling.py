@@ -1,7 +1,8 @@
 """One vector per sequence, by which users or sentences are compared.
 
 Recommenders and causal language models score with the state at the last position. Sentence encoders take the mean over
-tokens, which is the default of Sentence-BERT (Reimers and Gurevych, EMNLP 2019), or the first token, BERT's [CLS].
+tokens, which is the default of Sentence-BERT (Reimers and Gurevych, EMNLP 2019), or the first token, BERT's [CLS]. Half
+precision is widened to float64 for the mean; one state is chosen as it is.
 """
 
 from typing import Any, Literal, get_args

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spectral.arrays import as_float64
+from spectral.decompositions import symmetric_eigenvalues_of
 from spectral.sums import Sums
 
 RESAMPLES = 200  # bootstrap samples of the users that commands draw
@@ -58,7 +60,7 @@ class SampledGram(Sums):
         if center:
             means = self.total / self.users.clamp(min=1)[:, None]
             products = products - torch.einsum("rd,re->rde", self.total, means)
-        squares = torch.linalg.eigvalsh(products).flip(-1).clamp(min=0)
+        squares = symmetric_eigenvalues_of(products).flip(-1).clamp(min=0)
         return np.asarray(squares.sqrt()[:, :most].numpy())
 
 
@@ -119,7 +121,7 @@ def sampled_gram(rows: Tensor, counts: Tensor) -> SampledGram:
         >>> sampled_gram(torch.ones(5, 3), torch.ones(2, 5)).users
         tensor([5., 5.], dtype=torch.float64)
     """
-    x, weights = rows.double().cpu(), counts.double()
+    x, weights = as_float64(rows), as_float64(counts)
     products = torch.einsum("bd,be->bde", x, x).flatten(1)
     size = x.shape[1]
     return SampledGram((weights @ products).unflatten(-1, (size, size)), weights @ x, weights.sum(1))
@@ -135,12 +137,13 @@ def sampled_similarities(directions: Tensor, within: Tensor, several: Tensor, co
         >>> sampled_similarities(torch.eye(2), torch.ones(1), torch.tensor([True, False]), torch.ones(3, 2)).sequences
         tensor([1., 1., 1.], dtype=torch.float64)
     """
-    weights, chosen = counts.double(), counts.double()[:, several.cpu()]
+    weights = as_float64(counts)
+    chosen = weights[:, several.cpu()]
     return SampledSimilarities(
-        directions=weights @ directions.double().cpu(),
+        directions=weights @ as_float64(directions),
         users=weights.sum(1),
         squared=weights.square().sum(1),
-        within=chosen @ within.double().cpu(),
+        within=chosen @ as_float64(within),
         sequences=chosen.sum(1),
     )
 

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from models.errors import ConfigError
 from models.layers.add_norm import ResidualStep
+from models.precision import widened
 
 
 def residual_steps(model: Any, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, list[list[ResidualStep]]]]:
     """Yield, for each batch, its mask (B, N), True at real positions, and the residual steps of each of the L layers.
 
     The model is in evaluation mode, and its own mode is restored after every batch. batches: int tensors (B, N),
-    padding 0. Raises ConfigError if the model is not made of such steps; see `models.recommender.Recommender`.
+    padding 0. A model in half precision is widened to float32 (a copy). Raises ConfigError if the model is not made of
+    such steps; see `models.recommender.Recommender`.
 
     Example:
         >>> from models.registry import build, configure
@@ -30,6 +32,7 @@ def residual_steps(model: Any, batches: Iterable[Tensor]) -> Iterator[tuple[Tens
         raise ConfigError(
             f"{type(model).__name__} has no method residual_steps, so the parts of its layers cannot be measured"
         )
+    model = widened(model)
     training = model.training
     for batch in batches:
         model.eval()

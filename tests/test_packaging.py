@@ -26,11 +26,11 @@ def project() -> dict:
 
 
 def requirements() -> dict[str, str]:
-    """What the tests need; the project itself, with its extra `transformers`, stands among it."""
+    """What the tests and the documentation need; the project itself, with its extra `transformers`, stands among it."""
     extras = project()["optional-dependencies"]
     own = f"{project()['name']}[transformers]"
     assert own in extras["test"]
-    needed = [*project()["dependencies"], *extras["test"], *extras["transformers"]]
+    needed = [*project()["dependencies"], *extras["test"], *extras["docs"], *extras["transformers"]]
     return dict(normal(requirement) for requirement in needed if requirement != own)
 
 

@@ -158,7 +158,7 @@ class BandAttention(Mixer):
 
         scores: (B, H, M, N); mask: (B, 1, M, N); delayed: (B, M, N), the matrix of the weighted delays.
         """
-        attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1)
+        attention = (scores * (x.shape[-1] // self.heads) ** -0.5 + mask).softmax(dim=-1).to(x.dtype)
         if self.reweight is not None:
             attention = self.reweight(attention, mask)
         dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)

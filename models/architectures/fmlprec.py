@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from models.architectures.encoder import Block, Encoder, EncoderConfig
@@ -25,7 +24,7 @@ class FilterEncoder(Encoder):
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; the trace also has the filters, which do not depend on the input."""
         mixers = [cast(LearnedFilter, block.mixer) for block in cast(list[Block], self.blocks)]
-        filters = [torch.view_as_complex(mixer.response) for mixer in mixers]
+        filters = [mixer.spectrum for mixer in mixers]
         return replace(super().trace(input_ids, causal), filters=filters)
 
 

@@ -214,9 +214,15 @@ class LearnedFilter(Mixer):
         return self.filter
 
     @property
+    def spectrum(self) -> Tensor:
+        """The factor of each frequency and dimension, (N // 2 + 1, D) complex; complex64 in half precision."""
+        response = self.response
+        return torch.view_as_complex(response.float() if response.element_size() < 4 else response)
+
+    @property
     def kernel(self) -> Tensor:
         """The filter in the domain of positions, (N, D): what x is circularly convolved with."""
-        return torch.fft.irfft(torch.view_as_complex(self.response), n=self.length, dim=0)
+        return torch.fft.irfft(self.spectrum, n=self.length, dim=0).to(self.filter.dtype)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; all positions (B, N, D) are needed, padding included. There is no attention."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.command_line import inform, print_json, run
 from models.errors import ConfigError
+from models.precision import widened
 from spectral import command_line as options
 from spectral.attention_statistics import MEASURES, RESIDUAL, AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
@@ -62,7 +63,7 @@ def _bounds(
 ) -> LayerBounds | None:
     """Return the bounds of the layers. For a model without such bounds, print a note and return None."""
     try:
-        value_output = subject.model.value_output()
+        value_output = widened(subject.model).value_output()
     except ConfigError as error:
         inform(f"note: {error}")
         return None

@@ -13,6 +13,8 @@ so a layer is usually far inside them. The factor for the given sequences, ||P y
 Sources: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the Fourier domain analysis"; their
 bounds of multi-head attention and of a residual connection are combined here, head by head. Attention without residual
 converges to DC: Dong et al., ICML 2021, "Attention is not all you need".
+
+Half precision is widened to float64, like all maps, projections and states.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +28,7 @@ from torch import Tensor
 from spectral.arrays import as_float64
 from spectral.attention_statistics import Array, AttentionStatistics, attention_statistics
 from spectral.capture import Capture
+from spectral.decompositions import singular_values_of
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
 from spectral.sums import sum_by_layer
@@ -76,7 +79,7 @@ class LayerBounds:
         the positions.
         """
         matrices = {layer: _matrices(value_output, layer, statistics) for layer in statistics.layers}
-        norms = torch.stack([torch.linalg.matrix_norm(m, ord=2) for m in matrices.values()]).numpy()
+        norms = torch.stack([singular_values_of(m)[..., 0] for m in matrices.values()]).numpy()
         growth = (statistics.hfc_factor * norms).sum(1)
         factors = sum_by_layer(
             {layer: Moments.of(_factors(*_input_of(layer, captured), products)) for layer, products in matrices.items()}
@@ -137,7 +140,7 @@ def layer_bounds(attention: Any, value_output: Any, hidden: Any = None) -> Layer
     if hidden is not None:
         states = [as_float64(hidden)] if _ndim(hidden) == 3 else [as_float64(x) for x in hidden]
         captures = [Capture(tuple(states), tuple(maps), torch.ones(states[0].shape[:2], dtype=torch.bool))]
-    return LayerBounds.of(attention_statistics(maps), matrices, captures)
+    return LayerBounds.of(attention_statistics(attention), matrices, captures)
 
 
 def _ndim(given: Any) -> int:

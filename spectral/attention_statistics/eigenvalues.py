@@ -1,16 +1,14 @@
 """The few eigenvalues and singular values of many attention maps that their statistics need.
 
 Small matrices are decomposed completely, in batches. For large ones Arnoldi's method finds only the values that are
-needed. Where a fast way fails, matrices are decomposed completely and one by one. All ways are exact to about 1e-9.
+needed. Where a way fails another is taken, see `spectral.decompositions`. All ways are exact to about 1e-9.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from spectral.decompositions import LARGE, eigenvalues_of, largest_moduli, singular_values_of
 from spectral.theorem1.spectrum import left_perron_vector
-
-LARGE = 128  # with this many positions or more, a few eigenvalues are found faster than all of them
 
 
 def second_moduli(maps: Tensor) -> Tensor:
@@ -28,9 +26,9 @@ def second_moduli(maps: Tensor) -> Tensor:
     if not bool(maps.triu(1).any()):
         return maps.diagonal(dim1=-2, dim2=-1)[..., 1:].amax(-1)
     if n < LARGE:
-        return _all_eigenvalues(maps).abs().sort(-1).values[..., -2]
-    flat = maps.reshape(-1, n, n)
-    return torch.tensor([_second_modulus(a) for a in flat.numpy()], dtype=torch.float64).reshape(maps.shape[:-2])
+        return eigenvalues_of(maps).abs().sort(-1).values[..., -2]
+    found = [largest_moduli(a, 2)[1] for a in maps.reshape(-1, n, n).numpy()]
+    return torch.tensor(found, dtype=torch.float64).reshape(maps.shape[:-2])
 
 
 def hfc_factors(maps: Tensor) -> Tensor:
@@ -47,9 +45,9 @@ def hfc_factors(maps: Tensor) -> Tensor:
     centered = centered - centered.mean(-1, keepdim=True)
     n = maps.shape[-1]
     if n < LARGE:
-        return _norms(centered)
+        return singular_values_of(centered)[..., 0]
     squares = (centered.mT @ centered).reshape(-1, n, n)
-    largest = [_largest(square, 1)[0] for square in squares.numpy()]
+    largest = [largest_moduli(square, 1)[0] for square in squares.numpy()]
     return torch.tensor(largest, dtype=torch.float64).clamp(min=0).sqrt().reshape(maps.shape[:-2])
 
 
@@ -76,47 +74,3 @@ def left_perron_vectors(maps: Tensor) -> Tensor:
     for index in rows.isnan().any(-1).nonzero()[:, 0].tolist():
         rows[index] = torch.from_numpy(left_perron_vector(flat[index].numpy()))
     return rows.reshape(maps.shape[:-1])
-
-
-def _second_modulus(matrix: np.ndarray) -> float:
-    return float(_largest(matrix, 2)[1])
-
-
-def _largest(matrix: np.ndarray, count: int) -> np.ndarray:
-    """Return the largest moduli of eigenvalues, descending. The start vector is fixed so that runs agree."""
-    from scipy.sparse.linalg import ArpackError, eigs  # slow to import
-
-    start = np.random.default_rng(0).standard_normal(len(matrix))
-    try:
-        found = eigs(matrix, k=count + 1, which="LM", v0=start, tol=1e-12, maxiter=200, return_eigenvectors=False)
-    except ArpackError:  # no convergence, or nothing is left to start with, as for uniform attention
-        found = _dense_eigenvalues(matrix)
-    return np.sort(np.abs(found))[::-1][:count]
-
-
-def _all_eigenvalues(maps: Tensor) -> Tensor:
-    """Return the eigenvalues (..., N) of maps (..., N, N); map by map if torch cannot do the batch.
-
-    torch's routine fails on maps with nearly equal rows, and one of them takes the whole batch with it.
-    """
-    try:
-        return torch.linalg.eigvals(maps)
-    except torch.linalg.LinAlgError:
-        flat = [_dense_eigenvalues(a) for a in maps.reshape(-1, *maps.shape[-2:]).numpy()]
-        return torch.from_numpy(np.stack(flat).astype(complex)).reshape(maps.shape[:-1])
-
-
-def _dense_eigenvalues(matrix: np.ndarray) -> np.ndarray:
-    """Return all eigenvalues; those of the matrix plus the identity, less 1, if they are not found directly."""
-    try:
-        return np.linalg.eigvals(matrix)
-    except np.linalg.LinAlgError:
-        return np.linalg.eigvals(matrix + np.eye(len(matrix))) - 1
-
-
-def _norms(maps: Tensor) -> Tensor:
-    """Return the largest singular value of each map; from the eigenvalues of its square if that fails."""
-    try:
-        return torch.linalg.matrix_norm(maps, ord=2)
-    except torch.linalg.LinAlgError:
-        return torch.linalg.eigvalsh(maps.mT @ maps)[..., -1].clamp(min=0).sqrt()

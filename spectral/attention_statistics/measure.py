@@ -22,6 +22,8 @@ the last output, and its |lambda_2| is reported too. Values, output projections,
 not part of any of this. `spectral.attention_statistics.bounds` includes projections and residual, and
 `spectral.block_response` measures whole layers.
 
+Half precision is widened to float64, like all maps, and each row is divided by its sum.
+
 Contents: `attention_statistics` for arrays, and its result `AttentionStatistics`, which can also be measured from
 captures of a model. The modules `bounds` and `eigenvalues` hold the bounds of whole layers and the linear algebra.
 

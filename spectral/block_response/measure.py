@@ -15,13 +15,12 @@ positions (TV-Rec), the gain is an average over them; `spectral.block_response.p
 
 The waves are not sent in one by one. For random signs w, E ||(f_k x I)^H J^T w||^2 = ||J (f_k x I)||_F^2 (Hutchinson
 1990), so one backward pass gives an unbiased estimate at all frequencies. `last_gain` is exact: its J has only D rows,
-which are computed one by one. Derivatives are in the model's precision, those of bfloat16 and float16 models in that of
-a float32 copy; sums over users are float64.
+which are computed one by one. Derivatives are in the model's precision, but half precision is
+widened to float32 (a copy of the model); sums over users are float64.
 
 Contents: `block_response`, which needs the model itself, and its result `BlockResponse`.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral.arrays import check_finite
+from models.precision import widened
+from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C, Array, Response, decibels
@@ -165,6 +165,7 @@ def block_response(
     """
     if probes < 1:
         raise ValueError(f"at least one probe is needed, got {probes}")
+    model = widened(model)
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     power: Tensor | None = None
@@ -201,8 +202,7 @@ def block_response(
 
 
 def layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
-    """Yield each layer with its input (B, N, D), in evaluation mode and at least float32; the mode is restored."""
-    model = _wide(model)
+    """Yield each layer with its input (B, N, D), in evaluation mode; the mode is restored."""
     training = model.training
     model.eval()
     try:
@@ -212,12 +212,6 @@ def layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Ten
         yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state is no layer's input
     finally:
         model.train(training)
-
-
-def _wide(model: Any) -> Any:
-    """Return the model, or a copy in float32 if it is in bfloat16 or float16."""
-    narrow = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
-    return copy.deepcopy(model).float() if narrow else model
 
 
 def _power_of_layer(
@@ -261,7 +255,7 @@ def wave_power(output: Tensor, x: Tensor, weights: Tensor, rows: slice) -> Tenso
     """Return the power (B, F) at each frequency of the derivative of the weighted outputs, mean over D, by user."""
     (gradient,) = torch.autograd.grad(output, x, weights, retain_graph=True)
     waves = torch.fft.rfft(gradient[:, rows], dim=1, norm="ortho")
-    return waves.abs().square().mean(-1).to("cpu", torch.float64)
+    return as_float64(waves.abs().square().mean(-1))
 
 
 def _relative_db(gain: Array) -> Array:

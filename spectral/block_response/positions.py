@@ -6,7 +6,8 @@ forms average other items at each of them, and padding ends a window: their resp
     gain(n, k)^2 = N ||J_n (f_k x I)||_F^2 / D
 
 with J_n the rows of the layer's derivative that belong to output position n. Its mean square over n is the gain of
-`block_response`, and of a circular filter all rows are equal. J is taken at the hidden states of real users, as there.
+`block_response`, and of a circular filter all rows are equal. J is taken at the hidden states of real users, as there,
+and half precision is widened to float32 (a copy of the model).
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.precision import widened
 from spectral.arrays import check_finite
 from spectral.block_response import layers_and_inputs, probe_weights, wave_power
 from spectral.capture import Capture
@@ -92,6 +94,7 @@ def position_response(
     """
     if probes < 1:
         raise ValueError(f"at least one probe is needed, got {probes}")
+    model = widened(model)
     generator = torch.Generator().manual_seed(seed)
     power: Tensor | None = None
     users = 0

@@ -11,7 +11,8 @@ ways to match the rows of X with those of Y, tr(X^T X) tr(Y^T Y) / ((n - 1) ||X^
 A layer in which all users are equal has no CKA: it is NaN if what differs between users is less than a millionth of
 their norm. So is BERT4Rec's embedding output at the last position, which is the mask token for every user.
 
-The sums are D x D matrices for each pair of layers, added up in float64 batch by batch.
+The sums are D x D matrices for each pair of layers, added up in float64 batch by batch. Half
+precision is widened to float64 as well.
 
 Contents: `linear_cka` for two matrices; `LinearCKA`, for all pairs of layers of some models; and the sums that it
 follows from, `CrossGram`.

@@ -5,6 +5,8 @@ their directions, so no n x n matrix is needed. 1 means that all users point in 
 cancel. The notebook published with BSARec divides by n^2 instead (`convention="published"`), so its numbers are smaller
 by the factor (n - 1) / n.
 
+Half precision is widened to float64, like all states.
+
 Contents: `cosine_similarity` and `within_sequence_similarity` for arrays; `CosineSimilarity`, both after every layer of
 a model; and the sums that they are computed from, `Directions` and `SequenceSimilarities`.
 

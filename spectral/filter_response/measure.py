@@ -4,6 +4,8 @@ For a row-stochastic matrix A (N x N) and the unitary DFT F, the transfer matrix
 the energy of a unit wave f_k of frequency k goes. F is unitary, so ||H[:, k]|| = ||A f_k||, and one Fourier transform
 along the keys is enough. Power is averaged over sequences, and over heads for a head mean. Decibels are taken last.
 
+Half precision is widened to float32 before the transform; sums over sequences are float64.
+
 Contents: `frequency_response` for arrays; its result `FrequencyResponse`, which can also be measured from captures of a
 model; and `AttentionPower`, the sums that it is computed from.
 
@@ -20,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_float, check_finite
+from spectral.arrays import as_float, as_float64, check_finite
 from spectral.capture import Capture
 from spectral.fourier import check_c, frequencies
 from spectral.response import DEFAULT_C, Array, Response, decibels
@@ -306,11 +308,11 @@ def power_of_each(attention: Tensor) -> tuple[Tensor, Tensor]:
         nothing = torch.zeros(0, heads, positions // 2 + 1, dtype=torch.float64)
         return nothing, nothing
     waves = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F): sqrt(N) A conj(f_k)
-    power = (waves.abs().square().sum(-2) / positions).to("cpu", torch.float64)  # (B, H, F)
+    power = as_float64(waves.abs().square().sum(-2) / positions)  # (B, H, F)
     k_n = torch.arange(positions)[:, None] * frequencies(positions) % positions
-    back = torch.exp(2j * torch.pi * k_n.double() / positions).to(waves.device, waves.dtype)  # (N, F)
+    back = torch.exp(2j * torch.pi * k_n.double() / positions).to(waves.dtype).to(waves.device)  # (N, F)
     self_power = ((waves * back).sum(-2) / positions).abs().square()  # |f_k^T A conj(f_k)|^2
-    return power, self_power.to("cpu", torch.float64)
+    return power, as_float64(self_power)
 
 
 def _root_mean_square(gain: Array) -> Array:

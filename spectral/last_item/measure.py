@@ -13,6 +13,9 @@ and B_k of both rankings,
 
 Users whose history is their last item alone have equal lists for any model. They are left out.
 
+Half precision is widened to float32, and a model in half precision ranks as a copy in float32: its own scores would
+have ties that mean nothing.
+
 Contents: `last_item_overlap` for lists of recommended items, and its result `LastItemOverlap`, which
 `LastItemOverlap.of_model` measures on a model; `top_items`, which makes such lists of scores.
 
@@ -31,6 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ConfigError
+from models.precision import widened
 from spectral.arrays import as_float, check_finite
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
@@ -89,6 +93,7 @@ class LastItemOverlap:
             1
         """
         sums: Overlaps | None = None
+        model = widened(model)
         training = model.training
         for batch in batches:
             model.eval()

@@ -4,6 +4,8 @@ FMLP-Rec multiplies the spectrum of a layer's input by complex numbers (Zhou et 
 frequency branch multiplies the c lowest modes by 1 and the others by beta >= 0 (Shin et al., AAAI 2024, section 4.2).
 The filters are the same for every input, so no users are needed.
 
+Half precision is widened to float32 (a copy of the model), and the filters are complex128.
+
 Contents: `learned_filters` and its result `LearnedFilters`.
 """
 
@@ -15,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import ConfigError
+from models.precision import widened
 from spectral.fourier import angular_frequencies
 from spectral.response import Array, decibels
 
@@ -122,13 +125,13 @@ def learned_filters(model: Any) -> LearnedFilters:
         array([[1., 1.],
                [1., 1.]])
     """
-    weight = next(model.parameters())
-    window = torch.zeros(1, model.config.max_len, dtype=torch.int64, device=weight.device)
+    model = widened(model)
+    window = torch.zeros(1, model.config.max_len, dtype=torch.int64, device=next(model.parameters()).device)
     with torch.inference_mode():
         filters = model.trace(window).filters
     if filters is None:
         raise ConfigError(f"{model.title} has no learned filters; FMLP-Rec, SLIME4Rec and BSARec have")
-    learned = torch.stack(list(filters)).detach().to("cpu", torch.complex128).numpy()
+    learned = torch.stack(list(filters)).detach().cpu().to(torch.complex128).numpy()
     positions = model.config.max_len
     # These modes are real: the inverse transform ignores the imaginary part of their factors.
     own_conjugate = [0, positions // 2] if positions % 2 == 0 else [0]

@@ -15,6 +15,9 @@ those at the last position, where recommendations are made. Shares are computed 
 
 The frequency filter of BSARec itself passes the low frequencies of x unchanged; its share counts as mixed.
 
+Half precision is widened to float64, like all parts; `of_model` measures a model in half precision on a copy in
+float32.
+
 Contents: `mixing_ratio` for arrays of parts; its result `MixingRatio`, which `MixingRatio.of_model` measures on a
 model; `parts_of_block`, which takes a block's output apart.
 

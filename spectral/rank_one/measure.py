@@ -14,6 +14,9 @@ A block ends each of its sub-layers f with LayerNorm(x + f(x)). Its parts are me
 sub-layer ("step"): what the sub-layer adds ("alone"), x + f(x) ("with residual"), and the LayerNorm of it ("after
 norm"). So one can see which of them brings positions together, and which keeps them apart.
 
+Half precision is widened to float64, like all states, in `relative_distance` to float32; `of_parts` measures a model in
+half precision on a copy in float32.
+
 Contents: `rank_one_distance` for arrays, and its result `RankOneDistance`, which can also be measured from captures, or
 through the parts of a model's blocks with `RankOneDistance.of_parts`; `relative_distance` of a single signal.
 
@@ -32,7 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.layers.add_norm import ResidualStep
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, check_finite, widened
 from spectral.blocks import real_blocks, real_mask
 from spectral.capture import Capture
 from spectral.moments import Moments
@@ -231,6 +234,7 @@ def relative_distance(x: Tensor) -> Tensor:
         tensor([0., 1., nan])
     """
     # Dividing by the largest entry first keeps the squares of very large or very small numbers in range.
+    x = widened(x)
     signals = x / x.abs().amax((-2, -1), keepdim=True)
     apart = signals - signals.mean(-2, keepdim=True)
     return torch.linalg.norm(apart, dim=(-2, -1)) / torch.linalg.norm(signals, dim=(-2, -1))

@@ -5,6 +5,8 @@ its low frequencies, and an abrupt change in its high frequencies. Low frequenci
 user stays, and a slow drift; they are told apart. What a user does is said of the axis that is drawn (`course`), so
 that words and picture agree.
 
+Half precision is widened to float64, like all embeddings.
+
 Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
 
 Source: Shin et al., AAAI 2024, Figure 1.
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import BATCH_SIZE, full_windows, in_batches
+from spectral.decompositions import last_axis
 from spectral.fourier import low_frequency, multiplicity
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ class UserSignal:
         component of largest modulus is positive.
         """
         excess = self.low.T @ self.low - self.high.T @ self.high
-        vector = np.linalg.eigh(-excess if self.low_share < 0.5 else excess)[1][:, -1]
+        vector = last_axis(-excess if self.low_share < 0.5 else excess)
         return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
     @property

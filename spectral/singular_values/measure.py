@@ -11,6 +11,8 @@ A matrix of independent numbers has a spectrum too, and it falls. `SingularValue
 same size whose columns are normal with the same means and variances: what there would be without any correlation
 between the columns. Only what falls faster is smoothed.
 
+Half precision is widened to float64, like all rows.
+
 Contents: `singular_values` for a matrix and its result `SingularValues`; `LayerSpectra`, the same after every layer of
 a model; and `Gram`, the sums that both are computed from.
 
@@ -27,8 +29,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_rows, check_finite
+from spectral.arrays import as_float64, as_rows, check_finite
 from spectral.capture import Capture
+from spectral.decompositions import symmetric_eigenvalues_of
 from spectral.pooling import Pooling, pooled
 from spectral.resampling import ONE_MODEL, SampledGram, draw_counts, interval, sampled_gram
 from spectral.sums import Sums, sum_of_hidden
@@ -271,7 +274,7 @@ class Gram(Sums):
         if self.users == 0:
             raise ValueError("there are no rows, so there are no singular values")
         check_finite(self.scatter, "the matrix")
-        squares = torch.linalg.eigvalsh(self.scatter if center else self.products).flip(0)
+        squares = symmetric_eigenvalues_of(self.scatter if center else self.products).flip(0)
         squares = squares.clamp(min=0)  # rounding makes zeros slightly negative
         if center:
             squares[squares <= self.products.trace() * (ROUNDING * max(self.users, len(squares))) ** 2] = 0
@@ -353,7 +356,7 @@ def energy_rank(values: Tensor, share: float = 0.95) -> Tensor:
         >>> energy_rank(torch.tensor([[10.0, 2.0, 1.0], [1.0, 1.0, 1.0]]))
         tensor([1, 3])
     """
-    energy = values.double().square()
+    energy = as_float64(values).square()
     before = energy.cumsum(-1) - energy
     needed = share * energy.sum(-1, keepdim=True) * (1 - 1e-12)  # not one more for a rounding error
     return (before < needed).sum(-1)

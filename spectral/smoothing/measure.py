@@ -24,6 +24,8 @@ the measures are
 A single position is smooth whatever the model does (mad 0, ranks 1, dc_share 1), so sequences with one real position
 are left out of all measures. `high_low_ratio` also leaves out sequences with at most c positions, which have no HFC.
 
+Half precision is widened to float64, like all states; for the measures of a single signal to float32.
+
 Contents: `smoothing` for arrays; its result `Smoothing`, which can also be measured from captures of a model; and the
 measures of a single signal, `dirichlet_energy`, `dc_share` and `high_low_ratio`.
 
@@ -45,10 +47,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectral.arrays import as_float64, check_finite
+from spectral.arrays import as_float64, check_finite, widened
 from spectral.blocks import real_blocks, real_mask
 from spectral.capture import Capture
 from spectral.cosine_similarity import similarity_of_each
+from spectral.decompositions import singular_values_of
 from spectral.fourier import check_c, split
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
@@ -237,6 +240,7 @@ def dirichlet_energy(x: Tensor, graph: Graph = "path", relative: bool = False) -
     """
     if graph not in get_args(Graph):
         raise ValueError(f"graph must be path or ring, got {graph!r}")
+    x = widened(x)
     steps = x.diff(dim=-2) if graph == "path" else x.roll(-1, -2) - x
     energy = steps.square().sum((-2, -1))
     return energy / _energy(x) if relative else energy
@@ -255,6 +259,7 @@ def dc_share(x: Tensor) -> Tensor:
         >>> round(dc_share(torch.tensor([[3.0], [1.0]])).item(), 3)
         0.8
     """
+    x = widened(x)
     return x.shape[-2] * x.mean(-2).square().sum(-1) / _energy(x)
 
 
@@ -286,7 +291,7 @@ def stack(moments: Iterable[Moments]) -> Moments:
 def _measure(x: Tensor, c: int) -> Tensor:
     """Return the measures (9, S), in the order of `MEASURES`, of (S, n, D) without padding, n >= 2."""
     check_finite(x, "hidden states")
-    values = torch.linalg.svdvals(x)  # (S, min(n, D))
+    values = singular_values_of(x)  # (S, min(n, D))
     n = x.shape[1]
     measured = {
         "mad": 1 - similarity_of_each(x),

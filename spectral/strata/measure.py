@@ -16,6 +16,8 @@ and in each of them are measured, on the pairs of users within the stratum,
 Users with equal numbers are in the same stratum, so strata may differ in size, and there may be fewer of them. Users
 whose history is their last item alone are left out. CKA of fewer users is larger by chance, so compare it with that.
 
+Half precision is widened as the measures do it that are made in each stratum.
+
 Contents: `strata` for any numbers of users; `length` and `popularity`, the numbers; `StratifiedSimilarity`, the
 similarities of a model. To measure anything else by stratum, feed one accumulator for each stratum.
 
@@ -238,7 +240,7 @@ def length(windows: Tensor) -> Tensor:
         >>> length(torch.tensor([[0, 0, 3, 1], [5, 6, 7, 8]]))
         tensor([2., 4.], dtype=torch.float64)
     """
-    return real_items(windows).double()
+    return as_float64(real_items(windows))
 
 
 def popularity(windows: Tensor, counts: Any) -> Tensor:

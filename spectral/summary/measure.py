@@ -10,6 +10,8 @@ have the same samples, and differences between runs have an uncertainty too.
 
 Null models (`spectral.nulls`) on the same users are kept with it, without bootstrap samples.
 
+Half precision is widened as the measures do it that the sums are of.
+
 Contents: `SpectralSummary`, `summarise` and `read_summary`. The module `runs` finds the summaries of a figure.
 """
 

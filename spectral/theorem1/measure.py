@@ -10,6 +10,8 @@ converges to the ratio of the second eigenvector and not to 0; and causal attent
 diagonal and collapses onto the first (real) position. Residual connections, value and output projections, LayerNorm and
 the feed-forward network are outside the theorem. `layer_ratios` measures blocks with all of these.
 
+Half precision is widened to float64, like all matrices, and each row is divided by its sum.
+
 Contents: `theorem1`, which follows attention matrices, and its result `Theorem1` with one `Case` for each;
 `random_attentions` and `trained_attentions`, matrices to follow; `decay` for a single matrix. The module `spectrum` has
 what the theorem predicts for a matrix.

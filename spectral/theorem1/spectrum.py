@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite, row_sum_tolerance
+from spectral.decompositions import eigenvectors_of, least_squares
 
 ROUNDING = 1e-14  # a vector or an eigenvalue below this is a rounding error
 
@@ -58,7 +59,7 @@ def analyse(matrix: Array) -> Spectrum:
     """
     if is_lower_triangular(matrix):
         return _analyse_triangular(matrix)
-    values, vectors = np.linalg.eig(matrix)
+    values, vectors = eigenvectors_of(matrix)
     order = np.argsort(-np.abs(values), kind="stable")
     perron = order[np.argmin(np.abs(values[order] - 1))]
     order = order[order != perron]
@@ -84,7 +85,7 @@ def left_perron_vector(matrix: Array) -> Array:
     if is_lower_triangular(matrix):
         return np.eye(length)[0]
     equations = np.vstack([matrix.T - np.eye(length), np.ones(length)])
-    return np.linalg.lstsq(equations, np.eye(length + 1)[-1], rcond=None)[0]
+    return least_squares(equations, np.eye(length + 1)[-1])
 
 
 def row_stochastic(attention: Any) -> Array:

@@ -17,6 +17,8 @@ two-sided:
 
 lfc_lfc + lfc_hfc is the mean squared gain of the low modes, hfc_lfc + hfc_hfc that of the high modes.
 
+Half precision is widened to float32 before the transforms; sums over sequences are float64.
+
 Contents: `transfer_map` for arrays; its result `TransferMap`, which can also be measured from captures of a model; and
 `TransferPower`, the sums that it is computed from.
 
@@ -32,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral.arrays import check_finite
+from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.fourier import check_c, frequencies, multiplicity
@@ -221,7 +223,7 @@ def _power_of_layer(attention: Tensor) -> Tensor:
         return torch.zeros(heads, bins, bins, dtype=torch.float64)
     # Columns of the conjugate frequencies, |H[j, -k]| = |H[-j, k]|; j and -j are added up, so it makes no difference.
     columns = torch.fft.rfft(attention, dim=-1)  # (B, H, N, F)
-    power = torch.fft.fft(columns, dim=-2).abs().square().double().sum(0).cpu() / positions**2  # (H, N, F)
+    power = as_float64(torch.fft.fft(columns, dim=-2).abs().square()).sum(0) / positions**2  # (H, N, F)
     folded = power[:, :bins].clone()
     mirrored = torch.arange(1, (positions + 1) // 2)  # neither DC nor Nyquist
     folded[:, mirrored] += power[:, positions - mirrored]

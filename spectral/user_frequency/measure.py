@@ -19,6 +19,8 @@ low_excess, and if no item of a history has an attribute, it has no measures of 
 `window_` are shares of the whole window of N positions as the model sees it, padding included. For users with full
 windows they equal the other shares, and any difference comes from padding.
 
+Half precision is widened to float64, like all embeddings.
+
 Contents: `user_frequency`, a table of users, and `by_group`, a metric of models by groups of users.
 
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).

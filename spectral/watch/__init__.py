@@ -23,7 +23,8 @@ Measures, by group; layer 0 is the embedding output, and rows without a layer ar
     norms        weight_norm, gradient_norm: Frobenius norms of the weights and of the gradients of the last step
 
 `attention` and `hidden` are over the probe's users with full windows; if fewer than 100 have one, over those with the
-most common number of items, as in spectral.summary. `outputs` and `similarity` are over all users of the probe.
+most common number of items, as in spectral.summary. `outputs` and `similarity` are over all users of the probe. Half
+precision is widened: a model in it is measured on a copy in float32, and norms are float64.
 """
 
 import logging

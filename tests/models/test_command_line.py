@@ -155,3 +155,17 @@ def test_a_device_that_cannot_be_used_is_named_in_one_line(name):
     message = str(raised.value)
     assert message.startswith(f"device {name!r} cannot be used") and message.endswith("or auto")
     assert "\n" not in message and len(message) < 400
+
+
+def test_where_a_device_is_chosen_gpus_compute_in_float32_as_it_is(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        command_line.check_device("cpu")
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)

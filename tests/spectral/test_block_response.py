@@ -1,5 +1,7 @@
 """The response of whole layers, against closed forms of linear layers and against the Jacobian written out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -152,7 +154,6 @@ def test_of_filters_that_depend_on_their_input_it_is_that_of_small_waves_sent_th
     hidden = [states.detach() for states in model.trace(ids).hidden]
     measured = block_response(model, [ids], probes=EXACT, c=1)
     by_position = position_response(model, [ids], probes=EXACT)
-    forward = FeedForward.forward
     for row, layer in enumerate(model.layer_functions(ids)):
         for frequency in range(4):
             power = torch.zeros(6, dtype=torch.float64)
@@ -161,14 +162,22 @@ def test_of_filters_that_depend_on_their_input_it_is_that_of_small_waves_sent_th
                     step = 1e-5 * tangent
                     difference = (layer(hidden[row] + step) - layer(hidden[row] - step)) / 2e-5
                 power += difference[0].square().sum(-1)
-                if name != "fearec":  # its products have no forward derivative in torch
-                    # Nor has the fused feed-forward network, so it is taken in its parts.
-                    monkeypatch.setattr(FeedForward, "forward", lambda self, x: self.add_norm(self._update(x), x))
+                with in_plain_operations(monkeypatch):
                     _, derivative = torch.func.jvp(layer, (hidden[row],), (tangent,))
-                    monkeypatch.setattr(FeedForward, "forward", forward)
-                    torch.testing.assert_close(difference, derivative, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(difference, derivative, rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(measured.gain[row, frequency] ** 2, power.sum() / 4, rtol=1e-4)
             np.testing.assert_allclose(by_position.gain[row, :, frequency] ** 2, power * 6 / 4, rtol=1e-4, atol=1e-8)
+
+
+@contextmanager
+def in_plain_operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Replace what has no forward derivative in torch: the fused feed-forward network, and FEARec's linear maps."""
+    linear_map = SimpleNamespace(apply=lambda x, linear, adjoint: linear(x))
+    with monkeypatch.context() as patched:
+        patched.setattr(FeedForward, "forward", lambda self, x: self.add_norm(self._update(x), x))
+        patched.setattr("models.layers.circulant._WithAdjoint", linear_map)
+        patched.setattr("models.architectures.fearec.project", torch.nn.functional.linear)
+        yield
 
 
 def waves(frequency: int, length: int, size: int) -> list[torch.Tensor]:
