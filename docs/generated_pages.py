@@ -3,21 +3,17 @@
 import os
 import pkgutil
 import re
-import runpy
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import typer
+from models.console import COMMANDS, PANELS, load
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 GENERATED = DOCS / "generated"
-PACKAGES = ("models", "spectral")
 # Documents elsewhere in the repository, and their pages.
 DOCUMENTS = {
     "README.md": DOCS / "index.md",
@@ -29,17 +25,6 @@ DOCUMENTS = {
     "figures/claims.md": GENERATED / "claims.md",
     "models/examples/README.md": GENERATED / "examples.md",
 }
-COMMANDS = """# Commands
-
-What `--help` of every command prints.
-
-```{toctree}
-:glob:
-:maxdepth: 1
-
-commands/*
-```
-"""
 BAR = r"\|"  # in a table
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
@@ -50,10 +35,8 @@ def write_pages() -> None:
     for name, page in DOCUMENTS.items():
         if page.parent == GENERATED and (ROOT / name).exists():
             _write(page, relinked((ROOT / name).read_text(encoding="utf-8"), page, source=ROOT / name))
-    for name in commands():
-        _write(GENERATED / "commands" / f"{name}.md", command_page(name))
-    _write(GENERATED / "commands.md", COMMANDS)
-    for package in PACKAGES:
+    for package in PANELS:
+        _write(GENERATED / "commands" / f"{package}.md", commands_page(package))
         for module in rooms(package):
             _write(GENERATED / "api" / f"{module}.rst", api_page(module))
         _write(GENERATED / "api" / f"{package}.rst", package_page(package))
@@ -120,32 +103,17 @@ def _home(package: str, name: str) -> str:
     return f"{found.__module__}.{found.__qualname__}" if hasattr(found, "__qualname__") else found.__name__
 
 
-def commands() -> list[str]:
-    """Return the modules that `python -m` runs, as they are called."""
-    found = []
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"):
-                place = path.parent if path.stem == "__main__" else path.with_suffix("")
-                found.append(".".join(place.relative_to(ROOT).parts))
-    return found
-
-
-def command_page(module: str) -> str:
-    """Return the page of a command: what it does, its arguments and options, and those of its subcommands."""
-    command = _command(module)
-    parts = [f"# {module}\n", *_described(f"python -m {module}", command)]
-    for name, below in getattr(command, "commands", {}).items():
-        parts += [f"## {name}\n", *_described(f"python -m {module} {name}", below)]
+def commands_page(package: str) -> str:
+    """Return the page of a package's commands: what each does, its arguments and options, and its subcommands."""
+    parts = [f"# Commands: {PANELS[package][0].lower()}{PANELS[package][1:]}\n"]
+    for name, module in COMMANDS.items():
+        if module.startswith(f"{package}."):
+            command = load(name)
+            parts += [f"## {name}\n", *_described(f"spectral {name}", command)]
+            parts.append(f"Also `python -m {module.removesuffix('.__main__')}`.\n")
+            for below, subcommand in getattr(command, "commands", {}).items():
+                parts += [f"### {name} {below}\n", *_described(f"spectral {name} {below}", subcommand)]
     return "\n".join(parts)
-
-
-def _command(module: str) -> Any:
-    """Run a module up to the call of its typer application, and return that as a command."""
-    apps: list[typer.Typer] = []
-    with patch.object(typer.Typer, "__call__", lambda app, *_, **__: apps.append(app)), suppress(SystemExit):
-        runpy.run_module(module, run_name="__main__")
-    return typer.main.get_command(apps[0])
 
 
 def _described(call: str, command: Any) -> Iterator[str]:

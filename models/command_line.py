@@ -89,8 +89,50 @@ def run(main: Callable[..., None]) -> NoReturn:
 def app_of(main: Callable[..., None]) -> typer.Typer:
     """Return the application of one command, with the options that `run` gives it."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(_with_model_options(_ungrouped(main)))
+    app.command()(with_verbosity(_with_model_options(_ungrouped(main))))
     return app
+
+
+class _Terminal(logging.Handler):
+    """Prints records on what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+_TERMINAL = _Terminal()
+_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details too, each with its time and logger.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")]
+
+
+def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options -v and -q, which choose what the loggers `models` and `spectral` print."""
+    signature = inspect.signature(command)
+
+    def told(verbose: bool = False, quiet: bool = False, **arguments: Any) -> None:
+        if verbose and quiet:
+            raise ConfigError("--verbose and --quiet contradict each other; give one of them")
+        log_to_terminal(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+        command(**arguments)
+
+    own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in signature.parameters.values()]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in (("verbose", _Verbose), ("quiet", _Quiet))
+    ]
+    told.__name__, told.__doc__ = command.__name__, command.__doc__
+    told.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    told.__annotations__ = {each.name: each.annotation for each in [*own, *added]}
+    return told
+
+
+def log_to_terminal(level: int) -> None:
+    """Print the records of the loggers `models` and `spectral` from a level on, on standard error."""
+    _TERMINAL.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s" if level < logging.INFO else None))
+    for name in ("models", "spectral"):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.addHandler(_TERMINAL)  # once: a logger has a handler no second time
 
 
 def parse_assignments(given: Iterable[str], known: Iterable[str]) -> dict[str, Any]:
@@ -179,9 +221,9 @@ def _with_model_options(main: Callable[..., None]) -> Callable[..., None]:
 
 def run_app(app: typer.Typer) -> NoReturn:
     """Run a typer application, which may have subcommands; errors are handled as in `run`."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_terminal(logging.INFO)
     if other_is_installed():
-        inform(f"note: {NOTE}")
+        logging.getLogger("models").warning("note: %s", NOTE)
     try:
         app(standalone_mode=True)
     except UserError as error:
@@ -190,10 +232,10 @@ def run_app(app: typer.Typer) -> NoReturn:
         fail(describe(error))
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this exit without a message
-            inform("interrupted")
+            print("interrupted", file=sys.stderr)
         raise
     except KeyboardInterrupt:  # before typer handles the arguments
-        inform("interrupted")
+        print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)
 
@@ -211,8 +253,8 @@ def fail(message: str) -> NoReturn:
 
 
 def inform(message: str) -> None:
-    """Print a message for people on standard error; standard output is for results only."""
-    print(message, file=sys.stderr)
+    """Log a message for people, which a command prints on standard error; standard output is for results only."""
+    logging.getLogger("models").info(message)
 
 
 def print_json(result: Any) -> None:

@@ -1,6 +1,7 @@
 """The console script `spectral`: all commands by one name, in every folder, and what is said where names clash."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -260,3 +261,24 @@ def test_a_name_that_is_nearly_right_is_suggested(monkeypatch, capsys, line: str
         console.main()
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and f"did you mean '{nearest}'?" in err, err
+
+
+@pytest.mark.parametrize("command", ["spectral.integrity", "spectral.singular_values"])
+def test_how_much_is_printed_is_chosen_and_results_stay_alone_on_standard_output(call, checkpoint, command: str):
+    code, out, err = call(command, checkpoint, "--json", "--quiet")
+    assert code == 0 and err == "" and isinstance(json.loads(out), dict)
+    code, plain, err = call(command, checkpoint)
+    assert (code == 0 and "on synthetic" in err) or "checked on" in err
+    code, verbose, detailed = call(command, checkpoint, "-v")
+    assert verbose == plain and "models: " in detailed and len(detailed) > len(err)
+    code, _, err = call(command, checkpoint, "-q", "-v")
+    assert code == 2 and "contradict" in err
+
+
+def test_a_package_that_is_imported_prints_warnings_only(tmp_path: Path):
+    code = (
+        "import logging, models; from models.train import train; "
+        f"train('sasrec', 'synthetic:users=20,items=30', out={str(tmp_path / 'm.pt')!r}, epochs=1)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == ran.stderr == ""

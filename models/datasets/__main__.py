@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from models import datasets
-from models.command_line import inform, print_json, run_app
+from models.command_line import inform, print_json, run_app, with_verbosity
 from models.datasets import files, synthetic
 from models.datasets.registry import DATASETS
 from models.datasets.statistics import describe_sequences, statistics_table
@@ -37,6 +37,7 @@ def main(context: typer.Context) -> None:
 
 
 @app.command("list")
+@with_verbosity
 def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show the known names, and whether their files are already on this machine."""
     rows = [
@@ -55,6 +56,7 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@with_verbosity
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `list` shows.")],
     data_dir: DataDir = None,
@@ -70,6 +72,7 @@ def fetch(
 
 
 @app.command()
+@with_verbosity
 def describe(
     names: Annotated[list[str], typer.Argument(metavar="NAME_OR_PATH...", help="Names that `list` shows, or files.")],
     data_dir: DataDir = None,
@@ -94,6 +97,7 @@ def describe(
 
 
 @app.command("import")
+@with_verbosity
 def import_(
     table: Annotated[
         Path,

@@ -226,7 +226,7 @@ def write_pages(folder: str | Path) -> list[Path]:
     shown = [{**asdict(note), "files": _files(folder, note)} for note in notes]
     datasets = {name: [note for note in shown if note["dataset"] == name] for name in {n["dataset"]: 0 for n in shown}}
     environment = Environment(
-        loader=PackageLoader("spectral.gallery", "."),
+        loader=PackageLoader("spectral", "."),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -234,7 +234,10 @@ def write_pages(folder: str | Path) -> list[Path]:
         keep_trailing_newline=True,
     )
     names = ("README.md", "index.html")
-    pages = {folder / name: environment.get_template(f"{name}.j2").render(datasets=datasets).encode() for name in names}
+    pages = {
+        folder / name: environment.get_template(f"gallery/{name}.j2").render(datasets=datasets).encode()
+        for name in names
+    }
     write_together(pages)
     return list(pages)
 

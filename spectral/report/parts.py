@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 DECAY_HEIGHT = 3.4  # inches; the legend names a matrix for every head
 
+AT_LAST_LAYER = {  # rows of the overview, and their measures in `spectral.analysis.COMPARED`
+    "attention's gain of the fastest wave [dB]": "frequency_response",
+    "layer's gain of the fastest wave [dB]": "block_response",
+    "effective rank of users": "singular_values",
+    "cosine between users": "cosine_similarity",
+    "constant share of sequences": "smoothing",
+}
+
 Analyses = Mapping[str, Analysis]
 
 
@@ -76,10 +84,24 @@ def sections(of: Sequence[Analysis]) -> list[Section]:
 
 
 def overview(analyses: Sequence[Analysis]) -> "DataFrame":
-    """Return one row per model: its file, model, dataset, settings and test metrics."""
+    """Return one column per model: its file, model, dataset, settings, test metrics, and measures at the last layer."""
     import pandas as pd
 
-    return pd.DataFrame([{"file": one.file} | _described(one.subject.model) for one in analyses])
+    rows = [{"file": one.file} | _described(one.subject.model) | _last_layer(one) for one in analyses]
+    columns = {one.name: row for one, row in zip(analyses, rows, strict=True)}
+    return pd.DataFrame(columns, dtype=object).rename_axis("quantity").reset_index()
+
+
+def _last_layer(analysis: Analysis) -> dict[str, float]:
+    """Return the numbers that a model is compared with its null models by, at the last layer; NaN for what it lacks."""
+    numbers = {}
+    for name, measure in AT_LAST_LAYER.items():
+        try:
+            values = analysis.layer_values(measure)
+            numbers[name] = values[max(values)]
+        except UserError:  # its own part of the page says why
+            numbers[name] = float("nan")
+    return numbers
 
 
 def _described(model: Any) -> dict[str, Any]:

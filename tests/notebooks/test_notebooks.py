@@ -141,7 +141,7 @@ def test_transformers_are_explored_without_a_word_on_standard_error(tmp_path: Pa
     assert {path.name for path in folder.iterdir()} == {RECORD, *(f"{n}.{kind}" for n in names for kind in EXTENSIONS)}
     trained = pd.read_csv(folder / "similarity.csv").query("model == 'trained'")
     assert (trained["within_sequence"].diff().dropna() > 0).all()  # the claim of its title
-    readme = " ".join((ROOT / "README.md").read_text().split())
+    readme = " ".join((ROOT / "docs/own-model.md").read_text().split())
     for pattern, column in (
         (r"from (\.\d+) to (\.\d+) over six layers", "within_sequence"),
         (r"between the sentences it ends at (\.\d+), below the (\.\d+)", "between_users"),

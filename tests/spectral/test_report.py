@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from browser import SCHEMES, WIDTHS, accessibility_faults, browser, opened, overflow
 from repository import ROOT
 
 import models
@@ -18,7 +19,6 @@ from spectral import LayerSpectra, capture, full_windows, layer_bounds
 from spectral.report import names_of
 from spectral.signals import extreme_signals
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = 18
 PICTURES = (
     26  # two of architectures, of attention maps and of rank one, three of histories, six of strata, none of bounds
@@ -78,8 +78,8 @@ def test_the_page_holds_all_its_pictures_and_asks_nothing_of_a_network(report):
     for image in page.images:
         kind, content = image["src"].split(",", 1)
         assert kind == "data:image/png;base64" and base64.b64decode(content)[:4] == b"\x89PNG"
-        assert image["alt"]
-    assert all(reference.startswith(("data:", "#section-")) for reference in page.references)
+        assert image["alt"].startswith(("Panels: ", "Axes: ", "Text: ", "Legend: "))
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
     assert not re.search(r"https?://|@import|url\(", report.read_text())
 
 
@@ -93,7 +93,10 @@ def test_what_a_model_does_not_have_is_named_with_the_reason(report):
 def test_the_numbers_are_those_of_the_measures(report, checkpoint):
     tables = [pd.DataFrame(rows, columns=head) for head, *rows in Page(report.read_text()).tables]
     assert len(tables) == SECTIONS + 1
-    assert list(tables[0]["model"]) == ["BSARec", "SASRec", "GRU4Rec"]
+    overview = tables[0].set_index("quantity")
+    assert list(overview.loc["model"]) == ["BSARec", "SASRec", "GRU4Rec"]
+    assert list(overview) == ["bsarec", "sasrec", "gru4rec"]
+    assert overview.loc["attention's gain of the fastest wave [dB]", "gru4rec"] == "-"
     model = models.load(checkpoint)
     windows = model.probe.input_ids[model.probe.uniform]
     counted = tables[1].query("model == 'bsarec'")["parameters"].astype(int).sum()
@@ -104,6 +107,7 @@ def test_the_numbers_are_those_of_the_measures(report, checkpoint):
     shown = tables[10].query("model == 'bsarec'")
     expected = [spectrum.effective_rank for spectrum in spectra.layers.values()]
     assert list(shown["effective_rank"].astype(float)) == pytest.approx(expected, rel=1e-3)
+    assert float(overview.loc["effective rank of users", "bsarec"]) == pytest.approx(expected[-1], rel=1e-3)
     full = list(capture(model, full_windows(model.probe.input_ids)))
     attention, hidden = (torch.cat([getattr(c, kind)[0] for c in full]) for kind in ("attention", "hidden"))
     bounds = layer_bounds(attention, model.value_output()[0], hidden).summary()[0]
@@ -134,26 +138,63 @@ def test_mistakes_end_with_a_sentence(arguments, message, checkpoint, command, t
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
-def test_a_browser_shows_every_picture_without_an_error(report, tmp_path):
-    """A script added to the page says in its title what the browser saw, once everything is loaded."""
-    watch = "<script>window.faults = []; addEventListener('error', (e) => faults.push(e.message), true);</script>"
-    tell = """<script>addEventListener("load", () => {
-      document.querySelectorAll("details").forEach((part) => { part.open = true; });
-      const images = [...document.images];
-      const seen = images.filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().height > 50).length;
-      const table = document.querySelectorAll("table")[10];
-      table.querySelectorAll("th button")[2].click();
-      const column = [...table.tBodies[0].rows].map((row) => Number(row.cells[2].textContent));
-      const sorted = column.every((value, i) => i === 0 || column[i - 1] <= value);
-      document.title = `faults ${faults.length} images ${seen}/${images.length} sorted ${sorted} ${faults.join()}`;
-    });</script>"""
-    text = report.read_text()
-    page = tmp_path / "page.html"
-    page.write_text(text.replace("<head>", f"<head>{watch}").replace("</body>", f"{tell}</body>"))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    title = re.search("<title>(.*?)</title>", done.stdout, re.DOTALL)
-    assert title is not None, done.stderr[-2000:]
-    assert title[1].strip() == f"faults 0 images {PICTURES}/{PICTURES} sorted true"
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as started:
+        yield started
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_browser_shows_everything_in_light_and_dark_on_wide_and_narrow_screens(chromium, report, width, scheme):
+    with opened(chromium, report, width, scheme) as page:
+        assert overflow(page) <= 0
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        assert overflow(page) <= 0 and accessibility_faults(page) == []
+        sizes = page.evaluate("[...document.images].map((i) => [i.naturalWidth, i.getBoundingClientRect().height])")
+        assert len(sizes) == PICTURES and all(width > 100 and height > 50 for width, height in sizes)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+        cards = page.evaluate("[...document.images].map((i) => getComputedStyle(i).backgroundColor)")
+        assert set(cards) == {"rgb(255, 255, 255)"}
+
+
+def test_a_table_is_sorted_with_the_keyboard(chromium, report):
+    with opened(chromium, report) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        table = page.locator("table").nth(10)
+        head = table.locator("thead th").nth(2)
+        for order in ("ascending", "descending"):
+            head.locator("button").press("Enter")
+            values = [float(text) for text in table.locator("tbody td:nth-child(3)").all_inner_texts()]
+            assert values == sorted(values, reverse=order == "descending") and len(set(values)) > 1
+            assert head.get_attribute("aria-sort") == order
+        assert page.locator("th button").count() == page.locator("thead th").count()
+
+
+def test_tables_are_downloaded_with_all_digits_without_javascript(chromium, report, tmp_path):
+    with opened(chromium, report, java_script_enabled=False) as page:
+        assert page.locator(".download").count() == page.locator("table").count() == SECTIONS + 1
+        with page.expect_download() as started:
+            page.locator(".download a").first.click()
+        started.value.save_as(tmp_path / "overview.csv")
+    table = pd.read_csv(tmp_path / "overview.csv", index_col="quantity")
+    assert started.value.suggested_filename == "overview.csv" and table.loc["model", "bsarec"] == "BSARec"
+
+
+def test_the_contents_lead_to_every_part_and_the_first_link_skips_them(chromium, report):
+    with opened(chromium, report) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        links = page.eval_on_selector_all("nav a", "links => links.map((a) => [a.hash.slice(1), a.textContent])")
+        heads = page.eval_on_selector_all("section", "all => all.map((s) => [s.id, s.querySelector('h2').textContent])")
+        assert links == heads and len(heads) == SECTIONS + 1
+
+
+def test_axe_finds_what_is_wrong(chromium, tmp_path):
+    wrong = tmp_path / "wrong.html"
+    wrong.write_text('<html lang="en"><title>x</title><p style="color:#ccc;background:#fff">pale</p><img src="data:,">')
+    with pytest.raises(AssertionError, match="failed"), opened(chromium, wrong) as page:
+        faults = accessibility_faults(page)
+        assert {fault.split(":")[0] for fault in faults} == {"color-contrast", "image-alt"}
+        page.evaluate("fetch('http://127.0.0.1:9/').catch(() => null)")

@@ -11,6 +11,8 @@ import drawn
 import pandas as pd
 import pytest
 import torch
+from browser import SCHEMES, WIDTHS, accessibility_faults, browser, opened, overflow
+from repository import ROOT
 from third_party_states.small import GIVEN, bsarec_state
 
 import models
@@ -146,3 +148,13 @@ def test_the_command_writes_both_pages(folder, command):
     assert (folder / "README.md").is_file()
     result = command("spectral.gallery", folder / "none")
     assert result.returncode == 2 and "error:" in result.stderr
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_browser_shows_the_committed_gallery_on_wide_and_narrow_screens(scheme):
+    with browser() as chromium:
+        for width in WIDTHS:
+            with opened(chromium, ROOT / "figures" / "index.html", width, scheme) as page:
+                assert overflow(page) <= 0 and accessibility_faults(page) == []
+                links = page.eval_on_selector_all("nav a", "all => all.map((a) => a.hash)")
+                assert links and all(page.locator(link).count() == 1 for link in links)
