@@ -97,8 +97,8 @@ def test_a_command_on_an_example_runs(
         arguments += ["--max-users", "40", "--format", "csv"]
     if "--null" in line:
         arguments += ["--draws", "1"]
-    if "integrity" in line:
-        arguments = arguments[:-2]  # it writes no files
+    if "integrity" in line or "report" in line:
+        arguments = arguments[:-2]  # they write no tables
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as stop:
         if words[0] == "python":
@@ -109,7 +109,7 @@ def test_a_command_on_an_example_runs(
             main()
     out, err = capsys.readouterr()
     assert stop.value.code == 0, err
-    assert out
+    assert out or "wrote" in err
 
 
 def test_the_readme_is_a_front_page():

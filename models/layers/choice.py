@@ -29,7 +29,7 @@ def parse_choice(setting: str, text: Any, kinds: Kinds) -> Choice:
     Choice(name='gfsa', options={'order': 5})
     >>> parse_choice("remedy", "GFSA", kinds)
     Traceback (most recent call last):
-    models.errors.ConfigError: remedy must be one of none, gfsa, got 'GFSA'
+    models.errors.ConfigError: remedy must be one of none, gfsa, got 'GFSA'; did you mean 'gfsa'?
     >>> parse_choice("remedy", "gfsa:order=high", kinds)
     Traceback (most recent call last):
     models.errors.ConfigError: remedy gfsa: order must be a whole number, got 'high'

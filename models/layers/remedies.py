@@ -210,7 +210,7 @@ class Remedy:
     >>> Remedy.parse("layerscale")
     Traceback (most recent call last):
     models.errors.ConfigError: remedy must be one of none, attnscale, featscale, contranorm, gfsa, residual_scale, \
-pre_norm, got 'layerscale'
+pre_norm, got 'layerscale'; did you mean 'featscale'?
     """
 
     chosen: Choice = field(default_factory=lambda: Choice(NONE, {}))

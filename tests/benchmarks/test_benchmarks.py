@@ -69,7 +69,7 @@ def test_model_cost_is_of_an_epoch_of_every_model(tmp_path):
 def test_train_memory_counts_samples_and_parameters():
     size = ("--users", "50", "--interactions", "1000", "--items", "30", "--steps", "2", "--validate")
     result = run("train_memory.py", *size, "--loss", "bce", "--model", "sasrec")
-    assert result["samples"] == 50 * 18 and result["interactions"] == 1000 and result["above_both_mb"] > 0
+    assert result["samples"] == 50 * 18 and result["interactions"] == 1000
     parameters = sum(p.numel() for p in build(configure("sasrec", 30, 50)).parameters())
     assert result["parameters_mb"] == pytest.approx(parameters * 16 / 1e6)
 

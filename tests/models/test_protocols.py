@@ -58,7 +58,7 @@ def test_a_model_that_has_seen_the_future_is_said(shop: Path, call: Call, caplog
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--protocol", "future"], "--protocol must be leave-one-out or temporal, got 'future'"),
+        (["--protocol", "future"], "--protocol must be one of leave-one-out, temporal, got 'future'"),
         (["--protocol", "temporal", "--split", "valid"], "drop --split valid"),
         (["--protocol", "temporal", "--result", "r.json"], "--result keeps the published protocol"),
         (["--protocol", "temporal"], "has no times of its interactions"),

@@ -21,7 +21,7 @@ def test_command_says_what_is_left(command: Callable[..., subprocess.CompletedPr
     assert printed["blocks"] == [{"number": 1, "total": 2, "left": 2, "hours": 0.0, "unknown": 2}]
     assert printed["timed_on"] == []
     help_text = " ".join(command("models.remaining", "--help").stdout.replace("│", " ").split())
-    assert "as results name it (default: this machine's)" in help_text
+    assert "as results name it [default: (this machine's)]" in help_text
     nobody = command("models.remaining", "--profile", "smoke", "--processor", "a card", f"figures={tmp_path}")
     assert nobody.returncode == 2 and "--processor: no finished run names 'a card'; they name: none" in nobody.stderr
     wrong = command("models.remaining", "--profile", "smoke", "figures")

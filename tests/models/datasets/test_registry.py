@@ -16,7 +16,7 @@ def test_an_unknown_name_gets_the_known_ones(name):
 
 
 def test_a_near_miss_gets_a_suggestion():
-    with pytest.raises(DataError, match="did you mean lastfm"):
+    with pytest.raises(DataError, match="did you mean 'lastfm'"):
         datasets.load("LastFM")
 
 
