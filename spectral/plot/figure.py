@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
 SMALL = 1.75, 1.6  # inches, width and height of one of many panels
-NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 20  # of a note: points, inches of a line, characters in an inch
+NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 18  # of a note: points, inches of a line, characters in an inch
 NAME_WIDTH = 1.65  # inches, of a name in a legend below several panels
 MOST_INSIDE = 4  # the most names in a legend inside the axes; more would hide the lines
 
