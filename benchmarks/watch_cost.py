@@ -40,7 +40,7 @@ def measure(model: str, layers: int, sequences: Sequences, steps: int) -> dict[s
     watch = Watch()
     watch.on_start(RunStart(UNUSED, trainer.model, sequences, epoch=0))
     watch.path = None  # the time to write a file of some kilobytes is that of the disk
-    record = EpochRecord(trainer.model, 0, {"loss": 0.0})
+    record = EpochRecord(trainer.model, 0, {"loss": 0.0}, seconds=0.0, best_epoch=0)
     watched = median(seconds_of(lambda: watch.on_epoch(record)) for _ in range(REPEATS))
     seconds = {"epoch_seconds": epoch, "watch_seconds": watched, "share": watched / epoch}
     return {"model": model, "layers": layers, **seconds}

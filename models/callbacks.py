@@ -43,11 +43,15 @@ class EpochRecord:
         model: The model; its gradients are those of the last step.
         epoch: From 0.
         metrics: Mean training loss, and the metrics on the validation split.
+        seconds: How long the epoch took, training and validation.
+        best_epoch: The epoch with the best validation NDCG@20 so far, whose checkpoint is kept.
     """
 
     model: Recommender
     epoch: int
     metrics: Mapping[str, float]
+    seconds: float
+    best_epoch: int
 
 
 class Callback(Protocol):

@@ -1,6 +1,6 @@
 """Train a model: `python -m models.train --model bsarec --dataset lastfm`, or `train(...)` from Python."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ from models.command_line import check_device, inform, parse_assignments, run
 from models.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from models.callbacks import Callback
+    from models.callbacks import Callback, EpochRecord
     from models.datasets import Sequences
     from models.training import Run
 
@@ -38,6 +38,7 @@ def train(
     watch: bool = False,
     tensorboard: bool = False,
     callbacks: "Sequence[Callback]" = (),
+    on_epoch: "Callable[[EpochRecord], object] | None" = None,
     **settings: Any,
 ) -> "Run":
     """Train a model with early stopping, and keep its best checkpoint.
@@ -65,6 +66,9 @@ def train(
             .watch.csv (spectral.watch). The checkpoint is the same with and without it.
         tensorboard: Whether to write these measures for TensorBoard as well; implies `watch`.
         callbacks: Further callbacks, see models.callbacks.
+        on_epoch: Called with the `models.callbacks.EpochRecord` of every epoch once it is saved: its number, loss and
+            validation metrics, its seconds, the best epoch so far and the model. A resumed run does not repeat the
+            epochs that are done. An error in it stops the run, which `resume` continues after this epoch.
         **settings: Fields of the model's configuration (hidden_size, max_len, dropout, padding; num_layers and
             num_heads if it has them; alpha, c and beta of BSARec; ...); None keeps the default.
 
@@ -82,6 +86,15 @@ def train(
     ([0, 1], True)
     >>> list(run.metrics)  # of the best epoch, on the test split
     ['HR@5', 'NDCG@5', 'HR@10', 'NDCG@10', 'HR@20', 'NDCG@20', 'MRR']
+
+    Losses as they come:
+
+    >>> losses = []
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train("sasrec", "synthetic:users=20,items=30", out=f"{folder}/a.pt", epochs=2, max_len=10,
+    ...                 on_epoch=lambda record: losses.append(record.metrics["loss"]))
+    >>> losses == [row["loss"] for row in run.history]
+    True
     """
     from models.callbacks import installed
     from models.datasets import Sequences, load
@@ -108,7 +121,7 @@ def train(
     path = Path(out) if out is not None else Path("runs") / folder / f"{model}-seed{seed}.pt"
     if watch or tensorboard:
         callbacks = [*callbacks, installed("watch", tensorboard=tensorboard)]
-    trainer = Trainer(config, training, sequences, path, device, callbacks)
+    trainer = Trainer(config, training, sequences, path, device, callbacks, on_epoch)
     if resume and (finished := trainer.finished()):
         return finished
     if resume:

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -108,8 +108,8 @@ class Trainer:
     While a run is unfinished, the file `path` with .state appended has all that is needed to resume it. It is rewritten
     after every epoch and removed at the end. The file with the ending .log.csv has one row per epoch. At the end, the
     result for tables is written with the ending .json (models.results.runs). A file that is there already is only
-    replaced if it is of the same kind. Callbacks are told about every epoch (models.callbacks); their time does not
-    count as that of the epoch.
+    replaced if it is of the same kind. Callbacks are told about every epoch (models.callbacks), and `on_epoch` once it
+    is saved; their time does not count as that of the epoch.
 
     A run has its own number of threads, whatever the environment says, and keeps it when it is resumed.
 
@@ -125,6 +125,7 @@ class Trainer:
         path: Path,
         device: str = "cpu",
         callbacks: Sequence[Callback] = (),
+        on_epoch: Callable[[EpochRecord], object] | None = None,
     ) -> None:
         keep_freed_memory()
         self.training, self.sequences, self.path = training, sequences, path
@@ -148,7 +149,7 @@ class Trainer:
         self.model.to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, fused=True)
         self.progress = _Progress()
-        self.callbacks = callbacks
+        self.callbacks, self.on_epoch = callbacks, on_epoch
         self._best: dict[str, Any] | None = None
         self._shown: dict[str, float] = {}  # what callbacks want to be seen on the progress line
 
@@ -295,10 +296,13 @@ class Trainer:
             progress.best_value, progress.best_epoch = row[MONITOR], epoch
             self._best = self._pack()
             checkpoint.save(self._best, self.path)
+        record = EpochRecord(self.model, epoch, row, progress.seconds[-1], progress.best_epoch)
         for callback in self.callbacks:
-            self._shown |= callback.on_epoch(EpochRecord(self.model, epoch, row))
+            self._shown |= callback.on_epoch(record)
         self._save_state()
         self._write_log()
+        if self.on_epoch:  # the epoch is saved, so an error in it loses nothing
+            self.on_epoch(record)
         return row
 
     def _train_epoch(self, epoch: int) -> float:

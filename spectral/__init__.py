@@ -61,6 +61,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectral import plot
+    from spectral.analysis import Analysis, analyse
     from spectral.attention_statistics import AttentionStatistics, attention_statistics
     from spectral.attention_statistics.bounds import LayerBounds, layer_bounds
     from spectral.block_response import BlockResponse, block_response
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
 
 # Where the public names are; a module is imported when one of its names is first used.
 _NAMES = {
+    "spectral.analysis": ("Analysis", "analyse"),
     "spectral.attention_statistics": ("AttentionStatistics", "attention_statistics"),
     "spectral.attention_statistics.bounds": ("LayerBounds", "layer_bounds"),
     "spectral.block_response": ("BlockResponse", "block_response"),

@@ -257,10 +257,7 @@ class Subject:
 
         Raises CheckpointError, DataError or ConfigError for a file, dataset or setting that cannot be used.
         """
-        import torch
-
         from models.adapter import load_or_adapt
-        from models.checkpoint import sequences_of
         from spectral.adapted import CapturedModel
 
         check_choice("split", split, SPLITS)
@@ -273,6 +270,25 @@ class Subject:
             finite=finite,
             foreign=CapturedModel,
         )
+        return cls.of(model, which, data, split, max_users, batch_size, data_dir)
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        which: Literal["some", "all", "none"] = "some",
+        data: str | None = None,
+        split: str = "test",
+        max_users: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        data_dir: Path | None = None,
+    ) -> "Subject":
+        """Return a loaded model with users; the arguments and errors are those of `load`."""
+        import torch
+
+        from models.checkpoint import sequences_of
+
+        check_choice("split", split, SPLITS)
         kept = which == "some" and data is None and split == "test" and len(model.probe.input_ids)
         if kept or which == "none":
             windows, uniform, name = model.probe.input_ids, model.probe.uniform, model.checkpoint["dataset"]["name"]

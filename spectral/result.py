@@ -95,19 +95,29 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         """Return the first rows of the table with a caption, as notebooks show a result."""
-        table = self.table()
         what = (getdoc(type(self)) or "").partition("\n")[0].rstrip(".:")
         name = " of ".join(filter(None, [type(self).__name__, self.label]))
-        rows = f"the first {MOST_ROWS} of {len(table):,} rows" if len(table) > MOST_ROWS else f"{len(table)} rows"
-        html = table.head(MOST_ROWS).to_html(
-            index=False, border=0, float_format="{:.4g}".format, na_rep="-", max_cols=MOST_COLUMNS
-        )
-        head, end, body = html.partition(">")
-        return f"{head}{end}<caption>{escape(f'{name}: {what} ({rows})')}</caption>{body}"
+        return shown(self.table(), f"{name}: {what}")
 
     def _by_label(self, of_model: T) -> dict[str, T]:
         """Return something of this model by its label, as pictures of several models take it."""
         return {self.label or UNNAMED: of_model}
+
+
+def shown(table: "DataFrame", what: str) -> str:
+    """Return the first rows of a table as HTML, with a caption that says what it is. Text is escaped.
+
+    Example:
+        >>> import pandas as pd
+        >>> shown(pd.DataFrame({"layer": [1]}), "gain < 1").splitlines()[0]
+        '<table class="dataframe"><caption>gain &lt; 1 (1 rows)</caption>'
+    """
+    rows = f"the first {MOST_ROWS} of {len(table):,} rows" if len(table) > MOST_ROWS else f"{len(table)} rows"
+    html = table.head(MOST_ROWS).to_html(
+        index=False, border=0, float_format="{:.4g}".format, na_rep="-", max_cols=MOST_COLUMNS
+    )
+    head, end, body = html.partition(">")
+    return f"{head}{end}<caption>{escape(f'{what} ({rows})')}</caption>{body}"
 
 
 def figure_of(drawn: "Axes | Figure") -> "Figure | SubFigure":

@@ -1,5 +1,6 @@
 """Put all measures of some checkpoints on one page: `python -m spectral.report ckpt.pt [more.pt ...]`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,6 @@ from models.command_line import inform, run
 from models.errors import ConfigError
 from models.files import check_replaceable, write_atomically
 from spectral import command_line as options
-from spectral.command_line import Subject, check_modes
 
 
 def main(
@@ -30,9 +30,8 @@ def main(
     measure, the file says why. Sentences in bold say what a model does beyond its null models: uniform attention and
     initial weights, or those of --null. Options for third-party checkpoints apply to every checkpoint.
     """
-    from spectral.analysis import Analysis
+    from spectral.analysis import analyse
     from spectral.report import names_of, page
-    from spectral.response import DEFAULT_C
 
     nulls.check()
     target = checkpoints[0].parent / "report.html" if out is None else out
@@ -40,15 +39,11 @@ def main(
         raise ConfigError(f"--out {target} is a folder; name the file to write, as in --out {target}/report.html")
     target.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(target)
-    subjects = {checkpoint: Subject.load(checkpoint, **vars(users), **vars(loading), c=c) for checkpoint in checkpoints}
-    c = DEFAULT_C if c is None else c
-    check_modes(c, min(subject.model.config.max_len for subject in subjects.values()))
-    names = names_of({path: subject.model for path, subject in subjects.items()})
-    analyses = [
-        Analysis(subject, name, path.name, c, nulls.null or (), nulls.draws)
-        for name, (path, subject) in zip(names, subjects.items(), strict=True)
-    ]
-    write_atomically(target, page(analyses).encode())
+    given = {**vars(users), **vars(loading), "c": c, "null": nulls.null or (), "draws": nulls.draws}
+    analyses = {checkpoint: analyse(checkpoint, **given) for checkpoint in checkpoints}
+    names = names_of({checkpoint: analysis.subject.model for checkpoint, analysis in analyses.items()})
+    named = [replace(analysis, name=name) for name, analysis in zip(names, analyses.values(), strict=True)]
+    write_atomically(target, page(named).encode())
     inform(f"wrote {target}")
 
 
