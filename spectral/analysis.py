@@ -38,6 +38,7 @@ from spectral.smoothing import Smoothing
 from spectral.strata import StratifiedSimilarity, numbers_of
 from spectral.theorem1 import Theorem1, theorem1, trained_attentions
 from spectral.transfer_map import TransferMap
+from spectral.user_maps import UserMaps, user_maps
 
 JACOBIAN_USERS = 128  # users at which layers are differentiated, which is by far the slowest measure
 JACOBIAN_NULL_USERS = 32  # the same for null models
@@ -102,6 +103,11 @@ class Analysis:
         self.subject.check_attention()
         captures = self.subject.captures(self.subject.full_windows(), hidden=False)
         return AttentionStatistics.from_captures(captures)
+
+    @cached_property
+    def user_maps(self) -> Sequence[UserMaps]:
+        """The attention of up to 8 users, those with the longest windows."""
+        return user_maps(self.subject)
 
     @cached_property
     def layer_bounds(self) -> LayerBounds:
