@@ -37,8 +37,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
 	  echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing the pinned dependencies into $(VENV); this takes a minute or two, once."
-	@rm -f $(STAMP); touch $(VENV)/.unfinished
+	@rm -f $(STAMP); date +%s > $(VENV)/.unfinished
 	@$(call install,.) || { rm -f $(VENV)/.unfinished; exit 1; }
+	@echo "Installed in $$(($$(date +%s) - $$(cat $(VENV)/.unfinished))) s."
 	@echo '$(CURDIR)' > $(VENV)/.unfinished; mv $(VENV)/.unfinished $(STAMP)
 
 # An extra of pyproject.toml on top, such as what only tests need. Killed here, the whole set-up is made anew as well.
@@ -62,7 +63,8 @@ SNAKEMAKE = mkdir -p .snakemake; exec 9> .snakemake/make.lock; \
 CONFIG ?=
 
 figures: $(STAMP) ## train models on MovieLens-100K and draw runs/figures/ml-100k (PROFILE=quick)
-	@$(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG)
+	@start=$$(date +%s); $(SNAKEMAKE) --config profile=$(PROFILE) $(if $(DATASET),dataset=$(DATASET)) $(CONFIG) \
+	  && echo "Figures are there after $$(($$(date +%s) - start)) s, the set-up not counted."
 
 gallery: ## the same in the committed gallery, figures/, which git tracks and the profile `paper` draws anyway
 	@$(MAKE) --no-print-directory figures CONFIG="figures=figures $(CONFIG)"

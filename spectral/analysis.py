@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from models.errors import DataError
-from models.integrity import Check
 from models.precision import widened
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
@@ -25,14 +24,14 @@ from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
 from spectral.findings import DECIDING, MARGINS, finding
-from spectral.integrity import integrity
+from spectral.integrity import Integrity, integrity
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters, learned_filters
 from spectral.mixing_ratio import MixingRatio
 from spectral.nulls import nulls_of, under_nulls
 from spectral.rank_one import RankOneDistance
 from spectral.response import DEFAULT_C
-from spectral.signals import UserSignal, extreme_signals
+from spectral.signals import ExtremeSignals, extreme_signals
 from spectral.singular_values import LayerSpectra
 from spectral.smoothing import Smoothing
 from spectral.strata import StratifiedSimilarity, numbers_of
@@ -70,7 +69,7 @@ class Analysis:
     _of_nulls: dict[str, dict[str, list[Any]]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
-    def signals(self) -> Sequence[UserSignal]:
+    def signals(self) -> ExtremeSignals:
         """The users with the most and the least low-frequency energy, as signals of their items' embeddings."""
         of, most = self.subject, self.subject.max_users
         return extreme_signals(of.model, of.windows[:most], of.names[:most], self.c, of.batch_size)
@@ -152,7 +151,7 @@ class Analysis:
         return MixingRatio.of_model(self.subject.model, _batches(self.subject, self.subject.full_windows()))
 
     @cached_property
-    def integrity(self) -> Sequence[Check]:
+    def integrity(self) -> Integrity:
         """Whether the model does what its architecture promises."""
         return integrity(self.subject)
 

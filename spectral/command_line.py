@@ -1,6 +1,5 @@
 """What the command lines of the measures share: options, the checkpoint with its users, and output files."""
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectral.capture import Capture
+    from spectral.result import Result
 
 R = TypeVar("R")
 ALL_FORMATS = ",".join(FORMATS)
@@ -187,13 +187,20 @@ class Output:
             check_replaceable(Path(f"{self.stem}.{kind}"))
         return self
 
+    def save(self, result: "Result", nulls: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Write the files of a result and print their paths on standard error. nulls: the results of null models."""
+        _tell(result.save(self.stem, self.formats, nulls))
+
     def write(self, figure: "Figure | SubFigure", table: "DataFrame") -> None:
-        """Write the files and print their paths on standard error."""
+        """Write the files of several results, which stand in one figure, and print their paths on standard error."""
         from spectral import plot
 
-        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph of a PDF
-        for path in plot.save(figure, self.stem, table, self.formats):
-            inform(f"wrote {path}")
+        _tell(plot.save(figure, self.stem, table, self.formats))
+
+
+def _tell(paths: Iterable[Path]) -> None:
+    for path in paths:
+        inform(f"wrote {path}")
 
 
 @dataclass(frozen=True, eq=False)

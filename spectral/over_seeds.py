@@ -21,11 +21,14 @@ from spectral.estimate import Estimate, estimate
 from spectral.filter_response import FrequencyResponse
 from spectral.nulls import tables_of_draws, with_null_columns
 from spectral.response import Array
+from spectral.result import Result
 from spectral.singular_values import GAUSSIAN, SingularValues
 from spectral.summary import SpectralSummary
 from spectral.transfer_map import TransferMap
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 R = TypeVar("R")
@@ -35,7 +38,7 @@ _KINDS = {"between_users": "between_samples", "within_sequence": "within_samples
 
 
 @dataclass(frozen=True, eq=False)
-class Gains:
+class Gains(Result):
     """What attention does to each frequency, over the runs of a system.
 
     Attributes:
@@ -69,9 +72,19 @@ class Gains:
         heads = table[table["head"] != "mean"] if self.gain_db.seeds == 1 else None
         return pd.concat([heads, with_null_columns(mean, tables_of_draws(self.nulls), keys, values)])
 
+    def plot(self, ax: "Axes | None" = None, *, of: str | None = None) -> "Axes | Figure":
+        """Draw gain and self-gain against frequency, or one of them: of "gain" (on a given `ax`) or "self_gain"."""
+        from spectral import plot
+
+        if ax is None and of is None:
+            return plot.frequency_response_panels(self._by_label(self))
+        of = of or "gain"
+        interval, label = getattr(self, f"{of}_db"), self.label or None
+        return plot.frequency_response(self.response, of=of, nulls=self.nulls, interval=interval, label=label, ax=ax)
+
 
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Spectrum(Result):
     """The singular values of the users' representations after the last layer, over the runs of a system.
 
     Attributes:
@@ -104,9 +117,16 @@ class Spectrum:
         table = table.assign(**self.normalised.columns(), seeds=self.normalised.seeds)
         return with_null_columns(table, tables_of_draws(self.nulls), ["index"], ["normalised"])
 
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the values, divided by the largest one, on a logarithmic axis."""
+        from spectral import plot
+
+        nulls, intervals = self._by_label(self.mean_nulls), self._by_label(self.normalised)
+        return plot.singular_values(self._by_label(self.values), nulls=nulls, intervals=intervals, ax=ax)
+
 
 @dataclass(frozen=True, eq=False)
-class Similarities:
+class Similarities(Result):
     """How similar users and positions are after each layer, over the runs of a system.
 
     Attributes:
@@ -147,9 +167,21 @@ class Similarities:
             rows.append(with_null_columns(table, nulls, ["layer"], ["similarity"]))
         return pd.concat(rows)
 
+    def plot(self, ax: "Axes | None" = None, *, kind: str | None = None) -> "Axes | Figure":
+        """Draw both similarities over layers, or one: "between_users" (on a given `ax`) or "within_sequence"."""
+        from spectral import plot
+
+        if ax is None and kind is None:
+            return plot.cosine_similarity_panels({"": self._by_label(self)})
+        kind = kind or "between_users"
+        nulls, intervals = self._by_label(self.mean_nulls), self._by_label(getattr(self, kind))
+        return plot.cosine_similarity(
+            self._by_label(self.similarity), kind=kind, nulls=nulls, intervals=intervals, ax=ax
+        )
+
 
 @dataclass(frozen=True, eq=False)
-class Betas:
+class Betas(Result):
     """The gain of high frequencies in BSARec's frequency branch, over the runs of a system.
 
     Attributes:
@@ -203,6 +235,12 @@ class Betas:
         runs = {f"run_{place}": run.ravel() for place, run in enumerate(np.sort(self.values, axis=2), 1)}
         columns |= runs | {"untrained": np.tile(self.initial, len(self.layers))}
         return pd.DataFrame(columns, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw beta over the dimensions, in ascending order."""
+        from spectral import plot
+
+        return plot.beta(self, label=self.label or None, ax=ax)
 
 
 def gains(runs: Sequence[SpectralSummary]) -> Gains:

@@ -67,7 +67,7 @@ REPORT = "spectral.report ckpt --max-users 4 --out page.html"
 def run(call: Call, checkpoint: Path, tmp_path: Path) -> Callable[[str], tuple[int, str, str]]:
     """Run a command line in a folder with what the commands need."""
     for model in ("sasrec", "bsarec"):
-        simulated_summaries.summary(model, 1).save(tmp_path / f"{model}-seed1.spectral.npz")
+        simulated_summaries.summary(model, 1).write(tmp_path / f"{model}-seed1.spectral.npz")
     gallery = Gallery(tmp_path / "figures", "")
     gallery.add_table("rings", pd.DataFrame({"k": [1]}))
     gallery.note("rings", caption="Rings.", see="One.")

@@ -31,14 +31,16 @@ from spectral.capture import Capture
 from spectral.decompositions import singular_values_of
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
+from spectral.result import Result
 from spectral.sums import sum_by_layer
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
-class LayerBounds:
+class LayerBounds(Result):
     """Bounds of the factor by which layers of attention scale what is not DC, means over sequences.
 
     Attributes:
@@ -102,6 +104,12 @@ class LayerBounds:
         columns = {"projection_norm": self.projection_norm.ravel()}
         columns |= {f"layer_{name}": np.repeat(getattr(self, name), heads) for name in ("lower", "measured", "upper")}
         return pd.DataFrame(columns, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the measured factor of each layer between its bounds."""
+        from spectral import plot
+
+        return plot.layer_bounds(self._by_label(self), ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer: its number, the lower bound, the measured factor and the upper bound."""

@@ -50,9 +50,12 @@ from spectral.choices import RESIDUAL
 from spectral.filter_response import layers_of
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
+from spectral.result import Result
 from spectral.sums import sum_of_attention
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -61,7 +64,7 @@ MEASURES = ("entropy", "relative_entropy", "distance", "lambda2", "hfc_factor", 
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionStatistics:
+class AttentionStatistics(Result):
     """Means over sequences of the measures of this module, per layer and head.
 
     Attributes:
@@ -127,6 +130,14 @@ class AttentionStatistics:
             columns |= {name: value.ravel(), f"{name}_se": error.ravel()} | interval_columns(value, error, f"{name}_")
         constants = {"residual": self.residual, "positions": len(self.rollout), **ONE_MODEL, "users": self.sequences}
         return pd.DataFrame(columns | constants, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None, *, measure: str | None = None) -> "Axes | Figure":
+        """Draw four measures over layers, or one (on a given `ax` "lambda2")."""
+        from spectral import plot
+
+        if ax is None and measure is None:
+            return plot.attention_statistics_panels(self._by_label(self))
+        return plot.attention_statistics(self._by_label(self), measure or "lambda2", ax=ax)
 
     def positions_table(self) -> "DataFrame":
         """Return one row per position, from 0, with the rollout, and pi as `perron_<layer>_<head>`."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 DECIMALS = {"gain_dc_db": 2, "nyquist_relative_db": 2, "last_nyquist_relative_db": 2, "cutoff": 2, "passed_ratio": 3}
 
-KEYS, VALUES = ["layer", "frequency"], ["relative_db", "last_relative_db"]  # of the table, for the nulls' columns
-
 
 @dataclass(frozen=True)
 class Users(options.Users):
@@ -48,7 +46,6 @@ def main(
     """
     from spectral.block_response import block_response
     from spectral.capture import in_batches
-    from spectral.nulls import table_with_nulls
     from spectral.resampling import RESAMPLES
 
     nulls.check()
@@ -69,13 +66,7 @@ def main(
     else:
         print_table(response.summary(), DECIMALS)
         options.print_nulls(of_nulls, DECIMALS)
-    from spectral import plot
-
-    figure, axes = plot.panels(2)
-    for ax, at, label in zip(axes, ("all", "last"), ("all positions", "last position"), strict=True):
-        plot.block_response(response, at=at, nulls=of_nulls, label=label, ax=ax)
-        ax.label_outer()
-    output.write(figure, table_with_nulls(response, of_nulls, KEYS, VALUES))
+    output.save(response, of_nulls)
 
 
 if __name__ == "__main__":

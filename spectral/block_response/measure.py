@@ -23,7 +23,7 @@ Contents: `block_response`, which needs the model itself, and its result `BlockR
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,13 +35,16 @@ from spectral.capture import Capture
 from spectral.choices import PROBES
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C, Array, Response, decibels
+from spectral.result import Nulls, Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BlockResponse(Response):
+class BlockResponse(Response, Result):
     """The frequency response of whole layers. `Response` has the other attributes.
 
     Attributes:
@@ -62,6 +65,9 @@ class BlockResponse(Response):
     last_gain: Array
     probes: int
     resampled: Array | None = None
+
+    KEYS: ClassVar = ("layer", "frequency")
+    VALUES: ClassVar = ("relative_db", "last_relative_db")
 
     @property
     def relative_db(self) -> Array:
@@ -105,6 +111,14 @@ class BlockResponse(Response):
             low, high = self.band()
             columns |= {"low": low.ravel(), "high": high.ravel(), "seeds": 1}
         return pd.DataFrame(columns, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None, *, at: str | None = None, nulls: Nulls | None = None) -> "Axes | Figure":
+        """Draw the gain at all positions and at the last one, or one of them: at "all" (on a given `ax`) or "last"."""
+        from spectral import plot
+
+        if ax is None and at is None:
+            return plot.block_response_panels(self, nulls)
+        return plot.block_response(self, at=at or "all", nulls=nulls, label=self.label or None, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer: gain of DC, that of Nyquist relative to DC, cutoff, passed ratio."""

@@ -24,13 +24,16 @@ from spectral.block_response import layers_and_inputs, probe_weights, wave_power
 from spectral.capture import Capture
 from spectral.fourier import angular_frequencies, frequencies
 from spectral.response import Array
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PositionResponse:
+class PositionResponse(Result):
     """The frequency response of whole layers at each output position, averaged over users.
 
     Attributes:
@@ -68,6 +71,14 @@ class PositionResponse:
         index = pd.MultiIndex.from_product(parts, names=["layer", "position", "frequency"])
         omega = np.tile(angular_frequencies(positions).numpy(), len(self.layers) * positions)
         return pd.DataFrame({"angular_frequency": omega, "gain": self.gain.ravel()}, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None, *, layer: int | None = None) -> "Axes | Figure":
+        """Draw the map over positions of every layer, or of one (on a given `ax` the first)."""
+        from spectral import plot
+
+        if ax is None and layer is None:
+            return plot.position_response_panels(self._by_label(self))
+        return plot.position_response(self, layer, ax=ax)
 
 
 def position_response(

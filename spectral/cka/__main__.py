@@ -45,9 +45,7 @@ def main(
         print_json({"users": measured.users, "pairs": measured.summary()})
     else:
         print_table(measured.summary(), {"cka": 3, "by_chance": 3})
-    from spectral import plot
-
-    output.write(plot.cka_panels(measured), measured.table())
+    output.save(measured)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ConfigError
 from spectral.arrays import as_rows, check_finite
 from spectral.capture import Capture
 from spectral.pooling import Pooling, pooled
+from spectral.result import Result
 from spectral.sums import CONSTANT, Sums
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -45,7 +49,7 @@ SMALLEST = 1e-12  # of the energy of users must be in their differences
 
 
 @dataclass(frozen=True, eq=False)
-class LinearCKA:
+class LinearCKA(Result):
     """Linear CKA of all pairs of layers.
 
     Attributes:
@@ -121,6 +125,22 @@ class LinearCKA:
                 "users": self.users,
             }
         )
+
+    def plot(self, ax: "Axes | None" = None, *, model: str | None = None, other: str | None = None) -> "Axes | Figure":
+        """Draw a map for each model and each pair of models, or one: of a model with itself or with another.
+
+        Raises ConfigError for a given `ax` if there are several models and none is named.
+        """
+        from spectral import plot
+
+        if ax is None and model is None:
+            return plot.cka_panels(self)
+        names = list(dict.fromkeys(name for name, _ in self.layers))
+        if model is None and len(names) > 1:
+            raise ConfigError(
+                f"CKA of {', '.join(names)} has several maps; name one, as in plot(ax, model={names[0]!r})"
+            )
+        return plot.cka(self, model or names[0], other, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per pair of different layers."""

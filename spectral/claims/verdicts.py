@@ -27,8 +27,10 @@ from models.files import write_together
 from models.results.significance import Difference, holm
 from models.results.tables import CAPPED, FIRST_EPOCH, markdown_table
 from spectral.claims.runs import Missing, Runs
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 SIGNIFICANT = 0.05
@@ -103,7 +105,7 @@ def _sign(found: Difference) -> str:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(Result):
     """Judged claims.
 
     Attributes:
@@ -119,6 +121,12 @@ class Ledger:
     def table(self) -> "DataFrame":
         """Return the rows."""
         return self.rows
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the verdict of each claim on each dataset."""
+        from spectral import plot
+
+        return plot.claims(self, ax=ax)
 
     def sentence(self) -> str:
         """Return how many claims have which verdict, each counted once for every dataset that it is about.

@@ -35,7 +35,7 @@ def main(
     from spectral.compare import MEASURES, by_system, compare
     from spectral.summary import read_summary
 
-    table = compare(by_system({path: read_summary(path) for path in summaries}), measure, reference)
+    table = compare(by_system({path: read_summary(path) for path in summaries}), measure, reference).table()
     rows = table.to_dict("records")
     if file is not None:
         write_atomically(file, table.to_csv(index=False).encode())

@@ -3,7 +3,7 @@
 All runs on a dataset have the same bootstrap samples of users (`spectral.summary`), so differences between systems have
 an uncertainty, from users and from seeds: `models.results.significance.difference`.
 
-Contents: `MEASURES`, `measured`, `compare`.
+Contents: `MEASURES`, `measured`, and `compare` with its result `Differences`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,11 @@ from models.errors import ConfigError, DataError, did_you_mean
 from models.results.significance import difference, holm
 from spectral.fourier import multiplicity
 from spectral.response import DEFAULT_C, Array
+from spectral.result import Result
 from spectral.summary import SpectralSummary
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 Values = tuple[Array, Array]  # of one run: (layers,), and of each sample of users (samples, layers)
@@ -120,18 +122,41 @@ def users_behind(run: SpectralSummary, name: str) -> int:
     return int(getattr(run, MEASURES[name].users)) if MEASURES[name].users else 0
 
 
-def compare(systems: Mapping[str, Sequence[SpectralSummary]], name: str, reference: str | None = None) -> "DataFrame":
-    """Return a row for each system and layer with its difference to the reference.
+@dataclass(frozen=True, eq=False)
+class Differences(Result):
+    """Differences of a measure between systems and a reference.
+
+    Attributes:
+        measure: One of `MEASURES`.
+        rows: One for each system and layer. Columns: system, reference, layer, value (mean over seeds),
+            reference_value, difference, low, high (its 95% interval), knows_seeds (whether both have several seeds; a
+            single one adds nothing to the interval), seeds (the smaller number), users, p_value and p_holm (NaN for
+            single runs; corrected for the number of rows), detectable (the smallest difference that would be detected).
+    """
+
+    measure: str
+    rows: "DataFrame"
+
+    def table(self) -> "DataFrame":
+        """Return the rows."""
+        return self.rows
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the differences over layers, with their intervals."""
+        from spectral import plot
+
+        return plot.differences(self, ax=ax)
+
+
+def compare(systems: Mapping[str, Sequence[SpectralSummary]], name: str, reference: str | None = None) -> Differences:
+    """Return the difference of each system to the reference, layer by layer.
 
     Args:
         systems: The summaries of the runs of each system.
         name: One of MEASURES.
         reference: The system that the others are compared with, by default the first.
 
-    Columns: system, reference, layer, value (mean over seeds), reference_value, difference, low, high (its 95%
-    interval), knows_seeds (whether both have several seeds; a single one adds nothing to the interval), seeds (the
-    smaller number), users, p_value and p_holm (NaN for single runs; corrected for the number of rows), detectable (the
-    smallest difference that would be detected). Layers that only one of the two has are left out.
+    Layers that only one of the two has are left out.
 
     Raises:
         ConfigError: For an unknown measure or reference, one system, or models without the measure.
@@ -147,12 +172,14 @@ def compare(systems: Mapping[str, Sequence[SpectralSummary]], name: str, referen
         ...     windows = torch.randint(1, 21, (40, 6), generator=torch.Generator().manual_seed(0))
         ...     return summarise(model, windows, {"model": name, "fingerprint": "f", "seed": seed})
         >>> systems = {name: [run(name, seed) for seed in (1, 2)] for name in ("sasrec", "bsarec")}
-        >>> table = compare(systems, "effective_rank")
-        >>> print(table[["system", "reference", "layer", "seeds", "users"]].to_string(index=False))
+        >>> differences = compare(systems, "effective_rank")
+        >>> print(differences.table()[["system", "reference", "layer", "seeds", "users"]].to_string(index=False))
         system reference  layer  seeds  users
         bsarec    sasrec      0      2     40
         bsarec    sasrec      1      2     40
         bsarec    sasrec      2      2     40
+        >>> differences.plot().get_xlabel()
+        'layer'
     """
     import pandas as pd
 
@@ -191,7 +218,7 @@ def compare(systems: Mapping[str, Sequence[SpectralSummary]], name: str, referen
     known = table.p_value.notna()
     table.insert(table.columns.get_loc("p_value") + 1, "p_holm", np.nan)
     table.loc[known, "p_holm"] = holm(list(table.p_value[known]))
-    return table
+    return Differences(name, table)
 
 
 def by_system(summaries: Mapping[Path, SpectralSummary]) -> dict[str, list[SpectralSummary]]:

@@ -34,7 +34,6 @@ def main(
     .csv. Layer 0 is the embedding output.
     """
     from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
-    from spectral.nulls import table_with_nulls
     from spectral.resampling import RESAMPLES
 
     check_convention(convention)
@@ -54,10 +53,7 @@ def main(
     else:
         print_table(similarity.summary(), {})
         options.print_nulls(of_nulls, {})
-    from spectral import plot
-
-    table = table_with_nulls(similarity, of_nulls, ["layer"], ["between_users", "within_sequence"])
-    output.write(plot.cosine_similarity_kinds(subject.model.name, similarity, nulls=of_nulls).figure, table)
+    output.save(similarity.labelled(subject.model.name), of_nulls)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ language and vision models.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,16 +30,18 @@ from spectral.capture import Capture
 from spectral.choices import CONVENTIONS
 from spectral.pooling import Pooling, pooled
 from spectral.resampling import ONE_MODEL, SampledSimilarities, draw_counts, interval_columns, sampled_similarities
+from spectral.result import UNNAMED, Nulls, Result
 from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 Convention = Literal["pairs", "published"]
 
 
 @dataclass(frozen=True, eq=False)
-class CosineSimilarity:
+class CosineSimilarity(Result):
     """Mean cosine similarities after each layer; layer 0 is the embedding output.
 
     Attributes:
@@ -72,6 +74,9 @@ class CosineSimilarity:
     sequences: int
     convention: Convention = "pairs"
     deviation: dict[str, NDArray[np.float64]] | None = None
+
+    KEYS: ClassVar = ("layer",)
+    VALUES: ClassVar = ("between_users", "within_sequence")
 
     @classmethod
     def from_captures(
@@ -131,6 +136,12 @@ class CosineSimilarity:
         return pd.DataFrame(self.summary()).assign(
             **columns, users=self.users, sequences=self.sequences, convention=self.convention
         )
+
+    def plot(self, ax: "Axes | None" = None, *, nulls: Nulls | None = None) -> "Axes":
+        """Draw both similarities over layers."""
+        from spectral import plot
+
+        return plot.cosine_similarity_kinds(self.label or UNNAMED, self, nulls=nulls, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer: its number and the two similarities."""

@@ -17,9 +17,12 @@ import numpy as np
 
 from models.choices import MONITOR
 from models.errors import ConfigError, DataError, did_you_mean
+from spectral.result import Result
 from spectral.watch import ENDING, HEADER
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 OVERVIEW = ("gain_nyquist", "hfc_share", "effective_rank", "between_users", "within_sequence", MONITOR)
@@ -57,7 +60,7 @@ def read_watch(path: str | Path) -> "DataFrame":
 
 
 @dataclass(frozen=True, eq=False)
-class Dynamics:
+class Dynamics(Result):
     """The watched numbers of some runs.
 
     Attributes:
@@ -180,6 +183,20 @@ class Dynamics:
     def table(self) -> "DataFrame":
         """Return all rows."""
         return self.rows
+
+    def plot(
+        self, ax: "Axes | None" = None, *, measure: str | None = None, layer: int | None = None
+    ) -> "Axes | Figure":
+        """Draw the measures of the overview over epochs, or one (on a given `ax` the first of them).
+
+        layer: None for each system's last.
+        """
+        from spectral import plot
+
+        measures = [name for name in OVERVIEW if name in self.measures]
+        if ax is None and measure is None:
+            return plot.dynamics_panels(self, measures, layer)
+        return plot.dynamics(self, measure or measures[0], layer, ax=ax)
 
 
 def _run_of(path: Path) -> tuple[str, str]:

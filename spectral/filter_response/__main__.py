@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 DECIMALS = {"gain_dc_db": 2, "gain_nyquist_db": 2, "self_gain_nyquist_db": 2, "cutoff": 2, "passed_ratio": 3}
-KEYS, VALUES = ["layer", "head", "frequency"], ["gain_db", "self_gain_db"]  # of the table, for the nulls' columns
 
 
 def main(
@@ -62,11 +61,8 @@ def _print_tables(measured: "dict[str, Measured]") -> None:
 def _table(measured: "dict[str, Measured]") -> Any:
     import pandas as pd
 
-    from spectral.nulls import table_with_nulls
-
     return pd.concat(
-        table_with_nulls(found.response, found.nulls, KEYS, VALUES).assign(window=window)
-        for window, found in measured.items()
+        found.response.table_of_files(found.nulls).assign(window=window) for window, found in measured.items()
     )
 
 

@@ -15,7 +15,7 @@ the diagonal entry.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,14 +26,17 @@ from spectral.arrays import as_float, as_float64, check_finite
 from spectral.capture import Capture
 from spectral.fourier import check_c, frequencies
 from spectral.response import DEFAULT_C, Array, Response, decibels
+from spectral.result import Nulls, Result
 from spectral.sums import CONSTANT, Sums, sum_of_attention
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FrequencyResponse(Response):
+class FrequencyResponse(Response, Result):
     """The frequency response of attention, per layer and head. `Response` has the other attributes.
 
     Attributes:
@@ -58,6 +61,9 @@ class FrequencyResponse(Response):
 
     self_gain: Array
     resampled: Array | None = None
+
+    KEYS: ClassVar = ("layer", "head", "frequency")
+    VALUES: ClassVar = ("gain_db", "self_gain_db")
 
     @classmethod
     def from_captures(
@@ -131,6 +137,14 @@ class FrequencyResponse(Response):
         import pandas as pd
 
         return pd.concat([_long_table(self, range(1, self.gain.shape[1] + 1)), _long_table(self.head_mean, ["mean"])])
+
+    def plot(self, ax: "Axes | None" = None, *, of: str | None = None, nulls: Nulls | None = None) -> "Axes | Figure":
+        """Draw gain and self-gain against frequency, or one of them: of "gain" (on a given `ax`) or "self_gain"."""
+        from spectral import plot
+
+        if ax is None and of is None:
+            return plot.frequency_response_panels(self._by_label(self), self._by_label(nulls or {}))
+        return plot.frequency_response(self, of=of or "gain", nulls=nulls, label=self.label or None, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer and head, and for the head "mean": gains in dB, cutoff, passed ratio.

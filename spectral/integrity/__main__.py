@@ -35,7 +35,7 @@ def main(
         print_json(described | {"checks": [check.record() for check in found]})
         return
     inform(f"{subject.model.title}, checked on {kind}")
-    print(*lines(found), sep="\n")
+    print(*lines(found.checks), sep="\n")
 
 
 if __name__ == "__main__":

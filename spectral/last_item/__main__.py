@@ -43,9 +43,7 @@ def main(
         print_json({"users": measured.users, "lists": measured.summary()})
     else:
         print_table(measured.summary(), {})
-    from spectral import plot
-
-    output.write(plot.last_item({subject.model.name: measured}).figure, measured.table())
+    output.save(measured.labelled(subject.model.name))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,11 @@ from spectral.arrays import as_float, check_finite
 from spectral.choices import K
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
+from spectral.result import Result
 from spectral.sums import Sums
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -50,7 +52,7 @@ MEASURES = ("overlap", "same", "same_order")
 
 
 @dataclass(frozen=True, eq=False)
-class LastItemOverlap:
+class LastItemOverlap(Result):
     """What recommendations of whole histories share with those of last items alone, for k = 1..K.
 
     Attributes:
@@ -120,6 +122,12 @@ class LastItemOverlap:
             value, error = getattr(self, name), self.standard_error[name]
             columns |= {name: value, f"{name}_se": error} | interval_columns(value, error, f"{name}_")
         return pd.DataFrame(columns | {"by_chance": self.by_chance, **ONE_MODEL, "users": self.users})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the overlap against k."""
+        from spectral import plot
+
+        return plot.last_item(self._by_label(self), ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record for the first and one for the last k."""

@@ -17,7 +17,6 @@ def main(
     Prints for each layer the gain at DC and at the highest frequency (root mean square over dimensions), and quantiles
     of the latter over dimensions. For BSARec it is beta. Writes learned_filters.png, .pdf and .csv.
     """
-    from spectral import plot
     from spectral.learned_filters import learned_filters
 
     output = Output.prepare("learned_filters", checkpoint, files)
@@ -28,10 +27,7 @@ def main(
         print_json({"layers": filters.summary()})
     else:
         print_table(filters.summary(), {})
-    figure, [(left, right)] = plot.grid([plot.HEIGHT], 2)
-    plot.learned_filters(filters, ax=left)
-    plot.learned_filters_sorted(filters, ax=right, **{"label": r"$\beta$"} if model.name == "bsarec" else {})
-    output.write(figure, filters.table())
+    output.save(filters.labelled(model.name))
 
 
 if __name__ == "__main__":

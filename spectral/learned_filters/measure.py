@@ -20,13 +20,16 @@ from models.errors import ConfigError
 from models.precision import widened
 from spectral.fourier import angular_frequencies
 from spectral.response import Array, decibels
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedFilters:
+class LearnedFilters(Result):
     """The filters of a model.
 
     Attributes:
@@ -108,6 +111,14 @@ class LearnedFilters:
             "phase": self.phase.ravel(),
         }
         return pd.DataFrame(columns, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes | Figure":
+        """Draw the gain against frequency and, sorted, at the highest one; on a given `ax` against frequency."""
+        from spectral import plot
+
+        if ax is None:
+            return plot.learned_filters_panels(self, self.label)
+        return plot.learned_filters(self, label=self.label or None, ax=ax)
 
 
 def learned_filters(model: Any) -> LearnedFilters:

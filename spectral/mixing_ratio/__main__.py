@@ -34,9 +34,7 @@ def main(
         print_json({"users": measured.users, "positions": measured.positions, "layers": measured.summary()})
     else:
         print_table(measured.summary(), {})
-    from spectral import plot
-
-    output.write(plot.mixing_ratio(measured, label=subject.model.name).figure, measured.table())
+    output.save(measured.labelled(subject.model.name))
 
 
 if __name__ == "__main__":

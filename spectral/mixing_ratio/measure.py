@@ -44,9 +44,11 @@ from spectral.arrays import as_float, as_float64, check_finite
 from spectral.fourier import angular_frequencies, frequencies
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
+from spectral.result import Result
 from spectral.steps import residual_steps
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -55,7 +57,7 @@ RESIDUAL = "residual"  # the name of the part that x becomes
 
 
 @dataclass(frozen=True, eq=False)
-class MixingRatio:
+class MixingRatio(Result):
     """Mean shares of the parts of each block's output.
 
     Attributes:
@@ -174,6 +176,12 @@ class MixingRatio:
             "users": self.users,
         }
         return pd.DataFrame(columns, index=index).reset_index()
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the mixing ratio of each block against frequency."""
+        from spectral import plot
+
+        return plot.mixing_ratio(self, label=self.label or None, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer and part: its share overall, at DC, at the highest frequency and at the end."""

@@ -28,10 +28,12 @@ from spectral.plot.attention_statistics import (
     attention_statistics_rollout,
 )
 from spectral.plot.beta import beta
-from spectral.plot.block_response import block_response
+from spectral.plot.block_response import block_response, block_response_panels
 from spectral.plot.cka import cka, cka_panels
+from spectral.plot.claims import claims
 from spectral.plot.cosine_similarity import cosine_similarity, cosine_similarity_kinds, cosine_similarity_panels
 from spectral.plot.diagram import diagram
+from spectral.plot.differences import differences
 from spectral.plot.dynamics import dynamics, dynamics_panels, dynamics_paths, dynamics_paths_panels
 from spectral.plot.figure import (
     COLUMN_WIDTH,
@@ -46,9 +48,17 @@ from spectral.plot.figure import (
     style,
 )
 from spectral.plot.frequency_response import frequency_response, frequency_response_panels
+from spectral.plot.integrity import integrity
 from spectral.plot.last_item import last_item
-from spectral.plot.learned_filters import learned_filters, learned_filters_map, learned_filters_sorted
+from spectral.plot.layer_bounds import layer_bounds
+from spectral.plot.learned_filters import (
+    learned_filters,
+    learned_filters_map,
+    learned_filters_panels,
+    learned_filters_sorted,
+)
 from spectral.plot.mixing_ratio import mixing_ratio
+from spectral.plot.position_response import position_response, position_response_panels
 from spectral.plot.rank_one import rank_one, rank_one_parts
 from spectral.plot.remedies import remedies, remedies_panels
 from spectral.plot.response import LOWEST_DB
@@ -57,6 +67,7 @@ from spectral.plot.sensitivity import BANDS, sensitivity, sensitivity_panels
 from spectral.plot.singular_values import singular_values, singular_values_panels
 from spectral.plot.smoothing import smoothing, smoothing_panels
 from spectral.plot.strata import strata, strata_panels
+from spectral.plot.summary import summary
 from spectral.plot.theorem1 import theorem1
 from spectral.plot.transfer_map import transfer_map, transfer_map_panels
 from spectral.plot.user_frequency import user_frequency
@@ -73,13 +84,16 @@ __all__ = [
     "attention_statistics_rollout",
     "beta",
     "block_response",
+    "block_response_panels",
     "check_formats",
     "cka",
     "cka_panels",
+    "claims",
     "cosine_similarity",
     "cosine_similarity_kinds",
     "cosine_similarity_panels",
     "diagram",
+    "differences",
     "dynamics",
     "dynamics_panels",
     "dynamics_paths",
@@ -87,12 +101,17 @@ __all__ = [
     "frequency_response",
     "frequency_response_panels",
     "grid",
+    "integrity",
     "last_item",
+    "layer_bounds",
     "learned_filters",
     "learned_filters_map",
+    "learned_filters_panels",
     "learned_filters_sorted",
     "mixing_ratio",
     "panels",
+    "position_response",
+    "position_response_panels",
     "rank_one",
     "rank_one_parts",
     "remedies",
@@ -110,6 +129,7 @@ __all__ = [
     "strata",
     "strata_panels",
     "style",
+    "summary",
     "theorem1",
     "transfer_map",
     "transfer_map_panels",

@@ -2,11 +2,12 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spectral.block_response import BlockResponse
 from spectral.palette import layer_styles
 from spectral.plot.bands import ONE_MODEL, USERS, shade
-from spectral.plot.figure import legend, styled
+from spectral.plot.figure import legend, panels, styled
 from spectral.plot.nulls import Nulls, null_lines
 from spectral.plot.response import LOWEST_DB, gain_axis, layer_lines
 
@@ -50,3 +51,19 @@ def block_response(
     gain_axis(ax, np.concatenate([gain_db, *curves.values()]), floor, "gain relative to DC (dB)")
     legend(ax, label)
     return ax
+
+
+def block_response_panels(response: BlockResponse, nulls: Nulls[BlockResponse] | None = None) -> Figure:
+    """Draw the gain at all positions of the output, and at the last one. nulls: as in `block_response`.
+
+    Example:
+        >>> gain = np.array([[1.0, 0.5, 0.1]])
+        >>> response = BlockResponse(gain=gain, last_gain=gain, positions=4, users=1, layers=(1,), probes=8)
+        >>> [ax.get_legend().get_title().get_text() for ax in block_response_panels(response).axes]
+        ['all positions', 'last position']
+    """
+    figure, axes = panels(2)
+    for ax, at in zip(axes, ("all", "last"), strict=True):
+        block_response(response, at=at, nulls=nulls, label=f"{at} position{'s' * (at == 'all')}", ax=ax)
+        ax.label_outer()
+    return figure

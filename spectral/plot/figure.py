@@ -1,6 +1,7 @@
 """What all figures share: the style, panels, files, and axes of frequencies and layers."""
 
 import io
+import logging
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,16 +21,16 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from models.errors import ConfigError
 from models.files import write_together
+from spectral.choices import FORMATS
 from spectral.palette import title_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 STYLE = Path(__file__).parent.with_name("spectral.mplstyle")
-FORMATS = ("png", "pdf", "csv")
 COLUMN_WIDTH, HEIGHT = 3.33, 2.3  # inches
 SMALL = 1.75, 1.6  # inches, width and height of one of many panels
-NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 20  # of a note: points, inches of a line, characters in an inch
+NOTE_SIZE, NOTE_HEIGHT, CHARACTERS = 6.5, 0.11, 18  # of a note: points, inches of a line, characters in an inch
 NAME_WIDTH = 1.65  # inches, of a name in a legend below several panels
 MOST_INSIDE = 4  # the most names in a legend inside the axes; more would hide the lines
 
@@ -177,6 +178,32 @@ def panels_of_measures(
     return figure
 
 
+def maps_of_layers(results: Mapping[str, Any], draw: Callable[..., Axes], side: float, scale: str) -> Figure:
+    """Return a figure with a row for each result, by the model's name, a map for each layer, and one scale for all.
+
+    Maps are drawn by `draw(result, layer, ax=ax, bar=False)` and `side` inches wide and high. scale: its label. Raises
+    ValueError if there are no results.
+    """
+    if not results:
+        raise ValueError("expected at least one map to draw, got none")
+    columns = max(len(result.layers) for result in results.values())
+    figure, rows = grid([side] * len(results), columns, width=side)
+    figure.set_figwidth(columns * side + 0.6)
+    drawn = []
+    for (name, result), row in zip(results.items(), rows, strict=True):
+        for layer, ax in zip(result.layers, row, strict=False):
+            drawn.append(draw(result, layer, ax=ax, bar=False))
+            with style():
+                ax.set_title(f"{title_of(name)}, layer {layer}", fontsize=8)
+            if ax is not row[0]:
+                ax.set_ylabel("")
+        for ax in row[len(result.layers) :]:
+            ax.remove()
+    with style():
+        figure.colorbar(drawn[0].images[0], ax=drawn, label=scale, aspect=30)
+    return figure
+
+
 def shared_legend(figure: Figure) -> None:
     """Replace the legends of the panels by one legend below them, where it covers nothing: lines, then bands.
 
@@ -248,6 +275,7 @@ def render(figure: Figure | SubFigure, kind: str) -> bytes:
         >>> render(panels()[0], "png")[1:4]
         b'PNG'
     """
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph of a PDF
     buffer = io.BytesIO()
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     with style():

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spectral.learned_filters import LearnedFilters
 from spectral.palette import layer_styles
-from spectral.plot.figure import MOST_INSIDE, angular_axis, drawable, from_zero, legend, styled
+from spectral.plot.figure import HEIGHT, MOST_INSIDE, angular_axis, drawable, from_zero, grid, legend, styled
 
 
 @styled()
@@ -106,3 +107,19 @@ def learned_filters_map(
     bar = ax.figure.colorbar(mesh, ax=ax)
     bar.set_label("gain (dB)" if part == "magnitude" else "phase (rad)")
     return ax
+
+
+def learned_filters_panels(filters: LearnedFilters, model: str = "") -> Figure:
+    r"""Draw the gain against frequency, and sorted at the highest frequency.
+
+    model: its name; for "bsarec" the gain at the highest frequency is called beta.
+
+    Example:
+        >>> filters = LearnedFilters(np.array([[[1, 1], [1, 1], [0.7, 0.5]]], dtype=complex), positions=4)
+        >>> [ax.get_ylabel() for ax in learned_filters_panels(filters, "bsarec").axes]
+        ['gain', '$\\beta$']
+    """
+    figure, [(left, right)] = grid([HEIGHT], 2)
+    learned_filters(filters, ax=left)
+    learned_filters_sorted(filters, ax=right, **{"label": r"$\beta$"} if model == "bsarec" else {})
+    return figure

@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spectral.palette import title_of
-from spectral.plot.figure import grid, style, styled
+from spectral.plot.figure import maps_of_layers, styled
 from spectral.transfer_map import TransferMap
 
 DARKEST_DB, LIGHTEST_DB = 0.0, -40.0  # black is all energy of a unit wave, white a ten-thousandth of it or less
@@ -65,21 +64,4 @@ def transfer_map_panels(results: Mapping[str, TransferMap]) -> Figure:
         >>> [ax.get_title() for ax in figure.axes[:2]]
         ['SASRec, layer 1', 'SASRec, layer 2']
     """
-    if not results:
-        raise ValueError("expected at least one map to draw, got none")
-    columns = max(len(result.layers) for result in results.values())
-    figure, rows = grid([SIDE] * len(results), columns, width=SIDE)
-    figure.set_figwidth(columns * SIDE + 0.6)
-    drawn = []
-    for (name, result), row in zip(results.items(), rows, strict=True):
-        for layer, ax in zip(result.layers, row, strict=False):
-            drawn.append(transfer_map(result, layer, ax=ax, bar=False))
-            with style():
-                ax.set_title(f"{title_of(name)}, layer {layer}", fontsize=8)
-            if ax is not row[0]:
-                ax.set_ylabel("")
-        for ax in row[len(result.layers) :]:
-            ax.remove()
-    with style():
-        figure.colorbar(drawn[0].images[0], ax=drawn, label="energy (dB)", aspect=30)
-    return figure
+    return maps_of_layers(results, transfer_map, SIDE, "energy (dB)")

@@ -41,9 +41,7 @@ def main(
         print_json({"sequences": int(measured.sequences.max()), "parts": measured.summary()})
     else:
         print_table(measured.summary(), {})
-    from spectral import plot
-
-    output.write(plot.rank_one_parts(measured, label=subject.model.name).figure, measured.table())
+    output.save(measured.labelled(subject.model.name))
 
 
 if __name__ == "__main__":

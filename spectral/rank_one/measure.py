@@ -40,10 +40,12 @@ from spectral.blocks import real_blocks, real_mask
 from spectral.capture import Capture
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
+from spectral.result import Result
 from spectral.steps import residual_steps
 from spectral.sums import sum_by_layer, sum_of_hidden
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -54,7 +56,7 @@ LAYER, OUTPUT = "layer", "output"  # step and stage of the hidden states between
 
 
 @dataclass(frozen=True, eq=False)
-class RankOneDistance:
+class RankOneDistance(Result):
     """Mean distances to rank one, of the hidden states after each layer and of the parts of blocks.
 
     Attributes:
@@ -160,6 +162,12 @@ class RankOneDistance:
             **ONE_MODEL,
             users=self.sequences,
         )
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the distance over layers, and through the parts of blocks if they were measured."""
+        from spectral import plot
+
+        return plot.rank_one_parts(self, label=self.label or None, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per part: layer, step, stage, distance and noise."""

@@ -33,10 +33,13 @@ from models.errors import ConfigError, DataError
 from models.registry import build, configure
 from models.results import comparison
 from models.results.runs import Result, run_name
+from spectral import result
 from spectral.compare import MEASURES as OF_SUMMARIES
 from spectral.summary import SpectralSummary, summarise
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 MEASURES = {"between_users": -1, "within_sequence": -1, "effective_rank": 1, "high_share": 1}  # sign of less smoothing
@@ -46,7 +49,7 @@ LEAST_SYSTEMS = 4  # with fewer, a bootstrap of systems says nothing
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(result.Result):
     """The runs as points, their rank correlations, and the tests against a reference.
 
     Attributes:
@@ -61,6 +64,23 @@ class Comparison:
     points: "DataFrame"
     correlations: "DataFrame"
     tests: "DataFrame"
+
+    def table(self) -> "DataFrame":
+        """Return the points."""
+        return self.points
+
+    def plot(
+        self, ax: "Axes | None" = None, *, measure: str | None = None, depth: int | None = None
+    ) -> "Axes | Figure":
+        """Draw NDCG@20 against every measure at every depth, or against one (on a given `ax` "between_users").
+
+        depth: None for the smallest.
+        """
+        from spectral import plot
+
+        if ax is None and measure is None and depth is None:
+            return plot.remedies_panels(self)
+        return plot.remedies(self, measure or next(iter(MEASURES)), depth, ax=ax)
 
     def verdict(self, depth: int, measure: str) -> str:
         """Return better, worse, none or undecided: whether less smoothing by a measure goes with better ranking.

@@ -15,7 +15,6 @@ from models.architectures.diagram import diagram_of
 from models.errors import UserError
 from spectral.analysis import COMPARED, JACOBIAN_NULL_USERS, JACOBIAN_USERS, Analysis
 from spectral.cka import LinearCKA
-from spectral.integrity import table
 from spectral.singular_values import GAUSSIAN
 from spectral.strata import BY
 from spectral.tables import stacked
@@ -186,9 +185,6 @@ def _architecture(analyses: Analyses) -> Section:
 
 
 def _signals(analyses: Analyses) -> Section:
-    import pandas as pd
-
-    from spectral import plot
 
     found, missing = _each(analyses, "signals")
     text = (
@@ -197,11 +193,8 @@ def _signals(analyses: Analyses) -> Section:
         "signal with its mean, its low and its high frequencies, on the axis where the larger of both stands out most; "
         "at the bottom, the spectrum. White noise has the same share in every mode."
     )
-    figures = {
-        f"Two histories in the item embeddings of {name}": plot.user_signal_panels(pair) for name, pair in found.items()
-    }
-    tables = {name: pd.DataFrame([signal.summary() for signal in pair]) for name, pair in found.items()}
-    return Section("Histories as signals", text, figures, _tables(tables), missing)
+    figures = {f"Two histories in the item embeddings of {name}": pair.plot() for name, pair in found.items()}
+    return Section("Histories as signals", text, figures, _summaries(found), missing)
 
 
 def _attention_response(analyses: Analyses) -> Section:
@@ -400,7 +393,7 @@ def _integrity(analyses: Analyses) -> Section:
         "Whether each model does what its architecture promises (claimed), checked on its users in float64; places are "
         "pairs of positions, layers, or names of parameters. popularity and last_item are values without a verdict."
     )
-    return Section("Integrity", text, {}, _tables({name: table(checks) for name, checks in found.items()}), missing)
+    return Section("Integrity", text, {}, _tables({n: one.table() for n, one in found.items()}), missing)
 
 
 def _cka(analyses: Analyses) -> Section:

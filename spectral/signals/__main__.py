@@ -35,14 +35,10 @@ def main(
     chosen = extreme_signals(subject.model, windows, subject.names, modes, subject.batch_size)
     subject.describe(int((windows > 0).all(1).sum()), f"of {len(windows):,} users have a full window")
     if files.json:
-        print_json({"c": modes, "users": [signal.summary() for signal in chosen]})
+        print_json({"c": modes, "users": chosen.summary()})
     else:
-        print_table([signal.summary() for signal in chosen], {"low_share": 3, "mean_share": 3, "expected_of_noise": 3})
-    import pandas as pd
-
-    from spectral import plot
-
-    output.write(plot.user_signal_panels(chosen), pd.concat([signal.table() for signal in chosen]))
+        print_table(chosen.summary(), {"low_share": 3, "mean_share": 3, "expected_of_noise": 3})
+    output.save(chosen)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ that words and picture agree.
 
 Half precision is widened to float64, like all embeddings.
 
-Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure.
+Contents: `user_signal` and its result `UserSignal`, and `extreme_signals`, which finds the two users of the figure,
+`ExtremeSignals`.
 
 Source: Shin et al., AAAI 2024, Figure 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ConfigError
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import full_windows, in_batches
 from spectral.choices import BATCH_SIZE
 from spectral.decompositions import last_axis
 from spectral.fourier import low_frequency, multiplicity
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 DEFAULT_C = 3  # for models without their own c
 
 
 @dataclass(frozen=True, eq=False)
-class UserSignal:
+class UserSignal(Result):
     """One user's signal and its spectrum.
 
     Attributes:
@@ -138,6 +143,51 @@ class UserSignal:
         together.insert(0, "user", self.user)
         return together[["user", "low_share", "part", "index", "item", "value"]]
 
+    def plot(self, ax: "Axes | None" = None, *, part: str | None = None) -> "Axes | Figure":
+        """Draw the signal and its spectrum, or one of them: "signal" (on a given `ax`) or "spectrum"."""
+        from spectral import plot
+
+        if ax is None and part is None:
+            return plot.user_signal_panels([self])
+        return (plot.user_signal_spectrum if part == "spectrum" else plot.user_signal)(self, ax=ax)
+
+
+@dataclass(frozen=True, eq=False)
+class ExtremeSignals(Result, Sequence[UserSignal]):
+    """The users with the most and the least low-frequency energy, in this order, as a sequence of two.
+
+    Attributes:
+        most: With the largest share of energy in the low modes.
+        least: With the smallest.
+    """
+
+    most: UserSignal
+    least: UserSignal
+
+    def __getitem__(self, place: Any) -> Any:
+        return (self.most, self.least)[place]
+
+    def __len__(self) -> int:
+        return 2
+
+    def table(self) -> "DataFrame":
+        """Return the tables of both users, one below the other."""
+        import pandas as pd
+
+        return pd.concat([signal.table() for signal in self])
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return the summary of each user."""
+        return [signal.summary() for signal in self]
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw both users, a column each. Raises ConfigError for a given `ax`."""
+        from spectral import plot
+
+        if ax is not None:
+            raise ConfigError("two users do not fit on a single Axes; draw one of them, as in signals.most.plot(ax)")
+        return plot.user_signal_panels(self)
+
 
 def user_signal(x: Any, c: int = DEFAULT_C, items: Any = (), user: int | None = None) -> UserSignal:
     """Return a signal (N, D) split into low and high frequencies, with its spectrum.
@@ -188,7 +238,7 @@ def low_frequency_share(x: Tensor, c: int = DEFAULT_C) -> Tensor:
 
 def extreme_signals(
     model: Any, windows: Tensor, users: Any = None, c: int | None = None, batch_size: int = BATCH_SIZE
-) -> tuple[UserSignal, UserSignal]:
+) -> ExtremeSignals:
     """Return the users with the largest and the smallest share of low-frequency energy among those with full windows.
 
     The signal consists of the model's item embeddings, without position embeddings, and the mean is not removed. Of
@@ -222,7 +272,7 @@ def extreme_signals(
     shares = torch.cat([low_frequency_share(x, c) for x in _embedded(embeddings, windows[rows], batch_size)])
     chosen = [int(rows[shares.nan_to_num(-1).argmax()]), int(rows[shares.nan_to_num(2).argmin()])]
     most, least = (user_signal(embeddings[windows[row].long()], c, windows[row], int(names[row])) for row in chosen)
-    return most, least
+    return ExtremeSignals(most, least)
 
 
 def own_c(model: Any) -> int:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 DECIMALS = {"effective_rank": 2, "stable_rank": 2, "largest": 3, "smallest": 3}
-KEYS, VALUES = ["layer", "index"], ["singular_value", "normalised"]  # of the table, for the nulls' columns
 
 
 def main(
@@ -36,7 +35,6 @@ def main(
     embedding output. --null also takes "gaussian": simulated matrices of the same size and column variances. Null
     models are drawn for the last layer.
     """
-    from spectral.nulls import table_with_nulls
     from spectral.resampling import RESAMPLES
     from spectral.singular_values import GAUSSIAN, LayerSpectra
 
@@ -57,12 +55,7 @@ def main(
     else:
         print_table(_rows(spectra), DECIMALS)
         options.print_nulls(of_nulls, DECIMALS, leave_out=["singular_values"])
-    from spectral import plot
-
-    last = max(spectra.layers)
-    drawn = {last: {name: [draw.layers[last] for draw in draws] for name, draws in of_nulls.items()}}
-    table = table_with_nulls(spectra, of_nulls, KEYS, VALUES)
-    output.write(plot.singular_values(spectra.layers, nulls=drawn).figure, table)
+    output.save(spectra, of_nulls)
 
 
 def _rows(spectra: "LayerSpectra") -> list[dict[str, object]]:

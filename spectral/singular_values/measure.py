@@ -22,7 +22,7 @@ Component Analysis, 2002, section 6.1.1; comparison with simulated matrices: Hor
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -34,9 +34,11 @@ from spectral.capture import Capture
 from spectral.decompositions import symmetric_eigenvalues_of
 from spectral.pooling import Pooling, pooled
 from spectral.resampling import ONE_MODEL, SampledGram, draw_counts, interval, sampled_gram
+from spectral.result import Nulls, Result
 from spectral.sums import Sums, sum_of_hidden
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 ROUNDING = 2.0**-52  # of a number in float64, relative
@@ -46,7 +48,7 @@ GAUSSIAN_DRAWS = 20  # simulated matrices; their smallest and largest values are
 
 
 @dataclass(frozen=True, eq=False)
-class SingularValues:
+class SingularValues(Result):
     """The singular values of an n x D matrix.
 
     Attributes:
@@ -71,6 +73,9 @@ class SingularValues:
     column_means: NDArray[np.float64] | None = None
     column_deviations: NDArray[np.float64] | None = None
     resampled: NDArray[np.float64] | None = None
+
+    KEYS: ClassVar = ("index",)
+    VALUES: ClassVar = ("singular_value", "normalised")
 
     @property
     def normalised(self) -> NDArray[np.float64]:
@@ -146,9 +151,15 @@ class SingularValues:
             columns |= {"low": low, "high": high, **ONE_MODEL}
         return pd.DataFrame(columns)
 
+    def plot(self, ax: "Axes | None" = None, *, nulls: Nulls | None = None) -> "Axes":
+        """Draw the values, divided by the largest one, on a logarithmic axis."""
+        from spectral import plot
+
+        return plot.singular_values(self._by_label(self), nulls=self._by_label(nulls or {}) if nulls else None, ax=ax)
+
 
 @dataclass(frozen=True, eq=False)
-class LayerSpectra:
+class LayerSpectra(Result):
     """Singular values of the users' representations after each layer.
 
     Attributes:
@@ -164,6 +175,9 @@ class LayerSpectra:
     """
 
     layers: dict[int, SingularValues]
+
+    KEYS: ClassVar = ("layer", "index")
+    VALUES: ClassVar = ("singular_value", "normalised")
 
     @classmethod
     def from_captures(
@@ -206,6 +220,14 @@ class LayerSpectra:
 
         tables = {layer: spectrum.table() for layer, spectrum in self.layers.items()}
         return pd.concat(tables, names=["layer"]).reset_index(level="layer").reset_index(drop=True)
+
+    def plot(self, ax: "Axes | None" = None, *, nulls: Nulls | None = None) -> "Axes":
+        """Draw the values of every layer, divided by the largest one; null models are those of the last layer."""
+        from spectral import plot
+
+        last = max(self.layers)
+        of_last = {name: [draw.layers[last] for draw in draws] for name, draws in (nulls or {}).items()}
+        return plot.singular_values(self.layers, nulls={last: of_last} if nulls else None, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer: effective rank, stable rank, k95, and the singular values."""

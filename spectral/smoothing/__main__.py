@@ -34,8 +34,7 @@ def main(
     positions. Prints them, and writes smoothing.png, .pdf and .csv with standard errors. Layer 0 is the embedding
     output.
     """
-    from spectral.nulls import table_with_nulls
-    from spectral.smoothing import MEASURES, Smoothing
+    from spectral.smoothing import Smoothing
 
     nulls.check()
     output = Output.prepare("smoothing", checkpoint, files)
@@ -57,11 +56,7 @@ def main(
     else:
         print_table(measured.summary(), DECIMALS)
         options.print_nulls(of_nulls, DECIMALS)
-    from spectral import plot
-
-    name = subject.model.name
-    table = table_with_nulls(measured, of_nulls, ["layer"], MEASURES)
-    output.write(plot.smoothing_panels({name: measured}, {name: of_nulls}), table)
+    output.save(measured.labelled(subject.model.name), of_nulls)
 
 
 if __name__ == "__main__":

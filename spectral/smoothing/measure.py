@@ -40,7 +40,7 @@ neural networks". Effective rank: Roy and Vetterli, EUSIPCO 2007. DC and HFC: Wa
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -56,10 +56,13 @@ from spectral.fourier import check_c, split
 from spectral.moments import Moments
 from spectral.resampling import ONE_MODEL, interval_columns
 from spectral.response import DEFAULT_C
+from spectral.result import Nulls, Result
 from spectral.singular_values import effective_rank, stable_rank
 from spectral.sums import sum_of_hidden
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -79,7 +82,7 @@ MEASURES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothing:
+class Smoothing(Result):
     """Means over sequences of the measures of this module after each layer; layer 0 is the embedding output.
 
     All measures are (L + 1,), and NaN where there is no sequence to measure.
@@ -126,6 +129,9 @@ class Smoothing:
     long_sequences: int
     c: int
 
+    KEYS: ClassVar = ("layer",)
+    VALUES: ClassVar = MEASURES
+
     @classmethod
     def from_captures(cls, captures: Iterable[Capture], c: int = DEFAULT_C) -> "Smoothing":
         """Measure the hidden states of all sequences of the captures, layer by layer.
@@ -159,6 +165,17 @@ class Smoothing:
             columns |= {name: value, f"{name}_se": error} | interval_columns(value, error, f"{name}_")
         counts = {**ONE_MODEL, "users": self.sequences, "long_sequences": self.long_sequences, "c": self.c}
         return pd.DataFrame(columns | counts)
+
+    def plot(
+        self, ax: "Axes | None" = None, *, measure: str | None = None, nulls: Nulls | None = None
+    ) -> "Axes | Figure":
+        """Draw six measures over layers, or one of `MEASURES` (on a given `ax` "mad")."""
+        from spectral import plot
+
+        of_nulls = self._by_label(nulls or {})
+        if ax is None and measure is None:
+            return plot.smoothing_panels(self._by_label(self), of_nulls)
+        return plot.smoothing(self._by_label(self), measure or "mad", nulls=of_nulls, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer: its number and the measures."""

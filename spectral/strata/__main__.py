@@ -43,9 +43,7 @@ def main(
         print_json({"by": by, "strata": measured.summary()})
     else:
         print_table(measured.summary(), DECIMALS)
-    from spectral import plot
-
-    output.write(plot.strata_panels(measured), measured.table())
+    output.save(measured)
 
 
 if __name__ == "__main__":

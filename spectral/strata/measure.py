@@ -41,8 +41,11 @@ from spectral.choices import BATCH_SIZE, BY, GROUPS, K
 from spectral.cka import LinearCKA
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.last_item import LastItemOverlap
+from spectral.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Array = NDArray[np.float64]
@@ -66,7 +69,7 @@ class Stratum:
 
 
 @dataclass(frozen=True, eq=False)
-class StratifiedSimilarity:
+class StratifiedSimilarity(Result):
     """The similarities of a model in each stratum, from low to high.
 
     Attributes:
@@ -170,6 +173,14 @@ class StratifiedSimilarity:
                 ends = {"from": stratum.low, "to": stratum.high, "users": len(stratum.rows)}
                 tables.append(pd.DataFrame({"by": self.by, "stratum": number + 1} | ends | columns))
         return pd.concat(tables, ignore_index=True)
+
+    def plot(self, ax: "Axes | None" = None, *, similarity: str | None = None) -> "Axes | Figure":
+        """Draw all four similarities, or one of `SIMILARITIES` (on a given `ax` "between_users")."""
+        from spectral import plot
+
+        if ax is None and similarity is None:
+            return plot.strata_panels(self)
+        return plot.strata(self, similarity or SIMILARITIES[0], ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per stratum: its ends and users, cosines of the last layer, CKA of the first, overlap."""

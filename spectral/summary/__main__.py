@@ -48,7 +48,7 @@ def main(
     names = [name for name in nulls.null or () if name in (*has, "all")]
     if lacking := [name for name in nulls.null or () if name not in (*has, "all")]:
         inform(f"note: {subject.model.title} has no attention to replace, so the summary lacks {', '.join(lacking)}")
-    summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).save(path)
+    summarise(subject.model, subject.windows, about, subject.batch_size, True, names, nulls.draws).write(path)
     inform(f"wrote {path}")
 
 

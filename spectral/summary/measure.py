@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,9 +46,15 @@ from spectral.filter_response import FrequencyResponse, power_of_each
 from spectral.nulls import under_nulls
 from spectral.resampling import SampledGram, SampledSimilarities, sampled_gram, sampled_similarities
 from spectral.response import DEFAULT_C, Array
+from spectral.result import Result
 from spectral.singular_values import Gram, LayerSpectra, SingularValues, effective_rank, gram, stable_rank
 from spectral.sums import Sums
 from spectral.transfer_map import TransferMap, transfer_power
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 FORMAT = "spectral-recommender-summary"
 FORMAT_VERSION = 2  # 1 lacks `transfer`, the means and deviations of columns, and `nulls`
@@ -62,7 +68,7 @@ OF_NULLS = ("power", "self_power", "singular_values", "directions", "within")  #
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralSummary:
+class SpectralSummary(Result):
     """The sums of one run, with R samples, L layers, H heads, F = n // 2 + 1 frequencies and D dimensions.
 
     Attributes:
@@ -172,12 +178,36 @@ class SpectralSummary:
             self.sequences,
         )
 
-    def save(self, path: str | Path) -> None:
+    def table(self) -> "DataFrame":
+        """Return one row per layer: effective and stable rank of the users, and both similarities."""
+        import pandas as pd
+
+        ranks = pd.DataFrame(
+            [(layer, s.effective_rank, s.stable_rank) for layer, s in self.spectra().layers.items()],
+            columns=["layer", "effective_rank", "stable_rank"],
+        )
+        return ranks.merge(self.similarity().table()[["layer", "between_users", "within_sequence"]], on="layer")
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw singular values and similarities, and the gain of attention of a model that has it.
+
+        Raises ConfigError for a given `ax`.
+        """
+        from spectral import plot
+
+        if ax is not None:
+            raise ConfigError(
+                "a summary has several pictures; draw one of them, as in summary.spectra().plot(ax), "
+                "summary.similarity().plot(ax) or summary.response().plot(ax)"
+            )
+        return plot.summary(self)
+
+    def write(self, path: str | Path) -> None:
         """Write the summary as a compressed archive of arrays, which numpy.load reads; whole or not at all.
 
         Missing folders are made. Raises OSError if the file cannot be written, OutputError if another file is there.
         """
-        content = vars(self)
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
         arrays: dict[str, Any] = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
         for name, whole in _whole(self).items():
             with np.errstate(invalid="ignore"):
@@ -301,7 +331,7 @@ def summarise(
         >>> summary.users, summary.window_users, summary.power.shape
         (3, 2, (2, 2, 3))
         >>> with TemporaryDirectory() as folder:
-        ...     summary.save(f"{folder}/run.spectral.npz")
+        ...     summary.write(f"{folder}/run.spectral.npz")
         ...     response = read_summary(f"{folder}/run.spectral.npz").response()
         >>> response.gain[:, 0, 0].round(3)  # a constant signal passes attention unchanged
         array([1., 1.])

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 DECIMALS = {"limit": 3}
-TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ def main(
         print_json({"cases": checked.summary()})
     else:
         _print_tables(subject, checked, length)
-    from spectral import plot
-
-    output.write(plot.theorem1(checked).figure, checked.decay_table(TABLE_STEPS))
+    output.save(checked)
 
 
 def _check_positions(subject: Subject, length: int | None, c: int) -> None:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from spectral.arrays import as_float64, check_finite
 from spectral.capture import Capture, capture
 from spectral.fourier import check_c, fourier_basis, split
+from spectral.result import Nulls, Result
 from spectral.sums import sum_of_hidden
 from spectral.theorem1.spectrum import (
     ROUNDING,
@@ -43,12 +44,14 @@ from spectral.theorem1.spectrum import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 DEFAULT_C = 1
 MIN_STEPS, MAX_STEPS = 400, 10_000
 RANDOM_LENGTHS = (10, 50, 200)  # N of the random bidirectional attention matrices
 RANDOM_SIZE = 64  # d of the random queries and keys
+TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
 EXCEPTIONAL = ", exceptional x"  # the end of the names of cases with exceptional x
 
 Array = NDArray[np.float64]
@@ -110,7 +113,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Theorem1:
+class Theorem1(Result):
     """The checked cases.
 
     Attributes:
@@ -140,6 +143,16 @@ class Theorem1:
             for record, case in zip(self.summary(), self.cases, strict=True)
         ]
         return pd.DataFrame(rows)
+
+    def table_of_files(self, nulls: Nulls | None = None) -> "DataFrame":
+        """Return the table that `save` writes, of what is drawn: the decay over the first 200 steps."""
+        return self.decay_table(TABLE_STEPS)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw HFC / LFC against t."""
+        from spectral import plot
+
+        return plot.theorem1(self, label=self.label or None, ax=ax)
 
     def decay_table(self, steps: int | None = None) -> "DataFrame":
         """Return one row per case and step, up to `steps`: log10 of the ratio and of the predicted decay."""

@@ -33,9 +33,7 @@ def main(
         print_json({"users": measured.users, "c": c, "maps": measured.summary()})
     else:
         print_table(measured.summary(), {})
-    from spectral import plot
-
-    output.write(plot.transfer_map_panels({subject.model.name: measured}), measured.table())
+    output.save(measured.labelled(subject.model.name))
 
 
 if __name__ == "__main__":

@@ -39,16 +39,19 @@ from spectral.capture import Capture
 from spectral.filter_response import layers_of
 from spectral.fourier import check_c, frequencies, multiplicity
 from spectral.response import DEFAULT_C, Array
+from spectral.result import Result
 from spectral.sums import CONSTANT, Sums, sum_of_attention
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 SUMS = ("lfc_lfc", "lfc_hfc", "hfc_lfc", "hfc_hfc")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TransferMap:
+class TransferMap(Result):
     """Where energy leaves that enters at each frequency, per layer and head, averaged over users.
 
     Attributes:
@@ -130,6 +133,14 @@ class TransferMap:
 
         heads = range(1, self.power.shape[1] + 1)
         return pd.concat([_long_table(self, heads), _long_table(self.head_mean, ["mean"])], ignore_index=True)
+
+    def plot(self, ax: "Axes | None" = None, *, layer: int | None = None) -> "Axes | Figure":
+        """Draw the map of every layer, or of one (on a given `ax` the first)."""
+        from spectral import plot
+
+        if ax is None and layer is None:
+            return plot.transfer_map_panels(self._by_label(self))
+        return plot.transfer_map(self, layer, ax=ax)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one record per layer and head, and for the head "mean": the four sums."""

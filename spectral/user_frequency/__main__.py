@@ -81,19 +81,18 @@ def main(
         name: per_user(users, split, rank_targets(model, users, split))
         for name, model in zip(names_of(loaded), loaded.values(), strict=True)
     }
-    found = by_group(table[measure], {name: ranked[metric] for name, ranked in tables.items()}, groups)
-    grouped = int(found.groupby("model")["users"].sum().iloc[0])
+    ranking = {name: ranked[metric] for name, ranked in tables.items()}
+    found = by_group(table[measure], ranking, groups, called=metric)
+    grouped = int(found.table().groupby("model")["users"].sum().iloc[0])
     inform(
         f"{users.name}: {grouped:,} of {users.num_users:,} users have a {measure} (c = {c}); embeddings of "
         f"{checkpoints[0].name}"
     )
     if files.json:
-        print_json({"measure": measure, "metric": metric, "c": c, "groups": found.to_dict("records")})
+        print_json({"measure": measure, "metric": metric, "c": c, "groups": found.table().to_dict("records")})
     else:
-        print_table(found.to_dict("records"), DECIMALS)
-    from spectral import plot
-
-    output.write(plot.user_frequency(found, metric=metric, measure=measure).figure, found)
+        print_table(found.table().to_dict("records"), DECIMALS)
+    output.save(found)
     for name, ranked in tables.items():
         table[f"{metric} {name}"] = ranked[metric]
     write_atomically(users_file, table.to_csv(index=False).encode())

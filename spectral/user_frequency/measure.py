@@ -21,13 +21,14 @@ windows they equal the other shares, and any difference comes from padding.
 
 Half precision is widened to float64, like all embeddings.
 
-Contents: `user_frequency`, a table of users, and `by_group`, a metric of models by groups of users.
+Contents: `user_frequency`, a table of users, and `by_group`, a metric of models by groups of users, `RankingByGroup`.
 
 Sources: grouping users by the share of DC in their category signal: Hutter et al., ECIR 2026 (arXiv 2512.17442).
 The modes: Shin et al., AAAI 2024.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +42,11 @@ from spectral.capture import in_batches, real_items
 from spectral.choices import BATCH_SIZE, SHARES
 from spectral.fourier import check_c
 from spectral.response import DEFAULT_C
+from spectral.result import Result
 from spectral.signals import low_frequency_share
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame, Series
 
     from models.datasets.attributes import Attributes
@@ -108,17 +111,46 @@ def user_frequency(
     return pd.DataFrame(columns)
 
 
+@dataclass(frozen=True, eq=False)
+class RankingByGroup(Result):
+    """How well models rank for groups of users.
+
+    Attributes:
+        measure: What users are grouped by.
+        metric: How the metric is called.
+        rows: One for each model and group. Columns: model, group (from 1, the lowest measure), from, to (the measure's
+            range in the group), users, mean, low, high. The interval is a percentile bootstrap over users; it is NaN
+            for a group of one user.
+    """
+
+    measure: str
+    metric: str
+    rows: "DataFrame"
+
+    def table(self) -> "DataFrame":
+        """Return the rows."""
+        return self.rows
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the mean of each group, with its interval."""
+        from spectral import plot
+
+        return plot.user_frequency(self, ax=ax)
+
+
 def by_group(
-    measure: "Series", metric: "Mapping[str, Any]", groups: int = 4, resamples: int = 2000, seed: int = 0
-) -> "DataFrame":
+    measure: "Series",
+    metric: "Mapping[str, Any]",
+    groups: int = 4,
+    resamples: int = 2000,
+    seed: int = 0,
+    called: str = "metric",
+) -> RankingByGroup:
     """Return the mean of a metric by quantile group of a measure, with its 95% bootstrap interval over users.
 
     measure: (P,), NaN for users to leave out. metric: for each model by name, (P,), of the same users. Groups are cut
     at the quantiles of the measure. Users with equal measures are in the same group, so groups may differ in size, and
-    there may be fewer of them.
-
-    Columns: model, group (from 1, the lowest measure), from, to (the measure's range in the group), users, mean, low,
-    high. The interval is a percentile bootstrap over users; it is NaN for a group of one user.
+    there may be fewer of them. called: the name of the metric, for pictures.
 
     Raises ConfigError for fewer than 1 groups, and DataError if no user has the measure.
 
@@ -128,7 +160,7 @@ def by_group(
         >>> import pandas as pd
         >>> measure = pd.Series([0.1, 0.2, 0.8, 0.9], name="dc_excess")
         >>> groups = by_group(measure, {"sasrec": [0, 0, 1, 1]}, groups=2, resamples=100)
-        >>> print(groups[["group", "from", "to", "users", "mean"]].to_string(index=False))
+        >>> print(groups.table()[["group", "from", "to", "users", "mean"]].to_string(index=False))
          group  from  to  users  mean
              1   0.1 0.2      2   0.0
              2   0.8 0.9      2   1.0
@@ -154,7 +186,8 @@ def by_group(
                 ).confidence_interval
                 low, high = interval.low, interval.high
             rows.append((model, number, members.min(), members.max(), len(members), of_group.mean(), low, high))
-    return pd.DataFrame(rows, columns=["model", "group", "from", "to", "users", "mean", "low", "high"])
+    columns = ["model", "group", "from", "to", "users", "mean", "low", "high"]
+    return RankingByGroup(str(measure.name), called, pd.DataFrame(rows, columns=columns))
 
 
 def _shares_by_length(

@@ -12,15 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models.architectures.diagram import diagram_of
+from models.integrity import Check
 from models.registry import MODELS, build, configure
 from models.results.sensitivity import Sensitivity
 from spectral import CosineSimilarity, over_seeds, plot
 from spectral.attention_statistics import MEASURES as STATISTICS
 from spectral.attention_statistics import AttentionStatistics
+from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse
+from spectral.block_response.positions import PositionResponse
 from spectral.cka import LinearCKA
+from spectral.claims import Ledger
+from spectral.compare import Differences
 from spectral.dynamics import Dynamics
 from spectral.filter_response import FrequencyResponse
+from spectral.integrity import Integrity
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters
 from spectral.mixing_ratio import MixingRatio
@@ -36,6 +42,7 @@ from spectral.strata import StratifiedSimilarity, Stratum
 from spectral.summary import SpectralSummary
 from spectral.theorem1 import EXCEPTIONAL, Case
 from spectral.transfer_map import TransferMap
+from spectral.user_frequency import RankingByGroup
 
 N, D = 12, 6
 OMEGA = 2 * np.pi * np.arange(N // 2 + 1) / N
@@ -239,14 +246,14 @@ def decay(matrices: int = 3) -> list[Case]:
     return cases
 
 
-def user_frequency(models: list[str], groups: int = 4) -> pd.DataFrame:
+def user_frequency(models: list[str], groups: int = 4) -> RankingByGroup:
     tables = []
     for place, model in enumerate(models):
         number = np.arange(1, groups + 1)
         mean = 0.1 / number + 0.01 * place
         ends = {"from": number / 10, "to": (number + 1) / 10, "low": 0.8 * mean, "high": 1.2 * mean}
         tables.append(pd.DataFrame({"model": model, "group": number, "mean": mean, **ends}))
-    return pd.concat(tables)
+    return RankingByGroup("dc_share", "NDCG@20", pd.concat(tables))
 
 
 def watched(names: list[str], seeds: int = 3, epochs: int = 6) -> Dynamics:
@@ -283,6 +290,40 @@ def diagram(layers: int = 2) -> Any:
     return diagram_of(build(configure("bsarec", 30, max_len=N, hidden_size=8, num_layers=layers, alpha=0.7, c=3)))
 
 
+def layer_bounds(place: int, layers: int = 2) -> LayerBounds:
+    growth = 0.4 + 0.1 * place + 0.2 * np.arange(layers) / layers
+    numbers = tuple(range(1, layers + 1))
+    return LayerBounds(numbers, growth[:, None], 1 - growth, 1 + growth, 1 + growth / 2)
+
+
+def position_response(layers: int = 2) -> PositionResponse:
+    gain = lowpass(layers) * (1 + np.arange(N))[:, None] / N
+    return PositionResponse(gain=gain, users=9, layers=tuple(range(1, layers + 1)))
+
+
+def integrity() -> Integrity:
+    """A promise that is kept, one that is broken, a property that was not promised, and a value."""
+    verdicts = {"finite": (True, True), "causal": (True, False), "order_sensitive": (False, False)}
+    checks = [Check(name, *verdict, 0.1, [], "a sentence") for name, verdict in verdicts.items()]
+    return Integrity((*checks, Check("popularity", False, None, 0.4, [], "of the scores")))
+
+
+def claims() -> Ledger:
+    rows = [("one", "lastfm", 0.2, "reproduced"), ("one", "beauty", -0.1, "contradicted")]
+    rows += [("two", "lastfm", np.nan, "undecided")]
+    return Ledger(pd.DataFrame(rows, columns=["claim", "dataset", "estimate", "verdict"]), "paper")
+
+
+def differences(names: list[str], layers: int = 2) -> Differences:
+    rows = [
+        {"system": name, "reference": "mine", "layer": layer, "difference": 1.0 + place - layer / layers}
+        for place, name in enumerate(names)
+        for layer in range(layers + 1)
+    ]
+    table = pd.DataFrame(rows)
+    return Differences("effective_rank", table.assign(low=table.difference - 0.4, high=table.difference + 0.4))
+
+
 @dataclass(frozen=True)
 class Size:
     """How much a picture has to show."""
@@ -313,6 +354,11 @@ ON_AXES: dict[str, Callable[..., Axes]] = {
         remedies(size.names, size.seeds), nulls={2: {"between_users": 0.2}}, **ax
     ),
     "block_response": lambda size, **ax: plot.block_response(block_response(size.layers), label="bsarec", **ax),
+    "claims": lambda size, **ax: plot.claims(claims(), **ax),
+    "differences": lambda size, **ax: plot.differences(differences(size.names, size.layers), **ax),
+    "integrity": lambda size, **ax: plot.integrity(integrity(), **ax),
+    "layer_bounds": lambda size, **ax: plot.layer_bounds(size.of_each(layer_bounds, size.layers), **ax),
+    "position_response": lambda size, **ax: plot.position_response(position_response(size.layers), **ax),
     "cosine_similarity": lambda size, **ax: plot.cosine_similarity(size.of_each(cosine_similarity, size.layers), **ax),
     "cka": lambda size, **ax: plot.cka(cka(["sasrec"], size.layers), "sasrec", **ax),
     "last_item": lambda size, **ax: plot.last_item(size.of_each(last_item, 10, size.seeds), **ax),
@@ -356,6 +402,12 @@ FIGURES: dict[str, Callable[[Size], Figure]] = {
     "attention_statistics_panels": lambda size: plot.attention_statistics_panels(
         size.of_each(attention_statistics, size.layers, size.heads)
     ),
+    "block_response_panels": lambda size: plot.block_response_panels(block_response(size.layers)),
+    "learned_filters_panels": lambda size: plot.learned_filters_panels(learned_filters(size.layers), "bsarec"),
+    "position_response_panels": lambda size: plot.position_response_panels(
+        {name: position_response(min(size.layers, 5)) for name in size.names[:3]}
+    ),
+    "summary": lambda size: plot.summary(summaries(1, 1)[0]),
     "dynamics_panels": lambda size: plot.dynamics_panels(watched(size.names, size.seeds), ["hfc_share", "NDCG@20"]),
     "dynamics_paths_panels": lambda size: plot.dynamics_paths_panels(watched(size.names, size.seeds), ["hfc_share"]),
     "remedies_panels": lambda size: plot.remedies_panels(remedies(size.names, size.seeds)),

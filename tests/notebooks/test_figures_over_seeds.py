@@ -25,7 +25,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in seeds:
             stem = out / "lastfm/runs/paper" / f"{system}-seed{seed}"
             summary = simulated.summary(model, seed, beta=0.3 if model == "bsarec" else None)
-            summary.save(stem.with_name(f"{stem.name}.spectral.npz"))
+            summary.write(stem.with_name(f"{stem.name}.spectral.npz"))
             result(model, seed, quality=9).save(stem.with_name(f"{stem.name}.json"))
     return out
 

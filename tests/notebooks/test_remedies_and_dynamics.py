@@ -36,7 +36,7 @@ def store(folder: Path, relation: float, seeds=(1, 2)) -> list[str]:
             run = replace(run, dataset=run.dataset | {"name": DATASET})
             run.save(runs / f"sasrec-{remedy}-seed{seed}.json")
             own = summary("sasrec", seed, between=(0.1, 0.2, 0.6 - 0.1 * relation * place), rank=4 + relation * place)
-            own.save(runs / f"sasrec-{remedy}-seed{seed}.spectral.npz")
+            own.write(runs / f"sasrec-{remedy}-seed{seed}.spectral.npz")
             lines = [HEADER]
             for epoch in range(4):
                 lines.append(f"{epoch},,NDCG@20,{0.1 - 0.01 * (epoch - 2) ** 2}")

@@ -21,7 +21,7 @@ def test_the_same_name_is_a_function_and_a_package_of_a_command():
     assert callable(spectral.singular_values) and callable(spectral.cosine_similarity) and callable(spectral.theorem1)
     package = importlib.import_module("spectral.singular_values")
     assert package.singular_values is spectral.singular_values
-    assert importlib.import_module("spectral.theorem1.__main__").theorem1 is spectral.theorem1
+    assert importlib.import_module("spectral.theorem1").theorem1 is spectral.theorem1
     assert spectral.singular_values(np.eye(3)).effective_rank == pytest.approx(3)
 
 

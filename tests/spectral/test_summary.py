@@ -117,7 +117,7 @@ def test_the_commonest_length_is_measured_where_few_windows_are_full(full: int, 
 def test_every_model_has_a_summary_that_is_read_as_it_was_saved(name: str, tmp_path: Path):
     summary = summary_of(name, windows(0, USERS))
     path = tmp_path / "a.spectral.npz"
-    summary.save(path)
+    summary.write(path)
     read = read_summary(path)
     assert path.stat().st_size < 200_000
     for field, value in vars(summary).items():
@@ -163,9 +163,9 @@ def test_what_is_no_summary_is_named(tmp_path: Path):
         read_summary(path)
     summary = summary_of("sasrec", windows(0, USERS))
     with pytest.raises(OutputError, match="exists and is not a spectral summary"):
-        summary.save(path)
+        summary.write(path)
     path.unlink()
-    summary.save(path)
+    summary.write(path)
     with np.load(path) as archive:
         content = dict(archive)
     np.savez(path, **{key: value for key, value in content.items() if key != "beta"})
@@ -206,7 +206,7 @@ def as_format_1(path: Path) -> None:
 def test_a_file_of_format_1_is_read_and_lacks_what_it_never_held(tmp_path: Path):
     path = tmp_path / "a.spectral.npz"
     summary = summarise(model_of("sasrec"), windows(0, USERS), {"model": "sasrec"}, nulls=["uniform"])
-    summary.save(path)
+    summary.write(path)
     as_format_1(path)
     read = read_summary(path)
     np.testing.assert_allclose(read.response().gain, summary.response().gain)
@@ -220,7 +220,7 @@ def test_a_file_of_format_1_is_read_and_lacks_what_it_never_held(tmp_path: Path)
 @pytest.mark.usefixtures("few_are_enough")
 def test_null_models_and_transfer_maps_are_kept_with_it(tmp_path: Path):
     ids, model = windows(20, 10), model_of("bsarec", num_heads=2)
-    summarise(model, ids, {"model": "bsarec"}, 7, nulls=["all"], draws=2).save(tmp_path / "a.npz")
+    summarise(model, ids, {"model": "bsarec"}, 7, nulls=["all"], draws=2).write(tmp_path / "a.npz")
     read = read_summary(tmp_path / "a.npz")
     assert {name: len(draws) for name, draws in read.nulls.items()} == {"uniform": 1, "untrained": 2, "shuffled": 2}
     others = {name: list(spectral.nulls.null_models(name, model, ids, 2)) for name in read.nulls}
@@ -244,7 +244,7 @@ def test_null_models_and_transfer_maps_are_kept_with_it(tmp_path: Path):
 
 def test_a_null_that_is_not_whole_is_named(tmp_path: Path):
     path = tmp_path / "a.npz"
-    summarise(model_of("sasrec"), windows(0, USERS), {"model": "sasrec"}, nulls=["uniform"]).save(path)
+    summarise(model_of("sasrec"), windows(0, USERS), {"model": "sasrec"}, nulls=["uniform"]).write(path)
     with np.load(path) as archive:
         content = {key: value for key, value in archive.items() if key != "null/uniform/within"}
     np.savez(path, **content)
@@ -281,7 +281,7 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sequences = sequences_of(model)
         ids = torch.from_numpy(sequences.windows("test", 8).inputs)
         about = {"model": "sasrec", "fingerprint": sequences.fingerprint, "seed": seed}
-        summarise(model, ids, about).save(path.with_suffix(".spectral.npz"))
+        summarise(model, ids, about).write(path.with_suffix(".spectral.npz"))
         as_format_1(path.with_suffix(".spectral.npz"))
     return folder
 
@@ -306,7 +306,7 @@ def test_runs_are_read_with_the_nulls_that_need_no_checkpoint(runs_folder: Path)
 
 def test_nulls_of_other_data_are_refused(runs_folder: Path, tmp_path: Path):
     summary = read_summary(runs_folder / "sasrec-seed1.spectral.npz")
-    replace(summary, about=summary.about | {"fingerprint": "f"}).save(tmp_path / "sasrec-seed1.spectral.npz")
+    replace(summary, about=summary.about | {"fingerprint": "f"}).write(tmp_path / "sasrec-seed1.spectral.npz")
     shutil.copy(runs_folder / "sasrec-seed1.json", tmp_path)
     with pytest.raises(DataError, match=r"is not the data that .* was trained on"):
         read_runs(tmp_path, {"sasrec": [1]}, ["untrained"])

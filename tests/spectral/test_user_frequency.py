@@ -100,25 +100,25 @@ def test_padding_makes_a_short_history_seem_of_low_frequency():
 def test_groups_are_quantiles_and_hold_every_user_that_has_the_measure():
     measure = pd.Series([0.1, 0.9, np.nan, 0.5, 0.7, 0.3, 0.2, 0.8, 0.6], name="dc_share")
     metric = np.arange(9.0)
-    table = by_group(measure, {"bsarec": metric, "sasrec": 1 - metric}, groups=4)
+    table = by_group(measure, {"bsarec": metric, "sasrec": 1 - metric}, groups=4).table()
     assert list(table["users"]) == [2] * 8 and list(table["model"]) == ["bsarec"] * 4 + ["sasrec"] * 4
     np.testing.assert_allclose(table["from"][:4], [0.1, 0.3, 0.6, 0.8])
     np.testing.assert_allclose(table["to"][:4], [0.2, 0.5, 0.7, 0.9])
     np.testing.assert_allclose(table["mean"][:4], [(0 + 6) / 2, (3 + 5) / 2, (4 + 8) / 2, (1 + 7) / 2])
     assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
-    pd.testing.assert_frame_equal(table, by_group(measure, {"bsarec": metric, "sasrec": 1 - metric}, groups=4))
+    pd.testing.assert_frame_equal(table, by_group(measure, {"bsarec": metric, "sasrec": 1 - metric}, groups=4).table())
 
 
 def test_equal_users_are_in_one_group_and_a_lone_one_has_no_interval():
-    tied = by_group(pd.Series([0.5] * 6, name="x"), {"bsarec": [1.0] * 6}, groups=3)
+    tied = by_group(pd.Series([0.5] * 6, name="x"), {"bsarec": [1.0] * 6}, groups=3).table()
     assert list(tied["users"]) == [6]
-    half = by_group(pd.Series([0.0] * 5 + [1.0], name="x"), {"bsarec": [0.0] * 5 + [1.0]}, groups=6)
+    half = by_group(pd.Series([0.0] * 5 + [1.0], name="x"), {"bsarec": [0.0] * 5 + [1.0]}, groups=6).table()
     assert half["users"].sum() == 6 and half.query("users == 1")["low"].isna().all()
 
 
 def test_the_interval_is_that_of_the_mean():
     values = np.random.default_rng(1).exponential(size=400)
-    table = by_group(pd.Series(np.arange(400.0), name="x"), {"bsarec": values}, groups=1)
+    table = by_group(pd.Series(np.arange(400.0), name="x"), {"bsarec": values}, groups=1).table()
     error = 1.96 * values.std(ddof=1) / 20
     assert table["low"][0] == pytest.approx(values.mean() - error, abs=0.03)
     assert table["high"][0] == pytest.approx(values.mean() + error, abs=0.03)

@@ -23,7 +23,7 @@ SYSTEMS = {"sasrec": SASREC, "bsarec": BSAREC}
     [("effective_rank", 1), ("stable_rank", 1), ("between_users", -1), ("within_sequence", -1), ("high_share", 1)],
 )
 def test_a_difference_is_found_in_the_layer_that_has_it(measure: str, sign: int):
-    last = compare(SYSTEMS, measure).iloc[-1]
+    last = compare(SYSTEMS, measure).table().iloc[-1]
     assert last.layer == 2 and last.system == "bsarec" and last.reference == "sasrec" and last.seeds == 4
     assert sign * last.difference > 0 and sign * last.low > 0 and sign * last.high > 0
     assert last.p_holm < 0.05 and last.difference == pytest.approx(last["value"] - last.reference_value)
@@ -31,7 +31,7 @@ def test_a_difference_is_found_in_the_layer_that_has_it(measure: str, sign: int)
 
 @pytest.mark.parametrize("measure", ["nyquist_gain", "nyquist_self_gain"])
 def test_of_attention_there_is_a_row_for_each_layer(measure: str):
-    table = compare(SYSTEMS, measure).set_index("layer")
+    table = compare(SYSTEMS, measure).table().set_index("layer")
     assert table.index.tolist() == [1, 2] and set(table.users) == {simulated.USERS // 2}
     factor = 1 if measure == "nyquist_gain" else 1.5
     assert table["value"].tolist() == pytest.approx([-10 * factor, -8 * factor], rel=0.05)
@@ -42,11 +42,11 @@ def test_of_attention_there_is_a_row_for_each_layer(measure: str):
 def test_equal_systems_cannot_be_told_apart():
     again = [simulated.summary("duorec", seed, rank=2, between=(0.1, 0.3, 0.6)) for seed in SEEDS]
     for measure in ("effective_rank", "between_users"):
-        assert (compare({"sasrec": SASREC, "duorec": again}, measure).p_holm > 0.05).all()
+        assert (compare({"sasrec": SASREC, "duorec": again}, measure).table().p_holm > 0.05).all()
 
 
 def test_one_seed_has_an_interval_over_users_and_no_p_value():
-    row = compare({"sasrec": SASREC[:1], "bsarec": BSAREC}, "between_users").iloc[-1]
+    row = compare({"sasrec": SASREC[:1], "bsarec": BSAREC}, "between_users").table().iloc[-1]
     assert not row.knows_seeds and np.isnan(row.p_holm) and row.seeds == 1
     of_users = (np.mean([run.between_samples for run in BSAREC], axis=0) - SASREC[0].between_samples)[:, -1]
     assert row.high - row.low > 2 * 1.9 * of_users.std()
@@ -61,7 +61,7 @@ def test_the_share_of_high_frequencies_is_that_of_all_modes():
 
 def test_beta_is_compared_between_systems_that_have_it():
     more = [simulated.summary("bsarec-c5", seed, beta=0.6) for seed in SEEDS]
-    table = compare({"bsarec": BSAREC, "bsarec-c5": more}, "beta")
+    table = compare({"bsarec": BSAREC, "bsarec-c5": more}, "beta").table()
     assert table["value"].tolist() == pytest.approx([0.6, 0.6], rel=0.1) and (table.p_holm < 0.05).all()
     assert set(table.users) == {0}
     with pytest.raises(ConfigError, match="beta has no error over users; give several seeds"):
@@ -101,7 +101,7 @@ def test_the_command_takes_files_of_several_systems(call, tmp_path):
     for name, runs in SYSTEMS.items():
         for run in runs:
             files.append(tmp_path / f"{name}-seed{run.about['seed']}.spectral.npz")
-            run.save(files[-1])
+            run.write(files[-1])
     status, out, err = call("compare", *files, "--measure", "between_users", "--out", "table.csv")
     assert status == 0, err
     assert "difference to sasrec with its 95% interval over users and seeds\n" in err
