@@ -17,8 +17,9 @@ What is where:
     cka, last_item, strata
                         how alike layers and models are, what the last item alone explains, and all of this by groups
                         of users
-    attention_statistics, theorem1
-                        what attention maps are like, and where they lead when they are applied again and again
+    attention_statistics, user_maps, theorem1
+                        what attention maps are like, those of single users, and where they lead when they are applied
+                        again and again
     signals, user_frequency
                         the histories themselves as signals, and for whom models rank well
     watch, dynamics     the cheap measures after every epoch of a training run, and what becomes of them

@@ -44,6 +44,7 @@ from spectral.smoothing import Smoothing
 from spectral.strata import StratifiedSimilarity, numbers_of
 from spectral.theorem1 import Theorem1, theorem1, trained_attentions
 from spectral.transfer_map import TransferMap
+from spectral.user_maps import UserMaps, user_maps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,6 +125,11 @@ class Analysis:
         self.subject.check_attention()
         captures = self.subject.captures(self.subject.full_windows(), hidden=False)
         return AttentionStatistics.from_captures(captures)
+
+    @_measured
+    def user_maps(self) -> Sequence[UserMaps]:
+        """The attention of up to 8 users, those with the longest windows."""
+        return user_maps(self.subject)
 
     @_measured
     def layer_bounds(self) -> LayerBounds:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectral.analysis import Analysis
+from spectral.report.explorer import explorer_data
 from spectral.report.parts import overview, sections
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def page(analyses: Sequence[Analysis]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (html_table, csv_uri, data_uri, css_width, alt_text)
+    filters = (html_table, csv_uri, data_uri, css_width, alt_text, explorer_data)
     environment.filters.update({function.__name__: function for function in filters})
     subjects = [analysis.subject for analysis in analyses]
     users = sorted({f"{subject.dataset}: {len(subject.users()):,} users" for subject in subjects})

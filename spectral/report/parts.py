@@ -18,6 +18,7 @@ from spectral.cka import LinearCKA
 from spectral.singular_values import GAUSSIAN
 from spectral.strata import BY
 from spectral.tables import stacked
+from spectral.user_maps import UserMaps
 from spectral.users_in_common import windows_in_common
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Section:
         table: The numbers behind the pictures; None if there are none.
         missing: For each model without the measure, its name and the reason.
         findings: What a model does beyond its null models: sentences that the data chose.
+        explored: Attention maps of single users by model, which the page lets one read cell by cell.
     """
 
     title: str
@@ -56,6 +58,7 @@ class Section:
     table: "DataFrame | None" = None
     missing: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    explored: Mapping[str, Sequence[UserMaps]] = field(default_factory=dict)
 
 
 def sections(of: Sequence[Analysis]) -> list[Section]:
@@ -256,6 +259,8 @@ def _attention_maps(analyses: Analyses) -> Section:
     from spectral import plot
 
     found, missing = _each(analyses, "attention_statistics")
+    explored, without = _each(analyses, "user_maps")
+    missing += [reason for reason in without if reason not in missing]
     text = (
         "Entropy of rows relative to uniform rows, mean distance to the attended positions, |lambda_2| (the rate of "
         "Theorem 1), and the largest factor by which one application can scale what is not constant. The second "
@@ -266,7 +271,7 @@ def _attention_maps(analyses: Analyses) -> Section:
     if found:
         figures = {"Statistics of attention maps over layers": plot.attention_statistics_panels(found)}
         figures["Rollout of attention over all layers"] = plot.attention_statistics_rollout(found).figure
-    return Section("Attention maps", text, figures, _summaries(found), missing)
+    return Section("Attention maps", text, figures, _summaries(found), missing, explored=explored)
 
 
 def _bounds(analyses: Analyses) -> Section:

@@ -182,6 +182,99 @@ def test_tables_are_downloaded_with_all_digits_without_javascript(chromium, repo
     assert started.value.suggested_filename == "overview.csv" and table.loc["model", "bsarec"] == "BSARec"
 
 
+@pytest.fixture(scope="module")
+def explored(chromium, report):
+    """The page, for tests that choose all that they read, whatever was chosen before."""
+    with opened(chromium, report) as page:
+        yield page
+
+
+def choose(page, **choices: str) -> None:
+    for name, value in choices.items():
+        page.locator(f".explorer select[name={name}]").select_option(label=value)
+
+
+def cell_of(page, query: int, key: int, n: int) -> dict[str, float]:
+    """Return where a cell is on the map, in pixels."""
+    box = page.locator(".explorer canvas").bounding_box()
+    return {"x": (key + 0.5) / n * box["width"], "y": (query + 0.5) / n * box["height"]}
+
+
+def said(page) -> str:
+    return page.locator(".explorer [role=status]").inner_text()
+
+
+@pytest.mark.parametrize("number, layer, head", [(0, 2, 1), (3, 1, 2), (7, 2, "mean over heads")])
+def test_a_cell_of_a_single_users_attention_says_its_items_and_its_weight(
+    explored, sasrec_checkpoint, number, layer, head
+):
+    model = models.load(sasrec_checkpoint)
+    windows = full_windows(model.probe.input_ids)
+    users = model.probe.users[(model.probe.input_ids > 0).all(1)].tolist()
+    items, user, n = windows[number].tolist(), users[number], windows.shape[1]
+    with torch.inference_mode():
+        maps = model.trace(windows[number : number + 1]).attention[layer - 1][0]
+    exact = maps.mean(0) if head == "mean over heads" else maps[head - 1]
+    choose(explored, model="sasrec", user=f"{user} ({n} positions)", layer=str(layer), head=str(head))
+    for query, key in ((n - 1, 0), (12, 5), (9, 9), (4, 11)):
+        explored.locator(".explorer canvas").hover(position=cell_of(explored, query, key, n))
+        masked = " (masked, because it is later)" if key > query else ""
+        places = f"item {items[query]} at position {query} → key: item {items[key]} at position {key}{masked}"
+        start, weight = said(explored).rstrip(".").split(". Weight ")
+        assert start == f"Query: {places}"
+        assert float(weight) == pytest.approx(exact[query, key].item(), abs=0.5e-5 + 0.8e-5)
+
+
+def test_choosing_model_user_layer_and_head_changes_what_is_said_of_a_cell(explored):
+    options = explored.locator(".explorer select[name=user] option").all_inner_texts()
+    assert len(options) == 8
+    assert explored.locator(".explorer select[name=model] option").all_inner_texts() == ["bsarec", "sasrec"]
+    first = {"model": "bsarec", "user": options[0], "layer": "1", "head": "1"}
+    others = {"model": "sasrec", "user": options[1], "layer": "2", "head": "2"}
+    choose(explored, **first)
+    explored.locator(".explorer canvas").hover(position=cell_of(explored, 9, 3, 20))
+    texts = [said(explored)]
+    for name, value in others.items():
+        choose(explored, **{name: value})
+        texts.append(said(explored))
+    assert len(set(texts)) == 5 and all("at position 9 →" in text and "at position 3." in text for text in texts)
+
+
+def test_arrow_keys_move_the_cell_and_stop_at_the_edges(explored):
+    explored.locator(".explorer canvas").hover(position=cell_of(explored, 9, 3, 20))
+    explored.locator(".explorer select[name=head]").focus()
+    explored.keyboard.press("Tab")
+    assert explored.evaluate("document.activeElement.tagName") == "CANVAS"
+    for pressed, (query, key) in {
+        "ArrowUp": (8, 3),
+        "ArrowRight": (8, 4),
+        "ArrowDown": (9, 4),
+        "ArrowLeft": (9, 3),
+        "Home": (9, 0),
+        "ArrowLeft+": (9, 0),
+        "End": (9, 19),
+    }.items():
+        explored.keyboard.press(pressed.rstrip("+"))
+        positions = [int(number) for number in re.findall(r"at position (\d+)", said(explored))]
+        assert positions == [query, key], pressed
+
+
+def test_a_tap_chooses_a_cell_on_a_narrow_dark_screen(chromium, report):
+    with opened(chromium, report, 390, "dark", has_touch=True) as page:
+        page.locator(".explorer canvas").tap(position=cell_of(page, 15, 2, 20))
+        assert "at position 15 →" in said(page) and "at position 2." in said(page)
+        assert overflow(page) <= 0
+        shown = "[...document.querySelector('.explorer canvas').getContext('2d').getImageData(2, 2, 1, 1).data]"
+        assert not page.get_by_text("with JavaScript only").is_visible()
+        assert page.evaluate(shown)[:3] == [0x56, 0xB4, 0xE9]  # the weight of the first cell is 1, in the dark's colour
+
+
+def test_without_javascript_a_sentence_leads_to_the_pictures(chromium, report):
+    with opened(chromium, report, java_script_enabled=False) as page:
+        assert page.get_by_text("with JavaScript only").is_visible()
+        assert not page.locator(".explorer").is_visible()
+
+
 def test_the_contents_lead_to_every_part_and_the_first_link_skips_them(chromium, report):
     with opened(chromium, report) as page:
         page.keyboard.press("Tab")
