@@ -31,6 +31,7 @@ What is where:
     plot, palette       a picture of every measure
     integrity           whether a model does what its architecture promises
     report, gallery     a page of everything about some checkpoints, and the notes and pages of a folder of figures
+    explore             controls for JupyterLab: the attention of one user, layer and head, as pictures that follow
     command_line        options, checkpoints, users and files of all commands
 
 Example:
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from spectral.capture import Capture, capture, full_windows, of_length
     from spectral.cka import LinearCKA, linear_cka
     from spectral.cosine_similarity import CosineSimilarity, cosine_similarity, within_sequence_similarity
+    from spectral.explore import Explorer, explore
     from spectral.filter_response import FrequencyResponse, frequency_response
     from spectral.fourier import fourier_basis, low_frequency, split
     from spectral.last_item import LastItemOverlap, last_item_overlap, top_items
@@ -107,6 +109,7 @@ _NAMES = {
     "spectral.capture": ("Capture", "capture", "full_windows", "of_length"),
     "spectral.cka": ("LinearCKA", "linear_cka"),
     "spectral.cosine_similarity": ("CosineSimilarity", "cosine_similarity", "within_sequence_similarity"),
+    "spectral.explore": ("Explorer", "explore"),
     "spectral.filter_response": ("FrequencyResponse", "frequency_response"),
     "spectral.fourier": ("fourier_basis", "low_frequency", "split"),
     "spectral.last_item": ("LastItemOverlap", "last_item_overlap", "top_items"),

@@ -126,7 +126,7 @@ class Analysis:
         captures = self.subject.captures(self.subject.full_windows(), hidden=False)
         return AttentionStatistics.from_captures(captures)
 
-    @_measured
+    @cached_property
     def user_maps(self) -> Sequence[UserMaps]:
         """The attention of up to 8 users, those with the longest windows."""
         return user_maps(self.subject)

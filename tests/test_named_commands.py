@@ -14,7 +14,14 @@ from named_commands import FOLDERS, Named, commands, options, paths, targets
 from repository import ROOT
 from workflow import command as snakemake
 
+from models import console
+
 MODULES = commands(r"(?<=python -m )(?:models|spectral)\.\w[\w.]*")
+# In backticks, or at the start of a line or after a colon if what follows is no sentence.
+CONSOLE = commands(
+    r"(?:(?<=`)spectral (?=[a-z-])"
+    r"|(?:(?<=\n)|(?<=    )|(?<=: ))spectral (?=--|[a-z][a-z0-9-]*(?: +#|\n| +(?:\S*\.pt|example:|--|[A-Z]{2,}))))"
+)
 SCRIPTS = commands(r"(?<=python )(?:benchmarks|notebooks|scripts)/\S+\.py")
 MAKE = commands(r"(?:(?<=`)|(?<=with: )|(?<=^  )|(?<=\n))make [a-z][\w-]*(?= [A-Z]+=| *[`\"'#.,\n]|  |$)")
 PAPERMILL = commands(r"papermill \S+\.ipynb")
@@ -35,7 +42,7 @@ def help_of(run: object, program: str, arguments: list[str], monkeypatch: pytest
 
 def test_enough_is_found():
     assert len(MODULES) > 60 and len(SCRIPTS) >= 4 and len(MAKE) > 10 and len(PAPERMILL) >= 2 and len(SNAKEMAKE) > 5
-    assert len(paths()) > 20
+    assert len(paths()) > 20 and len(CONSOLE) > 10
 
 
 @pytest.mark.parametrize("command", MODULES, ids=named)
@@ -53,6 +60,23 @@ def test_an_option_that_a_command_does_not_have_is_found(monkeypatch: pytest.Mon
 
     assert help_of(run, "models.evaluate", ["ckpt.pt", "--protocol", "temporal"], monkeypatch) == 0
     assert help_of(run, "models.evaluate", ["ckpt.pt", "--protocols", "temporal"], monkeypatch) == 2
+
+
+@pytest.mark.parametrize("command", CONSOLE, ids=named)
+def test_a_command_of_the_console_script_that_is_named_runs_and_knows_the_options(
+    command: Named, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    program, *arguments = options(command.words)
+    if arguments[0].startswith("--"):  # the help comes first, for --install-completion would change the shell
+        arguments.insert(0, "--help")
+    assert help_of(console.main, program, arguments, monkeypatch) == 0, capsys.readouterr().err
+
+
+def test_an_option_and_a_command_that_the_console_script_does_not_have_are_found(monkeypatch: pytest.MonkeyPatch):
+    assert help_of(console.main, "spectral", ["filter-response", "ckpt.pt"], monkeypatch) == 0
+    assert help_of(console.main, "spectral", ["filter-response", "ckpt.pt", "--nul", "uniform"], monkeypatch) == 2
+    assert help_of(console.main, "spectral", ["filter-responses", "ckpt.pt"], monkeypatch) == 2
+    assert help_of(console.main, "spectral", ["--help", "--instal-completion"], monkeypatch) == 2
 
 
 @pytest.mark.parametrize("command", SCRIPTS, ids=named)

@@ -9,6 +9,7 @@ import pandas as pd
 import papermill
 import pytest
 import torch
+from nbconvert import HTMLExporter
 from repository import ROOT
 from third_party_states.small import DATA, GIVEN, bsarec_state
 
@@ -18,6 +19,7 @@ from spectral.analysis import Analysis
 from spectral.command_line import Subject
 from spectral.report.parts import overview, sections
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOK = ROOT / "notebooks/explore.ipynb"
 
 
@@ -61,11 +63,25 @@ def assert_shows(cells: list[str], table: pd.DataFrame) -> None:
             assert float(cell) == pytest.approx(value, abs=1e-4, nan_ok=True)
 
 
+def assert_controls_come_last(executed: Path, data: list[nbformat.NotebookNode]) -> None:
+    """Check the controls, and that the notebook exported as HTML has all pictures and tables beside them."""
+    assert [WIDGET in kinds for kinds in data] == [False] * (len(data) - 1) + [True]
+    assert "JupyterLab" in data[-1]["text/plain"]
+    notebook = nbformat.read(executed, as_version=4)
+    states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
+    assert not any("error" in str(state.state.get("value")) for state in states.values())
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    for kinds in data:
+        assert kinds.get("image/png", "").replace("\n", "") in page.replace("\n", "")
+    assert page.count("<table") == sum("text/html" in kinds for kinds in data)
+
+
 def test_a_checkpoint_is_shown_with_all_parts_and_the_reasons_of_what_is_missing(sasrec_checkpoint, tmp_path):
     path = os.path.relpath(sasrec_checkpoint, ROOT)
     data = shown(tmp_path, ROOT / "notebooks", checkpoint=path)
     check(data, sasrec_checkpoint, Subject.load(sasrec_checkpoint, data=None, split="test"), 3)
     assert "**Not measured:** sasrec: SASRec has no learned filters" in text_of(data)
+    assert_controls_come_last(tmp_path / "executed.ipynb", data)
 
 
 def test_a_third_party_checkpoint_is_shown_with_the_settings_that_it_lacks(tmp_path):
