@@ -126,9 +126,9 @@ class Analysis:
         captures = self.subject.captures(self.subject.full_windows(), hidden=False)
         return AttentionStatistics.from_captures(captures)
 
-    @cached_property
+    @property
     def user_maps(self) -> Sequence[UserMaps]:
-        """The attention of up to 8 users, those with the longest windows."""
+        """The attention of up to 8 users, those with the longest windows; to look at, it has no table of its own."""
         return user_maps(self.subject)
 
     @_measured
