@@ -167,13 +167,14 @@ class _FeedForward(torch.autograd.Function):
         grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
         for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
-            grad_weight += grads[0]
-            grad_bias += grads[1]
-            grad_w2 += outer(grad_y, activated)
-            grad_b2 += grad_y.sum(0)
             grad_inner = torch.ops.aten.gelu_backward(linear(grad_y, w2.T), inner)
-            grad_w1 += outer(grad_inner, x[rows])
-            grad_b1 += grad_inner.sum(0)
+            if any(ctx.needs_input_grad[1:]):  # not where a frozen layer is measured
+                grad_weight += grads[0]
+                grad_bias += grads[1]
+                grad_w2 += outer(grad_y, activated)
+                grad_b2 += grad_y.sum(0)
+                grad_w1 += outer(grad_inner, x[rows])
+                grad_b1 += grad_inner.sum(0)
             grad_x[rows] = linear(grad_inner, w1.T, add=grad_total)  # through the layer and through the residual
         return grad_x, *sums, None, None
 
@@ -223,20 +224,21 @@ class _SingleHead(torch.autograd.Function):
         for index, (group, (projected, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
             rows = group.rows
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
-            grad_weight += grads[0]
-            grad_bias += grads[1]
-            grad_b_out += grad_y.sum(0)
             query, value = group.to_grid(projected).chunk(2, dim=-1)
-            grad_y = group.to_grid(grad_y)
+            on_grid = group.to_grid(grad_y)
             probability = dropped = ctx.probabilities[index].squeeze(1)
             if ctx.dropout_masks is not None:
                 dropped = probability * ctx.dropout_masks[index].squeeze(1)
-            weighted = torch.bmm(grad_y, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
+            weighted = torch.bmm(on_grid, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
             grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
-            grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ grad_y
+            grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ on_grid
             grad_projected = group.to_rows(torch.cat([grad_query, grad_value], dim=-1))
-            grad_w += outer(grad_projected, x[rows])
-            grad_b += grad_projected.sum(0)
+            if any(ctx.needs_input_grad[1:]):
+                grad_weight += grads[0]
+                grad_bias += grads[1]
+                grad_b_out += grad_y.sum(0)
+                grad_w += outer(grad_projected, x[rows])
+                grad_b += grad_projected.sum(0)
             grad_total += group.to_rows(grad_scores.mT @ query)  # as keys, beside the residual
             grad_x[rows] = linear(grad_projected, w.T, add=grad_total)
         return grad_x, *sums, *[None] * 6

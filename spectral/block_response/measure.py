@@ -215,16 +215,21 @@ def block_response(
 
 
 def layers_and_inputs(model: Any, batch: Tensor) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
-    """Yield each layer with its input (B, N, D), in evaluation mode; the mode is restored."""
+    """Yield each layer with its input (B, N, D), frozen and in evaluation mode; what was so before is restored."""
     training = model.training
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
     try:
+        for parameter in learning:
+            parameter.requires_grad_(False)  # else each derivative by the input would take those by the weights along
         batch = batch.to(next(model.parameters()).device)
         with torch.no_grad():
             hidden = model.trace(batch).hidden
         yield from zip(model.layer_functions(batch), hidden, strict=False)  # the last hidden state is no layer's input
     finally:
         model.train(training)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _power_of_layer(

@@ -124,8 +124,10 @@ def test_the_model_is_left_as_it_was():
     model = MODELS["sasrec"](MODELS["sasrec"].config_type(num_items=49, max_len=6, hidden_size=4))
     model.initialise(0)
     model.train()
+    model.items.requires_grad_(False)
     block_response(model, [windows(2, 6)])
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["items.weight"]
 
 
 def test_the_table_has_a_row_per_layer_and_frequency():

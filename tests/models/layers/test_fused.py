@@ -52,6 +52,22 @@ def test_fused_attention_has_numerical_gradients(monkeypatch, packing, dropped):
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
+def test_frozen_weights_leave_the_derivative_by_the_input_as_it_is():
+    torch.manual_seed(0)
+    x, weights = random(6, 4), [random(16, 4), random(16), random(4, 16), random(4)]
+    end, _ = end_of(x, x)
+    learning = [*weights, end.weight, end.bias]
+    outward = torch.randn(6, 4, dtype=torch.float64)
+    expected = torch.autograd.grad(fused.feed_forward(x, *weights, end), [x, *learning], outward)
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    (found,) = torch.autograd.grad(fused.feed_forward(x, *weights, end), x, outward)
+    torch.testing.assert_close(found, expected[0])
+    end.bias.requires_grad_(True)  # one that learns among frozen ones has its gradient
+    (found,) = torch.autograd.grad(fused.feed_forward(x, *weights, end), end.bias, outward)
+    torch.testing.assert_close(found, expected[-1])
+
+
 def test_one_query_attends_as_it_does_among_all():
     torch.manual_seed(0)
     x = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
