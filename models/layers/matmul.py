@@ -39,8 +39,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
     if _is_fast(x):
         fused = torch.ops.mkldnn._linear_pointwise
         return fused(x, weight, bias, "none", [], "") if add is None else fused.binary(x, add, weight, bias, "add")
-    product = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
-    return product if add is None else product.add_(add)
+    product = x @ weight.T
+    for part in (bias, add):  # one after the other on what is still in the cache: addmm spreads a bias out first
+        if part is not None:
+            product.add_(part)
+    return product
 
 
 def outer(y: Tensor, x: Tensor) -> Tensor:
