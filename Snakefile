@@ -27,7 +27,7 @@ from snakemake.exceptions import WorkflowError
 
 from models.errors import ConfigError
 from models.results.priority import priority
-from models.results.profile import read_profile
+from models.results.profile_file import read_profile
 
 ROOT = str(workflow.basedir)
 NOTEBOOKS = os.path.relpath(f"{ROOT}/notebooks")

@@ -3,7 +3,6 @@
 import io
 import logging
 import platform
-import posixpath
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.checkpoint_fields import KINDS, fault_of
 from models.datasets import DATASETS, Sequences, synthetic
 from models.datasets import load as load_sequences
 from models.datasets.views import SHARE, at_or_after, before, share_of, split_name
@@ -40,18 +40,7 @@ FILE = Kind("a checkpoint", FORMAT.encode())
 UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
 RANDOM_STREAMS = "1"  # version of what a seed draws: weights, order, negatives, dropout
 PROBE_SEED = 0  # not the seed of the run, so that all runs on a dataset are compared on the same users
-MAX_TEXT = 4096  # characters of a text in a checkpoint
 MAX_GENERATED = 5_000_000  # interactions that a checkpoint may have generated without being asked to
-# The types of the fields of a checkpoint; those of the dataset that are not known may be missing.
-_KINDS: dict[str, Any] = {
-    "model": str,
-    **dict.fromkeys(("config", "dataset", "training", "metrics"), dict),
-    "seed": int | None,
-    **dict.fromkeys(("versions", "probe", "state_dict"), dict),
-}
-_DATASET_KINDS = {"name": str, "source": str, "fingerprint": str}
-_DEVICES = ("/dev/", "/proc/", "/sys/")
-_COUNTS = ("num_users", "num_items", "num_interactions")
 
 
 @dataclass(frozen=True)
@@ -435,10 +424,10 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
             f"{path}: has checkpoint format version {found!r}, this toolkit reads up to {FORMAT_VERSION}; "
             "update the toolkit"
         )
-    missing = [field for field in _KINDS if field not in content]
+    missing = [field for field in KINDS if field not in content]
     if missing:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
-    if fault := _fault(content):
+    if fault := fault_of(content):
         raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
     if content["model"] not in KNOWN:
         raise CheckpointError(
@@ -446,58 +435,6 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
             "name the file that registers it: --adapter FILE.py"
         )
     return content
-
-
-def _fault(content: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the types and ranges in a checkpoint, or None."""
-    for field, kind in _KINDS.items():
-        if not isinstance(content[field], kind) or isinstance(content[field], bool):
-            return f"{field} is a {type(content[field]).__name__}"
-    for field in ("config", "training", "versions"):
-        for name, value in content[field].items():
-            if not isinstance(name, str) or not _is_plain(value):
-                return f"{field}, {name!r}: a {type(value).__name__} instead of a number or text"
-    for field in ("probe", "state_dict"):
-        for name, value in content[field].items():
-            if not isinstance(name, str) or not isinstance(value, Tensor):
-                return f"{field}, {name!r}: a {type(value).__name__} instead of a tensor"
-    return _dataset_fault(content["dataset"]) or _metrics_fault(content["metrics"])
-
-
-def _dataset_fault(dataset: Mapping[Any, Any]) -> str | None:
-    for name, kind in _DATASET_KINDS.items():
-        value = dataset.get(name)
-        if not isinstance(value, kind) or not _is_plain(value):
-            return f"dataset, {name}: {str(value)[:40]!r} is no text of one line"
-    if re.sub("^/+", "/", posixpath.normpath(dataset["source"])).startswith(_DEVICES):
-        return f"dataset, source: {dataset['source']!r} is no file of sequences"
-    for name in _COUNTS:
-        if not isinstance(dataset.get(name, 0), int) or dataset.get(name, 0) < 0:
-            return f"dataset, {name}: {str(dataset[name])[:40]!r} is no count"
-    return None
-
-
-def _metrics_fault(metrics: Mapping[Any, Any]) -> str | None:
-    if not metrics:  # of a converted third-party checkpoint
-        return None
-    history, best = metrics.get("history"), metrics.get("best_epoch")
-    if not isinstance(history, list) or type(best) is not int or not 0 <= best < len(history):
-        return "metrics: its best_epoch is none of its history"
-    tables = [metrics.get("valid"), metrics.get("test", {}), *history]
-    if not all(isinstance(table, dict) and all(map(_is_number, table.values())) for table in tables):
-        return "metrics: they are not all numbers"
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value is a number of 64 bits, or text of one line that can be printed."""
-    if isinstance(value, str):
-        return len(value) <= MAX_TEXT and value.isprintable()
-    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _fits(given: torch.dtype, expected: torch.dtype) -> bool:

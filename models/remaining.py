@@ -25,7 +25,7 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print how many runs of each block of the run list are left, and how many hours they may take."""
-    from models.results.profile import read_profile
+    from models.results.profile_file import read_profile
     from models.results.remaining import remaining, timed_on, unfinished_blocks
     from models.results.runs import processor_name
 

@@ -8,7 +8,7 @@ from repository import ROOT
 MODELS = ROOT / "models"
 # From the bottom to the top; those in one row do not know one another. A package stands for the modules in it.
 RANKS = (
-    ("errors", "choices"),
+    ("errors", "choices", "checkpoint_fields"),
     ("files", "precision", "installation"),
     ("safe_load", "layers", "datasets", "examples"),
     ("recommender", "sharded"),

@@ -19,7 +19,7 @@ def priority(profile: Profile, notebooks: Iterable[str], dataset: str, system: s
     notebooks: the names of the notebooks whose figures are drawn.
     dataset: the name of a dataset's folder.
 
-    >>> from models.results.profile import read_profile
+    >>> from models.results.profile_file import read_profile
     >>> quick = read_profile({"profile": "quick"})
     >>> drawn = ["fig2_filter", "fig3_oversmoothing", "fig4_architecture"]
     >>> sorted(quick.shown("fig3"), key=lambda system: -priority(quick, drawn, "ml-100k", system))

@@ -31,7 +31,8 @@ def remedies(
 
     depth: of the runs, by default the smallest; the ending "-<depth>" of a system's name is not in its label, so that a
     remedy looks the same at every depth. nulls: by depth and measure, the value of an untrained model, drawn as
-    a vertical grey line. Raises ConfigError for a depth or a measure that was not compared.
+    a vertical grey line, or named at the edge of the panel if it lies far beyond the runs. Raises ConfigError for a
+    depth or a measure that was not compared.
 
     Example:
         One run:
@@ -52,9 +53,6 @@ def remedies(
     comparison.verdict(depth, measure)  # refuses what was not compared
     points = comparison.points[comparison.points.depth == depth]
     points = points.assign(system=points.system.str.removesuffix(f"-{depth}"))
-    null = (nulls or {}).get(depth, {}).get(measure)
-    if null is not None:
-        ax.axvline(null, **NULL_LINE | NULL_STYLES["untrained"])
     for name, line in styles_of(dict.fromkeys(points.system)).items():
         rows = points[points.system == name]
         look = {"color": line["color"], "marker": line["marker"], "linestyle": "", "label": line["label"]}
@@ -64,10 +62,35 @@ def remedies(
         ]
         x_error, y_error = ([side.clip(lower=0) for side in sides] for sides in ends)
         ax.errorbar(rows[measure], rows[METRIC], y_error, x_error, elinewidth=0.5, markersize=4, **look)
+    null = (nulls or {}).get(depth, {}).get(measure)
+    if null is not None:
+        _mark_untrained(ax, null)
     ax.set_xlabel(LABELS[measure])
     ax.set_ylabel(METRIC)
     legend(ax)
     return ax
+
+
+def _mark_untrained(ax: Axes, value: float) -> None:
+    """Draw a line where an untrained model lies; one that would squeeze the runs together is an arrow at the edge."""
+    low, high = ax.get_xlim()
+    margin = (high - low) / 4
+    if low - margin <= value <= high + margin:
+        ax.axvline(value, **NULL_LINE | NULL_STYLES["untrained"])
+        return
+    beyond = value > high
+    ax.annotate(
+        f"untrained {value:.2g}",
+        xy=(1 if beyond else 0, 0.04),
+        xytext=(-8 if beyond else 8, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if beyond else "left",
+        va="center",
+        color=NULL_LINE["color"],
+        fontsize="x-small",
+        arrowprops={"arrowstyle": "->", "color": NULL_LINE["color"]},
+    )
 
 
 def remedies_panels(comparison: Comparison, nulls: Mapping[int, Mapping[str, float]] | None = None) -> Figure:

@@ -17,7 +17,7 @@ from models import notebook
 from models.errors import ConfigError
 from models.files import RECORD
 from models.registry import MODELS
-from models.results.profile import read_profile
+from models.results.profile_file import read_profile
 from models.train import train
 from spectral.gallery import collect
 

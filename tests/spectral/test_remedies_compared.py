@@ -113,6 +113,16 @@ def test_depths_are_compared_by_themselves():
         plot.remedies(found, depth=5)
 
 
+@pytest.mark.parametrize(("value", "inside"), [(0.4, True), (0.9, False), (-0.9, False)])
+def test_an_untrained_model_far_from_the_runs_is_named_at_the_edge_and_does_not_squeeze_them(value, inside):
+    found = compared(1)
+    alone = plot.remedies(found)
+    beside = plot.remedies(found, nulls={2: {"between_users": value}})
+    assert [text.get_text() for text in beside.texts] == ([] if inside else [f"untrained {value:g}"])
+    assert len(beside.lines) - len(alone.lines) == inside
+    np.testing.assert_allclose(beside.get_xlim(), alone.get_xlim(), rtol=0.3)
+
+
 def test_what_does_not_fit_is_refused():
     results, summaries = runs(1)
     with pytest.raises(DataError, match="no runs to compare"):

@@ -2,7 +2,7 @@ from repository import ROOT
 
 from models.registry import MODELS
 from models.results.priority import STEP, priority
-from models.results.profile import read_profile
+from models.results.profile_file import read_profile
 
 DRAWN = ["fig2_filter", "fig3_oversmoothing", "fig7_filters"]
 

@@ -13,7 +13,8 @@ from repository import ROOT
 from models.datasets import names
 from models.errors import ConfigError
 from models.registry import configure
-from models.results.profile import VARIED_MODEL, VARIED_SETTINGS, read_profile, varied_system, varied_systems
+from models.results.profile import VARIED_MODEL, VARIED_SETTINGS, varied_system, varied_systems
+from models.results.profile_file import read_profile
 from models.train import train
 
 PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))

@@ -8,7 +8,8 @@ from repository import ROOT
 from simulated_results import result
 
 from models.datasets import load
-from models.results.profile import Profile, read_profile
+from models.results.profile import Profile
+from models.results.profile_file import read_profile
 from models.results.remaining import estimate, remaining, timed_on, unfinished_blocks
 from models.results.runs import Origin
 
