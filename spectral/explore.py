@@ -15,6 +15,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -36,8 +37,8 @@ NONE = "none"  # no null model
 MOST_USERS = 1000  # in the list of users; a longer one cannot be read
 MOST_LABELS = 25  # items named along an axis; drawing text takes most of the time
 KEPT = 32  # users whose maps are kept
-SIZE, DPI = (4.2, 3.6), 110  # width and height of each picture in inches, and dots per inch
-PLACE = (0.16, 0.14, 0.70, 0.82)  # of the axes in a picture; to find a place for them would take too long
+SIZE, DPI = (3.8, 3.4), 110  # width and height of each picture in inches, and dots per inch
+PLACE = (0.19, 0.14, 0.67, 0.82)  # of the axes in a picture; to find a place for them would take too long
 
 
 class AttentionByUser:
@@ -122,10 +123,12 @@ class Explorer(widgets.VBox):
             widgets.Dropdown(description=name) for name in ("user", "layer", "head", "null")
         )
         self.c = widgets.SelectionSlider(options=[DEFAULT_C], description="c", continuous_update=False)
-        self.message, self.pictures = widgets.HTML(), [widgets.Image(format="png") for _ in range(2)]
+        whole = {"flex": "0 0 auto", "max_width": "100%"}  # in a narrow window below one another, not cut off
+        self.message, self.pictures = widgets.HTML(), [widgets.Image(format="png", layout=whole) for _ in range(2)]
         self._choices = (self.user, self.layer, self.head, self.c, self.null)
+        wrapped = {"display": "flex", "flex_flow": "row wrap"}
         rows = [widgets.HBox([self.user, self.c, self.null]), widgets.HBox([self.layer, self.head])]
-        self.children = [self.checkpoint, *rows, self.message, widgets.HBox(self.pictures)]
+        self.children = [self.checkpoint, *rows, self.message, widgets.Box(self.pictures, layout=wrapped)]
         for control in (self.checkpoint, *self._choices):
             control.observe(self._follow, names="value")
         self._show(opening=True)
@@ -254,7 +257,8 @@ def explore(
 
 
 def draw_map(attention: Tensor, items: Sequence[int], figure: Figure | None = None) -> Figure:
-    """Draw an attention map (n, n): darker where a row attends more to a column. items: n ids, the labels of both axes.
+    """Draw an attention map (n, n): darker where a row attends more to a column (by its square root). items: n ids, the
+    labels of both axes.
 
     Of more than 25 items, every second or third is named. figure: of an earlier call, which is changed and returned;
     that takes half the time.
@@ -279,7 +283,9 @@ def draw_map(attention: Tensor, items: Sequence[int], figure: Figure | None = No
 
 def _empty_map() -> Figure:
     figure, ax = _axes()
-    image = ax.imshow(np.zeros((1, 1)), cmap="Greys", interpolation="nearest", aspect="auto")
+    # Most weights are far below the largest, which is often that of the first item on itself.
+    scale = PowerNorm(0.5)
+    image = ax.imshow(np.zeros((1, 1)), cmap="Greys", norm=scale, interpolation="nearest", aspect="auto")
     ax.tick_params(labelsize=6)
     ax.grid(False)
     ax.set_xlabel("attends to item")
