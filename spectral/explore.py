@@ -257,11 +257,10 @@ def explore(
 
 
 def draw_map(attention: Tensor, items: Sequence[int], figure: Figure | None = None) -> Figure:
-    """Draw an attention map (n, n): darker where a row attends more to a column (by its square root). items: n ids, the
-    labels of both axes.
+    """Draw an attention map (n, n): darker, by the square root, where a row attends more to a column.
 
-    Of more than 25 items, every second or third is named. figure: of an earlier call, which is changed and returned;
-    that takes half the time.
+    items: n ids, the labels of both axes; of more than 25 every second or third is named. figure: of an earlier call,
+    which is changed and returned; that takes half the time.
 
     Example:
         >>> import torch
