@@ -127,7 +127,8 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
         window = input_ids[order[first:stop], length - widest :]
         groups.append(Group(rows, attention_mask(window, causal), cells))
     items = input_ids[order[sequence], position]
-    return Packing(items, position, groups, attention_mask(input_ids, causal)[:, :, -1], grid)
+    last_mask = torch.where(input_ids > 0, 0.0, MASKED)[:, None]  # nothing comes after the last position
+    return Packing(items, position, groups, last_mask, grid)
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:
