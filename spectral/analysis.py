@@ -29,7 +29,7 @@ from spectral.cka import LinearCKA
 from spectral.command_line import Subject
 from spectral.cosine_similarity import CosineSimilarity
 from spectral.filter_response import FrequencyResponse
-from spectral.findings import DECIDING, MARGINS, finding
+from spectral.findings import DECIDING, MARGINS, predicate, sentences
 from spectral.integrity import Integrity, integrity
 from spectral.last_item import LastItemOverlap
 from spectral.learned_filters import LearnedFilters, learned_filters
@@ -218,7 +218,7 @@ class Analysis:
         """What the model does beyond its null models: sentences that the data chose, see `spectral.findings`."""
         names = [name for name in COMPARED if self.has(name)]
         comparisons = len(COMPARED) * sum(len(self.layer_values(name)) for name in names)
-        return [sentence for name in names if (sentence := self.finding(name, comparisons))]
+        return [said for name in names for said in sentences({self.title: self.against_nulls(name, comparisons)})]
 
     def has(self, measure: str) -> bool:
         """Return whether the model has a measure, one of `MEASURES`, which is taken for it."""
@@ -283,15 +283,20 @@ class Analysis:
         """Return the number that a measure of `COMPARED` is compared by, for each layer."""
         return COMPARED[measure].values(getattr(self, measure))
 
-    def finding(self, measure: str, comparisons: int) -> str:
-        """Return a sentence on a measure of `COMPARED` against null models, "" if none decides; see `findings.finding`.
+    @property
+    def title(self) -> str:
+        """How sentences call the model: by its title, or by another name that it was given."""
+        model = self.subject.model
+        return str(model.title) if self.name == model.name else self.name
 
-        comparisons: How many values are compared on the same page.
+    def against_nulls(self, measure: str, comparisons: int) -> str:
+        """Return what is said of a measure of `COMPARED` against null models, "" if none decides.
+
+        comparisons: How many values are compared on the same page. See `spectral.findings.predicate`.
         """
-        compared, model = COMPARED[measure], self.subject.model
+        compared = COMPARED[measure]
         draws = {null: [compared.values(draw) for draw in results] for null, results in self.of_nulls(measure).items()}
-        return finding(
-            model.title if self.name == model.name else self.name,
+        return predicate(
             self.layer_values(measure),
             draws,
             above=compared.above,

@@ -9,8 +9,8 @@ The two nulls that decide answer different questions, so a sentence names each: 
 choice of positions does, beyond *initial weights* what training does. Shuffled histories answer a third one, whether
 the order of the items matters.
 
-Contents: `beyond` for one value, and `finding` for a sentence about the layers of a model. The captions of figures are
-made of them in `spectral.gallery.captions`.
+Contents: `beyond` for one value, `predicate` for what is said of the layers of a model, and `sentences`, which join
+models of which the same is said. The captions of figures are made of them in `spectral.gallery.captions`.
 
 Source: the prediction interval of a further draw of a normal variable, for example Hahn and Meeker, Statistical
 Intervals, 1991, chapter 4.
@@ -50,8 +50,7 @@ def beyond(value: float, draws: Sequence[float], margin: float, comparisons: int
     return int(math.copysign(1, difference)) if abs(difference) - error > reach else 0
 
 
-def finding(
-    title: str,
+def predicate(
     values: Mapping[int, float],
     nulls: Mapping[str, Sequence[Mapping[int, float]]],
     *,
@@ -62,10 +61,9 @@ def finding(
     errors: Mapping[int, float] | None = None,
     by: str = "",
 ) -> str:
-    """Return a sentence about a model's layers against each of its nulls; "" if no null decides.
+    """Return what is said of a model's layers against each of its nulls; "" if no null decides.
 
     Args:
-        title: Of the model.
         values: By layer.
         nulls: By name, for each draw the values by layer.
         above: What it means to lie above a null, as in "passes more of the fastest wave than".
@@ -76,15 +74,14 @@ def finding(
         by: What was compared, for a model that is beyond no null, as in "by its effective rank".
 
     Example:
-        >>> finding(
-        ...     "SASRec",
+        >>> predicate(
         ...     {1: -13.8, 2: -16.2},
         ...     {"uniform": [{1: -16.1, 2: -16.1}]},
         ...     above="passes more of the fastest wave than",
         ...     below="damps the fastest wave more than",
         ...     margin=0.5,
         ... )
-        'SASRec passes more of the fastest wave than uniform attention in layer 1.'
+        'passes more of the fastest wave than uniform attention in layer 1'
     """
     clauses = []
     for name, reference in DECIDING.items():
@@ -101,7 +98,22 @@ def finding(
         ]
         where = "in any layer" if len(values) > 1 else in_layers(list(values))
         clauses.append(" and ".join(said) or " ".join(f"cannot be told apart from {reference} {where} {by}".split()))
-    return f"{title} {'; it '.join(clauses)}." if clauses else ""
+    return "; it ".join(clauses)
+
+
+def sentences(predicates: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each different predicate, on all models that it is said of. "" says nothing.
+
+    predicates: by the titles of models.
+
+    Example:
+        >>> sentences({"SASRec": "is flat", "GRU4Rec": "", "FMLP-Rec": "is steep", "BSARec": "is flat"})
+        ['Each of SASRec and BSARec is flat.', 'FMLP-Rec is steep.']
+    """
+    titles: dict[str, list[str]] = {}
+    for title, said in predicates.items():
+        titles.setdefault(said, []).append(title)
+    return [f"{'Each of ' if len(of) > 1 else ''}{in_words(of)} {said}." for said, of in titles.items() if said]
 
 
 def in_layers(layers: Sequence[int]) -> str:
@@ -111,5 +123,15 @@ def in_layers(layers: Sequence[int]) -> str:
         >>> in_layers([1, 2, 4]), in_layers([3])
         ('in layers 1, 2 and 4', 'in layer 3')
     """
-    *most, last = map(str, layers)
-    return f"in layers {', '.join(most)} and {last}" if most else f"in layer {last}"
+    return f"in layer{'s' if len(layers) > 1 else ''} {in_words(list(map(str, layers)))}"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return names as words.
+
+    Example:
+        >>> in_words(["A", "B", "C"]), in_words(["A"])
+        ('A, B and C', 'A')
+    """
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -195,7 +195,7 @@ def compare(
             **described(runs),
             "seconds_per_epoch": np.mean([run.seconds_per_epoch or np.nan for run in runs]),
             "among_drawn": np.nan if sampled else _mean_among_drawn(runs),
-            **_published_of(runs),
+            **_published_of(runs, sampled),
         }
         for name, runs in systems.items()
     ]
@@ -303,10 +303,10 @@ def _mean_among_drawn(runs: list[Result]) -> float:
     return float(np.mean(known)) if known else np.nan
 
 
-def _published_of(runs: list[Result]) -> dict[str, Any]:
-    """Return what others report for a system: for the model's own run, not for a variant of it."""
+def _published_of(runs: list[Result], sampled: bool) -> dict[str, Any]:
+    """Return what others report for a system among all items: for the model's own run, not for a variant of it."""
     first = runs[0]
-    own = run_name(first) == first.model and is_as_published(first)
+    own = not sampled and run_name(first) == first.model and is_as_published(first)
     found = published(str(first.dataset["name"]), MODELS[first.model].title) if own else None
     source = "" if found is None else f"{found.source}, {found.seeds} seed{'s' if found.seeds > 1 else ''}"
     return {

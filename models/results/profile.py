@@ -20,7 +20,7 @@ VARIED_SETTINGS = ("alpha", "c")
 _OF_USERS = ("fig1", "fig2", "fig3", "fig7_filters", "successors")  # notebooks that read the dataset, not only models
 # Notebooks that spectral summaries, and the results beside them, are enough for.
 _OF_SUMMARIES = ("fig2_filter", "fig3_oversmoothing", "fig4_architecture", "fig7_beta")
-_WITH_NULLS = ("fig2", "fig3")  # notebooks that draw null models
+_WITH_NULLS = ("fig2", "fig3", "fig7_filters")  # notebooks that draw null models
 SAMPLED_TABLE = "table_negatives"  # of the metrics among 99 drawn items
 RUN_NAME = "{system}-seed{seed}"
 

@@ -1,6 +1,6 @@
 """How models change while they are trained: measures over epochs, and against the validation metric."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from spectral.dynamics import MONITOR, Dynamics
-from spectral.palette import styles_of
+from spectral.palette import LINE_STYLES, styles_of
 from spectral.plot.figure import COLUMN_WIDTH, grid, legend, marked, shared_legend, style, styled
 
 LABELS = {
@@ -24,7 +24,7 @@ LABELS = {
     "loss": "training loss",
     MONITOR: f"validation {MONITOR}",
 }
-_STAR: dict[str, Any] = {"marker": "*", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.5}
+_STAR: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "", "zorder": 4}
 _COLUMNS = 3
 
 
@@ -49,7 +49,7 @@ def dynamics(
     assert ax is not None
     curves, single = dynamics.curves(measure, layer), dynamics.of(measure, layer)
     best = dynamics.best()
-    for name, line in styles_of(dynamics.systems).items():
+    for name, (line, star) in _looks(dynamics.systems).items():
         curve = curves[curves.system == name]
         if curve.empty:
             continue
@@ -58,7 +58,7 @@ def dynamics(
             ax.fill_between(curve.epoch, curve.low, curve.high, color=line["color"], alpha=0.15, linewidth=0)
         ax.plot(curve.epoch, curve["mean"], **line, markevery=every)
         stars = single[single.system == name].merge(best, on=["system", "seed", "epoch"])
-        ax.plot(stars.epoch, stars["value"], linestyle="", color=line["color"], **_STAR)
+        ax.plot(stars.epoch, stars["value"], **star)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel(LABELS.get(measure, measure))
@@ -90,14 +90,14 @@ def dynamics_paths(
     """
     assert ax is not None
     paths, best = dynamics.paths(measure, against, layer), dynamics.best()
-    for name, line in styles_of(dynamics.systems).items():
+    for name, (line, star) in _looks(dynamics.systems).items():
         runs = paths[paths.system == name].groupby("seed", sort=False)
         for place, (_, path) in enumerate(runs):
             shown = line if place == 0 else line | {"label": None}
             every = marked(len(path), len(dynamics.systems), name, dynamics.systems)
             ax.plot(path[measure], path[against], **shown, alpha=0.8, markersize=3, markevery=every)
-            star = path.merge(best, on=["system", "seed", "epoch"])
-            ax.plot(star[measure], star[against], linestyle="", color=line["color"], **_STAR)
+            stars = path.merge(best, on=["system", "seed", "epoch"])
+            ax.plot(stars[measure], stars[against], **star)
     ax.set_xlabel(LABELS.get(measure, measure))
     ax.set_ylabel(LABELS.get(against, against))
     legend(ax)
@@ -145,3 +145,16 @@ def _panels(measures: Sequence[str], draw: Callable[[str, Axes], Axes]) -> Figur
             ax.remove()
         shared_legend(figure)
     return figure
+
+
+def _looks(systems: Iterable[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return how the line and the stars of each system look; those of neighbours differ without colour too."""
+    looks = {}
+    for place, (name, line) in enumerate(styles_of(systems).items()):
+        filled = {"markerfacecolor": line["color"], "markeredgecolor": "black", "markeredgewidth": 0.5}
+        open_ = {"markerfacecolor": "white", "markeredgecolor": line["color"], "markeredgewidth": 1.0}
+        looks[name] = (
+            line | {"linestyle": LINE_STYLES[place % len(LINE_STYLES)]},
+            _STAR | (open_ if place % 2 else filled),
+        )
+    return looks

@@ -92,11 +92,13 @@ def side_by_side(
     height: float = HEIGHT,
     columns: int | None = None,
     share_y: bool = True,
+    one_legend: bool = False,
 ) -> Figure:
     """Return a figure with one panel per result, drawn by `draw(result, label=name, ax=ax)`.
 
     results: by name. height: of a panel, in inches. columns: panels in a row, None for all. share_y: the panels of a
-    row share their y axis. Raises ValueError if there are no results.
+    row share their y axis. one_legend: the names are titles, and one legend below serves all panels, where it covers
+    nothing. Raises ValueError if there are no results.
 
     Example:
         >>> import torch
@@ -115,8 +117,13 @@ def side_by_side(
         draw(result, label=name, ax=axes[place])
         if share_y and place % columns:
             axes[place].set_ylabel("")
+        if one_legend:
+            with style():
+                axes[place].set_title(title_of(name))
     for ax in axes[len(results) :]:
         ax.remove()
+    if one_legend:
+        shared_legend(figure)
     return figure
 
 

@@ -10,6 +10,8 @@ from spectral.learned_filters import LearnedFilters
 from spectral.palette import layer_styles
 from spectral.plot.figure import HEIGHT, MOST_INSIDE, angular_axis, drawable, from_zero, grid, legend, styled
 
+SPAN_DB = 40.0  # what a map of gains shows; a single zero would leave no colours to the others
+
 
 @styled()
 def learned_filters(filters: LearnedFilters, *, label: str | None = None, ax: Axes | None = None) -> Axes:
@@ -75,7 +77,8 @@ def learned_filters_map(
     """Draw a layer's filter over angular frequency and dimension, part "magnitude" in dB or "phase" in rad.
 
     Dimensions are sorted by the centre of gravity of their power over frequency: those that pass low frequencies come
-    first. Both parts of a layer have the same order. Raises ValueError for another part, or a layer that is not there.
+    first. Both parts of a layer have the same order. Gains more than 40 dB below the largest have the darkest colour.
+    Raises ValueError for another part, or a layer that is not there.
 
     Example:
         >>> filters = LearnedFilters(np.array([[[1, 1], [1, 1], [0.7, 0.5]]], dtype=complex), positions=4)
@@ -91,8 +94,10 @@ def learned_filters_map(
     total = np.maximum(power.sum(0), np.finfo(float).tiny)
     order = np.argsort((filters.angular_frequency[:, None] * power).sum(0) / total, kind="stable")
     values = (filters.gain_db if part == "magnitude" else filters.phase)[row][:, order]
-    look: dict[str, Any] = {"cmap": "viridis"} if part == "magnitude" else {"cmap": "twilight", "vmin": -np.pi}
-    look |= {} if part == "magnitude" else {"vmax": np.pi}
+    look: dict[str, Any] = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
+    if part == "magnitude":
+        largest = float(values.max(initial=-400))  # of a filter that passes nothing at all
+        look = {"cmap": "viridis", "vmin": max(float(values.min()), largest - SPAN_DB), "vmax": largest}
     mesh = ax.pcolormesh(
         filters.angular_frequency,
         np.arange(1, values.shape[1] + 1),
@@ -104,7 +109,8 @@ def learned_filters_map(
     angular_axis(ax)
     ax.grid(False)
     ax.set_ylabel(f"dimension of layer {layer}, sorted")
-    bar = ax.figure.colorbar(mesh, ax=ax)
+    cut = part == "magnitude" and values.min() < look["vmin"]
+    bar = ax.figure.colorbar(mesh, ax=ax, extend="min" if cut else "neither")
     bar.set_label("gain (dB)" if part == "magnitude" else "phase (rad)")
     return ax
 

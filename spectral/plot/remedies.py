@@ -94,18 +94,16 @@ def _mark_untrained(ax: Axes, value: float) -> None:
 
 
 def remedies_panels(comparison: Comparison, nulls: Mapping[int, Mapping[str, float]] | None = None) -> Figure:
-    """Return a figure with a row for each depth and a column for each measure, and one legend below.
+    """Return a figure with two panels in a row, one for each measure at each depth, and one legend below.
 
     nulls: as in `remedies`, which has an example.
     """
     depths = sorted(comparison.points.depth.unique())
-    figure, rows = grid([1.9] * len(depths), len(MEASURES), 1.85)
+    shown = [(int(depth), measure) for depth in depths for measure in MEASURES]
+    figure, rows = grid([1.9] * (len(shown) // 2), 2)
     with style():
-        for depth, axes in zip(depths, rows, strict=True):
-            for measure, ax in zip(MEASURES, axes, strict=True):
-                remedies(comparison, measure, int(depth), nulls=nulls, ax=ax)
-                ax.set_ylabel(f"{METRIC}\n{depth} layers" if ax is axes[0] else "")
-        for ax in chain(*rows[:-1]):
-            ax.set_xlabel("")
+        for (depth, measure), ax in zip(shown, chain(*rows), strict=True):
+            remedies(comparison, measure, depth, nulls=nulls, ax=ax)
+            ax.set_ylabel(f"{METRIC}\n{depth} layers" if ax in [row[0] for row in rows] else "")
         shared_legend(figure)
     return figure

@@ -15,6 +15,7 @@ from models.architectures.diagram import diagram_of
 from models.errors import UserError
 from spectral.analysis import COMPARED, JACOBIAN_NULL_USERS, JACOBIAN_USERS, Analysis
 from spectral.cka import LinearCKA
+from spectral.findings import sentences
 from spectral.singular_values import GAUSSIAN
 from spectral.strata import BY
 from spectral.tables import stacked
@@ -143,10 +144,9 @@ def _of_nulls(analyses: Analyses, found: Mapping[str, Any], measure: str) -> dic
 
 
 def _findings(analyses: Analyses, found: Mapping[str, Any], measure: str) -> list[str]:
-    """Return a sentence for each model that has a measure and whose null models decide; see `spectral.findings`."""
+    """Return what is said of the models that have a measure and whose null models decide; see `spectral.findings`."""
     comparisons = len(COMPARED) * sum(len(analyses[name].layer_values(measure)) for name in found)
-    sentences = [analyses[name].finding(measure, comparisons) for name in found]
-    return [sentence for sentence in sentences if sentence]
+    return sentences({analyses[name].title: analyses[name].against_nulls(measure, comparisons) for name in found})
 
 
 def _tables(tables: "Mapping[str, DataFrame]") -> "DataFrame | None":
@@ -292,7 +292,7 @@ def _theorem1(analyses: Analyses) -> Section:
     text = (
         "HFC over LFC of A^t x against t for the attention of one user with a full window, with and without its causal "
         "mask. Dotted lines are the rate |lambda_2|^t of the theorem. Thin dashed lines are an x "
-        "with pi^T x = 0, pi the left Perron vector (pi^T A = pi^T): it does not become constant."
+        "with pi^T x = 0, where pi is the left Perron vector (pi^T A = pi^T)."
     )
     figures = _panels("Decay of high frequencies under repeated attention", found, plot.theorem1, height=DECAY_HEIGHT)
     return Section("Theorem 1", text, figures, _summaries(found), missing)

@@ -23,7 +23,7 @@ Contents: `transfer_map` for arrays; its result `TransferMap`, which can also be
 `TransferPower`, the sums that it is computed from.
 
 Source: H is that of Shin et al., AAAI 2024, who draw its column norms in Figure 2b; that a map of what enters to what
-leaves describes a linear system that is not time-invariant: Zadeh, Proc. IRE 38, 1950, "bifrequency" system function.
+leaves describes a linear system that is not time-invariant: Zadeh, Proc. IRE 38, 1950, "bi-frequency" system function.
 """
 
 from collections.abc import Iterable, Sequence

@@ -83,6 +83,9 @@ def test_published_numbers_stand_beside_the_models_own_runs_with_their_source(tm
     assert compare(on_lastfm).systems.set_index("system").published.isna()["SASRec"]
     replace(on_lastfm[3], source="").save(tmp_path / "bsarec-alpha0.1-seed1.json")
     assert compare([read(tmp_path / "bsarec-alpha0.1-seed1.json")]).systems.published.isna().all()
+    # They are of a ranking among all items, so they stand beside no other.
+    among_drawn = [replace(run, sampled=run.test) for run in on_lastfm]
+    assert "published" not in compare(among_drawn, sampled=True).to_markdown()
 
 
 def test_metrics_among_drawn_items_stand_beside_the_full_ranking():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from spectral.block_response import BlockResponse
@@ -10,8 +11,9 @@ from spectral.cosine_similarity import CosineSimilarity
 from spectral.estimate import Estimate, estimate
 from spectral.filter_response import FrequencyResponse
 from spectral.gallery import captions
+from spectral.learned_filters import LearnedFilters
 from spectral.over_seeds import Betas, Gains, Similarities, Spectrum
-from spectral.singular_values import SingularValues
+from spectral.singular_values import LayerSpectra, SingularValues
 from spectral.transfer_map import TransferMap
 
 
@@ -187,3 +189,81 @@ def test_only_the_nulls_that_are_drawn_are_named():
     both = {"sasrec": {"untrained": [0] * 5, "gaussian": [0] * 20}}
     assert "initial weights (mean of 5 draws)" in captions.null_models(both, means=True)
     assert "variances (20 draws)" in captions.null_models(both, means=True)
+
+
+def test_models_of_which_the_same_is_said_share_one_sentence():
+    null = {"uniform": [SingularValues(np.ones(9), 80)]}
+    text = captions.of_spectra(
+        {"sasrec": spectrum(9, **null), "duorec": spectrum(9.1, **null), "bsarec": spectrum(3, **null)}
+    )
+    assert text.count("told apart from uniform attention") == 1
+    assert "Each of SASRec and DuoRec cannot be told apart from uniform attention in layer 2" in text
+    assert "BSARec leaves its users in fewer directions than uniform attention in layer 2." in text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(-14, "passes more"), (-18, "damps the fastest wave in attention more"), (-16, "told apart")]
+)
+def test_single_models_are_compared_with_their_nulls_as_runs_are(value: float, said: str):
+    text = captions.of_responses({"sasrec": response([value])}, {"sasrec": {"uniform": [response([-16.1])]}})
+    assert [w for w in ("passes more", "damps the fastest wave in attention more", "told apart") if w in text] == [said]
+    assert f"SASRec {value:.1f} dB" in text
+    assert "than" not in captions.of_responses({"sasrec": response([value])}, {})
+
+
+@pytest.mark.parametrize(("rank", "said"), [(3, "fewer directions than"), (9, "told apart")])
+def test_ranks_of_single_models_are_of_their_last_layers(rank: int, said: str):
+    def spectra(last: int) -> LayerSpectra:
+        return LayerSpectra({0: SingularValues(np.ones(5), 80), 2: SingularValues(np.ones(last), 80)})
+
+    text = captions.of_layer_spectra({"tvrec": spectra(rank)}, {"tvrec": {"uniform": [spectra(9)]}})
+    assert f"last layer: TV-Rec {rank}.0." in text
+    assert [words for words in ("fewer directions than", "more directions than", "told apart") if words in text] == [
+        said
+    ]
+
+
+@pytest.mark.parametrize(("end", "said"), [(0.8, "more alike than"), (0.1, "further apart than"), (0.42, "told apart")])
+def test_similarities_of_single_models_are_those_of_both_ends(end: float, said: str):
+    def similarity(last: float) -> CosineSimilarity:
+        return CosineSimilarity(np.arange(3), np.array([0.2, 0.9, last]), np.array([0.3, 0.9, 0.5]), 80, 80)
+
+    text = captions.of_layer_similarities({"sasrec": similarity(end)}, {"sasrec": {"uniform": [similarity(0.4)]}})
+    assert f"SASRec 0.20 to {end:.2f}; positions to SASRec 0.30 to 0.50." in text
+    assert [words for words in ("more alike than", "further apart than", "told apart") if words in text] == [said]
+
+
+@pytest.mark.parametrize(
+    ("fastest", "turn", "said"),
+    [
+        (0.5, -1, "passes a constant signal 6.0 dB better than the fastest wave and delays the slowest wave by 1.0"),
+        (2.0, 2, "passes a constant signal 6.0 dB worse than the fastest wave and advances the slowest wave by 2.0"),
+        (1.0, -1, "passes a constant signal and the fastest wave alike"),
+    ],
+)
+def test_filters_are_said_to_do_what_they_do(fastest: float, turn: int, said: str):
+    filters = np.array([1, 1, fastest]) * np.exp(1j * turn * np.pi / 4 * np.array([0, 1, 0]))
+    assert said in captions.of_filters(LearnedFilters(filters[None, :, None], positions=8))
+
+
+def decay(**changed: object) -> str:
+    """The sentence on one matrix with two start vectors, of which something is changed."""
+    row = {"exceptional": False, "causal": True, "fitted_slope": -0.5, "predicted_slope": -0.5, "limit": 0.0}
+    row |= {"collapses_onto": 0, "collapse_weight": 1.0}
+    rows = [row, row | {"exceptional": True, "fitted_slope": 0.0, "predicted_slope": 0.0, "limit": 0.7}]
+    for name, (of_generic, of_exceptional) in changed.items():
+        rows = [row | {name: value} for row, value in zip(rows, (of_generic, of_exceptional), strict=True)]
+    return captions.of_decay(pd.DataFrame(rows))
+
+
+def test_theorem_1_is_said_to_hold_only_where_it_does():
+    holds = decay()
+    assert "at the predicted rate for each of 1 matrices, to within 0.0%" in holds
+    assert "does not fall for exceptional x, although" in holds and "first position for each of 1" in holds
+    for slope in (-0.4, 0.5, float("nan")):
+        assert "at the predicted rate for none of 1 matrices." in decay(fitted_slope=(slope, 0.0))
+    assert "rate for each of 1" in decay(fitted_slope=(-np.inf, 0.0), predicted_slope=(-np.inf, 0.0))
+    assert "It falls for exceptional x too." in decay(fitted_slope=(-0.5, -0.5))
+    assert "first position for none of 1" in decay(collapses_onto=(3, 3))
+    assert "first position for none of 1" in decay(collapse_weight=(0.4, 0.4))
+    assert "Causal" not in decay(causal=(False, False))

@@ -27,6 +27,16 @@ def test_results_are_drawn_side_by_side_with_one_y_axis_a_row(columns: int | Non
         plot.side_by_side({}, plot.frequency_response)
 
 
+def test_one_legend_of_all_panels_stands_below_them():
+    figure = plot.side_by_side(
+        {"sasrec": frequency_response()} | {"mine": frequency_response()}, plot.frequency_response, one_legend=True
+    )
+    assert [ax.get_title() for ax in figure.axes] == ["SASRec", "mine"]
+    assert [ax.get_legend() for ax in figure.axes] == [None, None] and len(figure.legends) == 1
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(names) == len(set(names)) and "layer 1" in names
+
+
 def test_saving_writes_the_picture_twice_and_the_data(tmp_path):
     figure = plot.frequency_response(frequency_response()).figure
     table = frequency_response().table()

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectral import plot
+from spectral.learned_filters import LearnedFilters
 from spectral.plot.figure import MOST_INSIDE
 
 
@@ -25,6 +26,15 @@ def test_figures_draw_what_was_learned():
     assert all(np.isclose(both, row).all(1).any() for row in filters.filters[1].T)
     with pytest.raises(ValueError, match="magnitude or phase"):
         plot.learned_filters_map(filters, 1, "colour")
+
+
+@pytest.mark.parametrize(("lowest", "shown"), [(0.0, (-40, 0)), (0.001, (-40, 0)), (0.1, (-20, 0))])
+def test_one_gain_of_zero_leaves_the_colours_to_the_others(lowest: float, shown: tuple[float, float]):
+    gains = np.array([[[1.0, 0.5], [0.5, lowest], [0.5, 0.5]]], dtype=complex)
+    ax = plot.learned_filters_map(LearnedFilters(gains, positions=4))
+    assert ax.collections[0].get_clim() == pytest.approx(shown)
+    assert ax.collections[0].colorbar.extend == ("min" if lowest < 0.01 else "neither")
+    assert plot.learned_filters_map(LearnedFilters(0 * gains, positions=4)).collections[0].get_clim()[1] == -400
 
 
 @pytest.mark.parametrize("layers", [1, 4, 5, 16])
