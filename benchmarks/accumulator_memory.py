@@ -11,10 +11,11 @@ from typing import Annotated
 
 import torch
 import typer
+from machine import aligned, report
 from peak_memory import peak_mb
 from tqdm import tqdm
 
-from models.command_line import print_json, run
+from models.command_line import run
 from spectral import (
     CosineSimilarityMetric,
     FrequencyResponseMetric,
@@ -62,12 +63,7 @@ def main(
 ) -> None:
     """Print the measurements; exit with code 1 if the peak is above the limit."""
     result = measure(users)
-    if json:
-        print_json(result)
-    else:
-        for name, value in result.items():
-            print(f"{name:18} {value:,.4g}" if name != "users" else f"{name:18} {value:,}")
-        print(f"{'limit_mb':18} {LIMIT_MB}")
+    report(result, json, aligned(result | {"limit_mb": LIMIT_MB}))
     raise typer.Exit(int(result["above_imports_mb"] > LIMIT_MB))
 
 

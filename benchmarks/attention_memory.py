@@ -11,9 +11,10 @@ from typing import Annotated
 
 import torch
 import typer
+from machine import aligned, report
 from peak_memory import peak_mb
 
-from models.command_line import print_json, run
+from models.command_line import run
 from models.registry import build, configure
 from spectral import AttentionStatistics, capture
 from spectral.capture import in_batches
@@ -54,12 +55,7 @@ def main(
 ) -> None:
     """Print the measurements; exit with code 1 if the peak is above the limit."""
     result = measure(sequences, layers, heads, positions)
-    if json:
-        print_json(result)
-    else:
-        for name, value in result.items():
-            print(f"{name:22} {value:,.4g}")
-        print(f"{'limit_mb':22} {LIMIT_MB}")
+    report(result, json, aligned(result | {"limit_mb": LIMIT_MB}))
     raise typer.Exit(int(result["above_mb"] > LIMIT_MB))
 
 

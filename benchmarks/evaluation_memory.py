@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from machine import aligned, report
 from peak_memory import peak_mb
 
-from models.command_line import print_json, run
+from models.command_line import run
 from models.datasets import load
 from models.evaluation import evaluate
 from models.registry import build, configure
@@ -41,12 +42,7 @@ def main(
         "imports_mb": before,
         "above_imports_mb": peak_mb() - before,
     }
-    if json:
-        print_json(result)
-    else:
-        for name, value in result.items():
-            print(f"{name:18} {value:,.0f}" if name != "seconds" else f"{name:18} {value:,.1f}")
-        print(f"{'limit_mb':18} {LIMIT_MB}")
+    report(result, json, aligned(result | {"limit_mb": LIMIT_MB}))
     raise typer.Exit(int(result["above_imports_mb"] > LIMIT_MB))
 
 

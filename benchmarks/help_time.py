@@ -1,13 +1,14 @@
 """The processor time of `--help` of every command, both ways to call it: `python benchmarks/help_time.py`."""
 
-import json
 import resource
 import subprocess
 import sys
 from typing import Annotated
 
 import typer
+from machine import report
 
+from models.command_line import run
 from models.console import COMMANDS
 
 LIMIT = 1.2  # seconds of processor time that a command may take to print its help
@@ -36,13 +37,10 @@ def main(
         for name, module in COMMANDS.items()
     ]
     slowest = max(max(row["spectral"], row["python -m"]) for row in rows)
-    if as_json:
-        print(json.dumps({"seconds": rows, "slowest": slowest, "limit": LIMIT}))
-        return
-    for row in rows:
-        print(f"{row['command']:22} {row['spectral']:6.2f} s  {row['python -m']:6.2f} s")
-    print(f"slowest: {slowest:.2f} s, of {LIMIT} s")
+    lines = [f"{row['command']:22} {row['spectral']:6.2f} s  {row['python -m']:6.2f} s" for row in rows]
+    lines.append(f"slowest: {slowest:.2f} s, of {LIMIT} s")
+    report({"seconds": rows, "slowest": slowest, "limit": LIMIT}, as_json, lines)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -16,9 +16,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from machine import report
 from torch import Tensor
 
-from models.command_line import print_json, run
+from models.command_line import run
 from models.safe_load import read_tensors
 
 
@@ -81,11 +82,11 @@ def main(
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         results = {file.name: compare(file, rounds) for file in files or write_samples(Path(folder))}
-    if as_json:
-        print_json(results)
-        return
-    for name, row in results.items():
-        print(f"{name:32} ours {row['ours_ms']:8.2f} ms, torch {row['torch_ms']:8.2f} ms, ratio {row['ratio']:.2f}")
+    lines = [
+        f"{name:32} ours {row['ours_ms']:8.2f} ms, torch {row['torch_ms']:8.2f} ms, ratio {row['ratio']:.2f}"
+        for name, row in results.items()
+    ]
+    report(results, as_json, lines)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/model_cost.py                              a table of all models on LastFM
     python benchmarks/model_cost.py --dataset beauty --out cost.csv
-    python benchmarks/model_cost.py --json                       {"dataset": ..., "rows": [{"model": ..., ...}, ...]}
+    python benchmarks/model_cost.py --json                       {"machine": ..., "rows": [{"model": ...}, ...], ...}
 
 Every model has its published settings and loss, with batches of 256, on one thread. An epoch is not run to its end:
 the models take turns, one step each, and the median step is multiplied by the number of steps of an epoch. The
@@ -19,9 +19,10 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
+from machine import report
 from tqdm import tqdm
 
-from models.command_line import print_json, run
+from models.command_line import run
 from models.datasets import Sequences, load
 from models.datasets.sampling import Batch
 from models.evaluation import evaluate
@@ -101,11 +102,11 @@ def main(
     table = measure(names, load(dataset, data_dir), steps)
     if out is not None:
         write_atomically(out, table.to_csv(index=False).encode())
-    if json:
-        print_json({"dataset": dataset, "rows": table.to_dict("records")})
-        return
-    print(f"{dataset}, batch 256, one thread, median of {steps} steps")
-    print(table.drop(columns="model").to_string(index=False, float_format="{:,.1f}".format))
+    lines = [
+        f"{dataset}, batch 256, median of {steps} steps",
+        table.drop(columns="model").to_string(index=False, float_format="{:,.1f}".format),
+    ]
+    report({"dataset": dataset, "rows": table.to_dict("records")}, json, lines)
 
 
 if __name__ == "__main__":

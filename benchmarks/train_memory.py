@@ -12,9 +12,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from machine import aligned, report
 from peak_memory import peak_mb
 
-from models.command_line import print_json, run
+from models.command_line import run
 from models.datasets import Sequences
 from models.evaluation import evaluate
 from models.registry import configure
@@ -63,12 +64,7 @@ def main(
         "parameters_mb": parameters_mb,
         "above_both_mb": peak_mb() - imports - parameters_mb,
     }
-    if json:
-        print_json(result)
-    else:
-        for name, value in result.items():
-            print(f"{name:18} {value:,.0f}")
-        print(f"{'limit_mb':18} {LIMIT_MB}")
+    report(result, json, aligned(result | {"limit_mb": LIMIT_MB}))
     raise typer.Exit(int(result["above_both_mb"] > LIMIT_MB))
 
 

@@ -2,7 +2,8 @@
 
     python benchmarks/train_speed.py                            a table
     python benchmarks/train_speed.py --models bsarec,sasrec     of some models only
-    python benchmarks/train_speed.py --json                     {"bsarec": {...}, ..., "side_by_side": {"ratio": ...}}
+    python benchmarks/train_speed.py --json                     {"machine": {...}, "bsarec": {...}, ...,
+                                                                "side_by_side": {...}}
 
 Both sides train on the same samples with batches of 256, dropout 0.5, float32, 2 layers and the published loss of
 each model. Each side lives in a process of its own, so that neither inherits the other's memory; the processes take
@@ -181,26 +182,26 @@ def main(
         side, model = worker.split(":")
         work(side, model, dataset, data_dir)
         return
+    from benchmarks.machine import report
     from benchmarks.published import LOSSES
-    from models.command_line import print_json
+    from models.datasets import load
     from models.registry import MODELS, model_type
 
     both = {name: MODELS[name] for name in LOSSES}  # models of which there is a published loop
     names = models.split(",") if models else list(both)
     titles = {name: model_type(name, both).title for name in names}  # others are refused before anything is timed
+    load(dataset, data_dir)  # so is data that is not there; the processes that train would end without a word
     result = {name: compare(name, dataset, data_dir, rounds, steps) for name in names}
     if "bsarec" in names:
         result["side_by_side"] = compare_side_by_side(dataset, data_dir, rounds, steps)
-    if json:
-        if "side_by_side" in result:
-            result["side_by_side"] = {"ratio": result["side_by_side"]["ratio"]}
-        print_json(result)
-        return
-    print(f"{dataset}, batch {BATCH_SIZE}, milliseconds per step, medians of {rounds} turns of {steps} steps")
-    print(f"{'':34}{'published':>10}{'ours':>8}{'throughput':>12}")
+    lines = [
+        f"{dataset}, batch {BATCH_SIZE}, milliseconds per step, medians of {rounds} turns of {steps} steps",
+        f"{'':34}{'published':>10}{'ours':>8}{'throughput':>12}",
+    ]
     for name, row in result.items():
         label = f"{titles[name]}, 1 thread each" if name in titles else "BSARec, 2 x 1 thread / 1 x 2"
-        print(f"{label:34}{row['reference_ms']:10.0f}{row['ours_ms']:8.0f}{row['ratio']:11.2f}x")
+        lines.append(f"{label:34}{row['reference_ms']:10.0f}{row['ours_ms']:8.0f}{row['ratio']:11.2f}x")
+    report(result, json, lines, threads=1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/watch_cost.py                              SASRec and BSARec with 2 and 8 layers on LastFM
     python benchmarks/watch_cost.py --models sasrec --layers 2 --dataset ml-100k
-    python benchmarks/watch_cost.py --json                       {"dataset": ..., "rows": [{"model": ..., ...}, ...]}
+    python benchmarks/watch_cost.py --json                       {"machine": ..., "rows": [{"model": ...}, ...], ...}
 
 An epoch is training and validation. It is not run to its end: the median step is multiplied by the number of steps of
 an epoch, and the validation and the watch are timed in whole, the watch several times.
@@ -16,9 +16,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from machine import report
 
 from models.callbacks import EpochRecord, RunStart
-from models.command_line import print_json, run
+from models.command_line import run
 from models.datasets import Sequences, load
 from models.evaluation import evaluate
 from models.registry import configure
@@ -65,14 +66,12 @@ def main(
     torch.set_num_threads(1)
     sequences = load(dataset, data_dir)
     rows = [measure(m, int(count), sequences, steps) for m in models.split(",") for count in layers.split(",")]
-    if json:
-        print_json({"dataset": dataset, "rows": rows})
-        return
-    for row in rows:
-        print(
-            f"{row['model']:10} {row['layers']:2} layers: epoch {row['epoch_seconds']:7.2f} s, "
-            f"watch {row['watch_seconds']:6.3f} s, {row['share']:.1%}"
-        )
+    lines = [
+        f"{row['model']:10} {row['layers']:2} layers: epoch {row['epoch_seconds']:7.2f} s, "
+        f"watch {row['watch_seconds']:6.3f} s, {row['share']:.1%}"
+        for row in rows
+    ]
+    report({"dataset": dataset, "rows": rows}, json, lines)
 
 
 if __name__ == "__main__":

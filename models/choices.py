@@ -4,7 +4,7 @@ MODELS = (
     *("sasrec", "bsarec", "fmlprec", "duorec", "fearec", "bert4rec", "gru4rec", "caser"),
     *("tvrec", "wearec", "slime4rec", "lowarec"),
 )
-LOSSES = ("ce", "bce", "bpr")
+LOSSES = ("ce", "bce", "bpr", "sampled_softmax")
 SPLITS = ("test", "valid", "train")
 PADDINGS = ("zero", "cyclic", "reflect", "symmetric")
 BETAS = ("vector", "scalar")

@@ -121,7 +121,7 @@ class Recommender(nn.Module):
     title: ClassVar[str]  # for people
     config_type: ClassVar[type[RecommenderConfig]]
     published_loss: ClassVar[str]
-    losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr")  # the losses that the model can be trained with
+    losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr", "sampled_softmax")  # that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
     # What the architecture promises beyond what every model does; models.integrity checks it.

@@ -57,7 +57,8 @@ def train(
         batch_size: Samples per step; default 256.
         learning_rate: Learning rate of Adam; default 0.001.
         patience: Stop after this many epochs without a better validation NDCG@20; default 10.
-        loss: ce, bce or bpr; default the model's published one.
+        loss: ce, bce, bpr or sampled_softmax:negatives=1000,sampling=frequency (models.layers.sampled_softmax); default
+            the model's published one.
         device: cpu, cuda, cuda:1 or auto; default cpu.
         resume: Continue an unfinished run at `out`; a finished run is returned without training.
         data_dir: Folder that may hold the files of the named datasets.
@@ -170,7 +171,13 @@ def main(
     batch_size: Annotated[int, typer.Option(help="samples per step")] = 256,
     lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="learning rate of Adam")] = 1e-3,
     patience: Annotated[int, typer.Option(help="epochs without a better validation NDCG@20")] = 10,
-    loss: Annotated[str | None, typer.Option(help="ce, bce or bpr", show_default="the model's published loss")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="ce, bce, bpr, or sampled_softmax:negatives=1000,sampling=frequency",
+            show_default="the model's published loss",
+        ),
+    ] = None,
     layers: Annotated[int | None, typer.Option(help="blocks", show_default="2")] = None,
     heads: Annotated[int | None, typer.Option(help="attention heads", show_default="1")] = None,
     hidden_size: Annotated[int | None, typer.Option(help="embedding size", show_default="64")] = None,

@@ -20,11 +20,13 @@ from models.callbacks import Callback, EpochRecord, RunStart
 from models.choices import MONITOR
 from models.datasets import Sequences
 from models.datasets.sampling import Batch, EpochSampler
-from models.errors import CheckpointError, ConfigError, UserError, did_you_mean
+from models.datasets.sequences import training_counts
+from models.errors import CheckpointError, ConfigError, UserError
 from models.evaluation import evaluate, rank_targets, summarise
 from models.files import Kind, check_replaceable, check_writable, remove_partial, write_atomically
 from models.layers.allocator import keep_freed_memory, old_objects_aside
-from models.layers.losses import LOSSES, Loss
+from models.layers.losses import Loss
+from models.layers.sampled_softmax import check_name, loss_named
 from models.precision import reproducible
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
@@ -49,7 +51,7 @@ class TrainingConfig:
     models.errors.ConfigError: epochs must be at least 1, got 0
     """
 
-    loss: str  # ce, bce or bpr
+    loss: str  # ce, bce, bpr, or sampled_softmax with its options (models.layers.sampled_softmax)
     epochs: int = 200  # at most
     batch_size: int = 256
     learning_rate: float = 1e-3  # of Adam
@@ -58,10 +60,7 @@ class TrainingConfig:
     threads: int = 1  # of the processor; sums of other numbers of threads are rounded otherwise
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ConfigError(
-                f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}"
-            )
+        check_name(self.loss)
         for name in ("epochs", "batch_size", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -132,11 +131,11 @@ class Trainer:
         self.training, self.sequences, self.path = training, sequences, path
         self.device = torch.device(device)
         self.model: Recommender = build(config)
-        if training.loss not in self.model.losses:
+        if training.loss.partition(":")[0] not in self.model.losses:
             raise ConfigError(
                 f"{self.model.name} cannot be trained with {training.loss}; choose {' or '.join(self.model.losses)}"
             )
-        self.loss: Loss = LOSSES[training.loss]
+        self.loss: Loss = loss_named(training.loss, lambda: training_counts(sequences, config.num_items))
         self.sampler = EpochSampler(
             sequences,
             config.max_len,
@@ -145,6 +144,7 @@ class Trainer:
             training.seed,
             self.model.needs_same_target,
             config.padding,
+            self.loss.draw,
         )
         self.model.initialise(training.seed)
         self.model.to(self.device)

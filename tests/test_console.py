@@ -21,6 +21,7 @@ from models import choices, console, registry
 from models.console import COMMANDS
 from models.datasets.sequences import HELD_OUT
 from models.evaluation import summarise
+from models.layers import sampled_softmax
 from models.layers.losses import LOSSES
 from models.results.significance import TESTS
 from spectral import choices as spectral_choices
@@ -178,7 +179,7 @@ def test_no_help_imports_what_takes_long():
 
 
 def test_choices_in_the_help_are_those_that_there_are():
-    assert tuple(registry.MODELS) == choices.MODELS and tuple(LOSSES) == choices.LOSSES
+    assert tuple(registry.MODELS) == choices.MODELS and (*LOSSES, sampled_softmax.NAME) == choices.LOSSES
     assert tuple(TESTS) == choices.TESTS and set(HELD_OUT) == set(choices.SPLITS)
     assert tuple(MEASURES) == spectral_choices.COMPARED and get_args(Convention) == spectral_choices.CONVENTIONS
     assert tuple(summarise(torch.ones(2))) == choices.METRICS

@@ -57,7 +57,8 @@ class BERT4Rec(Encoder):
     name, title = "bert4rec", "BERT4Rec"
     config_type = BERT4RecConfig
     published_loss = "ce"
-    losses = ("ce",)  # negatives are sampled for the target only, not for every masked item
+    # The negatives of the others are sampled for the target only, not for every masked item.
+    losses = ("ce", "sampled_softmax")
     special_items = 1  # the mask token
     promises = ("padding_independent",)
     inert_padding = True
@@ -92,7 +93,7 @@ class BERT4Rec(Encoder):
         asked = packing.items == self.mask_token
         output = last.some(x, packing, asked)
         targets = packing.pack(sequences)[asked].long()
-        return loss.function(output, self.candidates, targets, None)
+        return loss.function(output, self.candidates, targets, batch.negatives)
 
     def _next_loss(self, batch: Batch, loss: Loss) -> Tensor:
         order = self.masks.uniform(batch.inputs.shape, batch.inputs.device).argsort(dim=1)
@@ -101,4 +102,4 @@ class BERT4Rec(Encoder):
         packing = all_positions(batch.inputs.scatter(1, positions, self.mask_token), causal=False)
         x, last = self.up_to_last_block(packing)
         output = last.last(x, packing, at=positions[:, 0])  # every position has the same keys
-        return loss.function(output, self.candidates, batch.targets, None)
+        return loss.function(output, self.candidates, batch.targets, batch.negatives)

@@ -1,6 +1,6 @@
 """The random part of a training epoch: the order of the samples, and their negatives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ class Batch:
         inputs: (B, N) windows, padded with 0 on the left.
         targets: (B,) the item that follows each window.
         users: (B,) rows of the users in the training data.
-        negatives: (B,) for each sample an item that the user does not have; None if the loss needs none.
+        negatives: (B,) for each sample an item that the user does not have, or (K,) items that all samples share; None
+            if the loss needs none.
         same_target: (B, N) for each sample the input of another one with the same target; None if the model needs none.
     """
 
@@ -36,8 +37,9 @@ class EpochSampler:
     """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed.
 
     The samples are those of `Sequences.prefixes(max_len, padding)`, gathered batch by batch on the device that asks
-    for them. `negatives` and `same_target` say whether batches have these fields. Raises DataError if negatives are
-    needed and a user has every item.
+    for them. `negatives` and `same_target` say whether batches have these fields. `shared` draws the negatives of a
+    loss whose samples share them, for each batch anew. Raises DataError if negatives are needed and a user has every
+    item.
 
     >>> from models.datasets import load
     >>> sampler = EpochSampler(load("synthetic:users=20,items=30"), max_len=10, batch_size=64, negatives=True, seed=0)
@@ -58,10 +60,12 @@ class EpochSampler:
         seed: int,
         same_target: bool = False,
         padding: str = "zero",
+        shared: Callable[[np.random.Generator], NDArray[np.int64]] | None = None,
     ) -> None:
         self.samples = Prefixes(sequences, max_len, padding)
         self.batch_size, self.seed = batch_size, seed
         self._negatives = NegativeSampler(sequences, self.samples) if negatives else None
+        self._shared = shared
         self._same_target = SameTargetSampler(self.samples.targets) if same_target else None
 
     def __len__(self) -> int:
@@ -81,9 +85,11 @@ class EpochSampler:
         samples = DeviceSamples(self.samples, device)
         assert order is not None
         for rows in order.split(self.batch_size):
+            own = None if negatives is None else negatives[rows]
             yield Batch(
                 *samples[rows],
-                None if negatives is None else negatives[rows],
+                # Those of all batches at once may be many times the data.
+                torch.from_numpy(self._shared(rng)).to(device, non_blocking=True) if self._shared else own,
                 None if same_target is None else samples[same_target[rows]][0],
             )
 

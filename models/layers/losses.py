@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from models.layers.matmul import linear, outer
+
+SCORES_AT_ONCE = 2**21  # of a block of the blocked cross-entropy: 8 MB in float32
+SCORES_IN_ONE = 2**24  # up to here, 67 MB in float32, all scores of a batch are one matrix, which is faster
 
 
 @dataclass(frozen=True)
@@ -17,25 +22,29 @@ class Loss:
 
     Attributes:
         function: Takes the encoder's output (B, D), the item table (num_items + 1, D), the targets (B,) and the
-            negatives (B,) or None; returns the mean loss over the batch in nats, a scalar.
-        needs_negatives: Whether the function needs a sampled negative item for each target.
+            negatives or None; returns the mean loss over the batch in nats, a scalar.
+        needs_negatives: Whether the function needs a sampled negative item for each target, (B,).
+        draw: Draws the negatives that all samples of a batch share, (K,) ids; None if there are no such.
     """
 
     function: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
     needs_negatives: bool
+    draw: Callable[[np.random.Generator], NDArray[np.int64]] | None = None
 
 
 def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None = None) -> Tensor:
     """Full-softmax cross-entropy over all items, including the padding item, as published; BSARec's loss.
 
     output: (B, D); items: (num_items + 1, D); target: (B,); negative is not used. Returns the mean over the batch in
-    nats, a scalar.
+    nats, a scalar. Where a batch has more than SCORES_IN_ONE scores, they are computed block of items by block of
+    items, once more for the derivative, so that memory does not grow with the product of batch and items.
 
     >>> output, items = torch.zeros(2, 4), torch.randn(8, 4)  # an output of 0 scores all 8 rows alike
     >>> round(cross_entropy(output, items, torch.tensor([1, 5])).item(), 4)  # ln 8
     2.0794
     """
-    return _FullSoftmax.apply(output, items, target)
+    form = _FullSoftmax if len(output) * len(items) <= SCORES_IN_ONE else _BlockedSoftmax
+    return form.apply(output, items, target)
 
 
 def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
@@ -102,6 +111,37 @@ class _FullSoftmax(torch.autograd.Function):
         output = output * scale
         grad_items = outer(probability, output).index_add_(0, target, output, alpha=-1)
         return grad_output, grad_items, None
+
+
+class _BlockedSoftmax(torch.autograd.Function):
+    """The same mean cross-entropy with one block of scores at a time, and no B x items matrix at all."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+        log_total = torch.full_like(output[:, 0], -torch.inf)
+        for rows in _blocks(output, items):
+            log_total = torch.logaddexp(log_total, torch.logsumexp(linear(output, items[rows]), dim=-1))
+        ctx.save_for_backward(log_total, output, items, target)
+        return (log_total - (output * items[target]).sum(-1)).mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        log_total, output, items, target = ctx.saved_tensors
+        scale = grad / len(target)
+        scaled = output * scale
+        grad_output, grad_items = -items[target], torch.empty_like(items)
+        for rows in _blocks(output, items):
+            probability = linear(output, items[rows]).sub_(log_total[:, None]).exp_()
+            grad_output += linear(probability, items[rows].T)
+            grad_items[rows] = outer(probability, scaled)
+        return grad_output * scale, grad_items.index_add_(0, target, scaled, alpha=-1), None
+
+
+def _blocks(output: Tensor, items: Tensor) -> list[slice]:
+    """Return the rows of the item table in blocks, each of at most SCORES_AT_ONCE scores."""
+    size = max(SCORES_AT_ONCE // max(len(output), 1), 1)
+    return [slice(start, start + size) for start in range(0, len(items), size)]
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:

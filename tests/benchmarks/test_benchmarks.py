@@ -28,11 +28,12 @@ def run(script: str, *arguments: str) -> dict:
 def test_train_speed_prints_the_documented_object():
     data = ("--dataset", "synthetic:users=60", "--rounds", "1", "--steps", "1")
     result = run("train_speed.py", "--models", "bsarec", *data)
-    assert list(result) == ["bsarec", "side_by_side"]
+    assert list(result) == ["machine", "bsarec", "side_by_side"]
+    assert result["machine"]["threads"] == 1  # of each process
     row = result["bsarec"]
     assert list(row) == ["reference_ms", "ours_ms", "ratio"]
     assert row["ratio"] == row["reference_ms"] / row["ours_ms"] > 0
-    assert list(result["side_by_side"]) == ["ratio"]
+    assert list(result["side_by_side"]) == ["reference_ms", "ours_ms", "ratio"]
 
 
 @pytest.mark.parametrize("model", LOSSES)
@@ -98,7 +99,7 @@ def test_watch_cost_is_a_part_of_an_epoch():
 
 def test_loading_speed_compares_the_two_readers(checkpoint):
     result = run("loading_speed.py", str(checkpoint), "--rounds", "1")
-    assert list(result) == [checkpoint.name]
+    assert list(result) == ["machine", checkpoint.name]
     row = result[checkpoint.name]
     assert list(row) == ["ours_ms", "torch_ms", "ratio"]
     assert row["ratio"] == row["ours_ms"] / row["torch_ms"] > 0

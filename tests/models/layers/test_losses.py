@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from models.layers import losses
 from models.layers.losses import LOSSES, info_nce
 
 
@@ -50,3 +51,46 @@ def test_cross_entropy_is_finite_for_scores_far_apart_and_has_numerical_gradient
     items = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([4, 0, 4])
     assert torch.autograd.gradcheck(lambda o, i: LOSSES["ce"].function(o, i, target, None), (output, items))
+
+
+def value_and_gradients(loss, *inputs):
+    inputs = [each.clone().requires_grad_() for each in inputs]
+    value = loss(*inputs)
+    (3 * value).backward()
+    return [value.detach(), *(each.grad for each in inputs)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("block", [1, 40, 7 * 1001, 10**6])  # scores at once: less than a row, several rows, all
+def test_cross_entropy_in_blocks_is_the_plain_one(monkeypatch, dtype, tolerance, block):
+    monkeypatch.setattr(losses, "SCORES_IN_ONE", 0)
+    monkeypatch.setattr(losses, "SCORES_AT_ONCE", block)
+    generator = torch.Generator().manual_seed(0)
+    output = 3 * torch.randn(7, 16, dtype=dtype, generator=generator)
+    items = torch.randn(101, 16, dtype=dtype, generator=generator)
+    target = torch.tensor([100, 0, 5, 5, 50, 1, 99])  # the last and first rows, and one that two samples share
+    plain = value_and_gradients(lambda o, i: functional.cross_entropy(o @ i.T, target), output, items)
+    blocked = value_and_gradients(lambda o, i: LOSSES["ce"].function(o, i, target, None), output, items)
+    for got, expected in zip(blocked, plain, strict=True):
+        assert (got - expected).norm() <= tolerance * expected.norm()
+
+
+def test_cross_entropy_in_blocks_is_finite_for_scores_far_apart(monkeypatch):
+    monkeypatch.setattr(losses, "SCORES_IN_ONE", 0)
+    monkeypatch.setattr(losses, "SCORES_AT_ONCE", 1)
+    items = torch.tensor([[0.0], [1.0], [-1.0]])
+    loss, *gradients = value_and_gradients(
+        lambda o, i: LOSSES["ce"].function(o, i, torch.tensor([0]), None), torch.tensor([[200.0]]), items
+    )
+    assert loss == 200 and all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_many_scores_are_taken_in_blocks_and_few_at_once(monkeypatch):
+    used = []
+    for name in ("_FullSoftmax", "_BlockedSoftmax"):
+        form = getattr(losses, name)
+        monkeypatch.setattr(form, "forward", lambda *a, name=name, form=form.forward: used.append(name) or form(*a))
+    monkeypatch.setattr(losses, "SCORES_IN_ONE", 2 * 30)
+    for count in (30, 31):
+        LOSSES["ce"].function(torch.zeros(2, 1), torch.zeros(count, 1), torch.tensor([1, 2]), None)
+    assert used == ["_FullSoftmax", "_BlockedSoftmax"]
