@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py                                    a table of 8 models on 6 datasets
     python benchmarks/gpu.py --models bsarec --datasets lastfm  of some
-    python benchmarks/gpu.py --json                             {"processor": ..., "hours": ..., "rows": [...], ...}
+    python benchmarks/gpu.py --json                             {"machine": ..., "hours": ..., "rows": [...], ...}
     python benchmarks/gpu.py --device cpu --steps 2             the same where there is no GPU, to see that it runs
 
 Every model has its published settings and loss, with batches of 256. Nothing in a step waits for the device, so many
@@ -16,7 +16,6 @@ took 46 epochs on average until they stopped.
 """
 
 import math
-import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.command_line import check_device, print_json, run
+from models.command_line import check_device, run
 from models.datasets import Sequences, load
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
@@ -148,6 +147,8 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Print the time of steps and epochs, the share of the peak, and the hours of the main table."""
+    from machine import report  # beside this file; imported as a module, nothing but its functions is used
+
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("torch finds no GPU here, so nothing is timed; --device cpu shows what would be printed")
     chosen = torch.device(check_device(device))
@@ -163,21 +164,14 @@ def main(
     table = pd.DataFrame(
         measure(name, sequences, chosen, steps, peak) for sequences, name in tqdm(pairs, unit="run", disable=None)
     )
-    found = {
-        "processor": name_of(chosen),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "peak_tflops": peak / 1e12,
-        "epochs": epochs,
-        "hours": hours_of(table, epochs),
-    }
-    if json:
-        print_json(found | {"rows": table.to_dict("records")})
-        return
-    print(f"{found['processor']}, torch {found['torch']}, float32 products at {found['peak_tflops']:.3g} TFLOP/s")
-    print(table.to_string(index=False, float_format="{:,.3g}".format))
-    print(f"one run of each, {epochs} epochs, one after another: {found['hours']:.2f} hours")
+    hours, tflops = hours_of(table, epochs), peak / 1e12
+    found = {"device": name_of(chosen), "peak_tflops": tflops, "epochs": epochs, "hours": hours}
+    lines = [
+        f"{name_of(chosen)}, float32 products at {tflops:.3g} TFLOP/s",
+        table.to_string(index=False, float_format="{:,.3g}".format),
+        f"one run of each, {epochs} epochs, one after another: {hours:.2f} hours",
+    ]
+    report(found | {"rows": table.to_dict("records")}, json, lines)
 
 
 if __name__ == "__main__":

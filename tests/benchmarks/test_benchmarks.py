@@ -123,6 +123,23 @@ def test_gpu_times_every_model_on_every_dataset():
     assert found["hours"] == pytest.approx(90 * seconds / 3600)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train_speed.py", "--dataset", "no-such-data"),
+        ("model_cost.py", "--dataset", "beauty", "--data-dir", "no-such-folder"),
+        ("watch_cost.py", "--dataset", "no-such-data"),
+        ("evaluation_memory.py", "--data-dir", "no-such-folder"),
+        ("loading_speed.py", "no-such-file.pt"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_benchmark_without_its_data_ends_with_one_sentence(arguments):
+    done = subprocess.run([sys.executable, BENCHMARKS / arguments[0], *arguments[1:]], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and "no-such" in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_its_benchmark_ends_with_one_sentence():
     done = subprocess.run([sys.executable, BENCHMARKS / "gpu.py"], capture_output=True, text=True)
