@@ -41,9 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_models_are_in_all_three_figures_each_with_the_nulls_that_it_has(folder: Path):
     notes = {note.name: note for note in collect(folder / "figures")}
     assert set(notes) == {"successors_filter", "successors_spectra", "successors_similarity"}
-    for name, value in (("filter", "relative_db"), ("spectra", "normalised"), ("similarity", "between_users")):
+    for name, value, ends in (
+        ("filter", "relative_db", ""),
+        ("spectra", "normalised", ""),
+        ("similarity", "between_users", "between_users_"),
+    ):
         table = pd.read_csv(folder / f"figures/mine/successors_{name}.csv").set_index("model")
         assert list(table.index.unique()) == ["tvrec", "bsarec"]
+        assert (table[f"{ends}low"] <= table[value] + 1e-6).all() and (
+            table[value] <= table[f"{ends}high"] + 1e-6
+        ).all()
+        assert set(table.seeds) == {1} and table.users.notna().all()
         assert table.loc["bsarec", f"{value}_uniform"].notna().any()
         assert table.loc["tvrec", f"{value}_uniform"].isna().all()  # it has no attention
         low, high = (table[f"{value}_untrained_{end}"] for end in ("low", "high"))
@@ -51,6 +59,9 @@ def test_all_models_are_in_all_three_figures_each_with_the_nulls_that_it_has(fol
         note = notes[f"successors_{name}"]
         assert note.systems == ["tvrec", "bsarec"] and note.seeds == [7]
         assert "1 trained models and 1 loaded files" in note.caption and "TV-Rec" in note.see
+        assert (
+            "one model, users only" in note.caption and "uniform attention under the same mask (BSARec)" in note.caption
+        )
         assert (folder / f"figures/mine/successors_{name}.png").stat().st_size > 0
 
 
