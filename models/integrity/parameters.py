@@ -41,7 +41,7 @@ def parameters_alive(examined: Examined) -> Finding:
     if not where:
         return Finding(True, value, "every parameter has an effect")
     listed = ", ".join(f"{name} ({dead[name]:.0%})" for name in where[:3])
-    meaning = f"parameters without a gradient or an effect (share of their entries): {listed}"
+    meaning = f"of these parameters half the entries or more change no output (share of such entries): {listed}"
     return Finding(False, value, meaning + (f" and {len(where) - 3} more" if where[3:] else ""), where)
 
 

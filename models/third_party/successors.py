@@ -74,9 +74,9 @@ def _read_wearec(weights: Weights) -> Recommender:
 
 
 def _read_slime4rec(weights: Weights) -> Recommender:
-    sizes, why = skeleton.sizes(weights), "as in the code published with WEARec"
-    ratio = weights.settings.default("dynamic_ratio", real, 0.8, why)
-    mode: Any = weights.settings.default("slide_mode", one_of(*FALLS), "four", why)
+    sizes = skeleton.sizes(weights)
+    ratio = weights.settings.need("dynamic_ratio", real, "above 0, at most 1")
+    mode: Any = weights.settings.need("slide_mode", one_of(*FALLS), ", ".join(FALLS))
     skeleton.check_activation(weights)
     weights.settings.check()
     config = SLIME4RecConfig(**sizes, num_layers=weights.layers, dynamic_ratio=ratio, slide_mode=mode)
