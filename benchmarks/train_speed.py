@@ -96,7 +96,7 @@ def our_step(model: str, dataset: str, data_dir: Path | None) -> Callable[[], fl
     trainer = Trainer(config, training, sequences, Path("unused.pt"))
     trainer.model.train()
     batches = (batch for epoch in range(10**6) for batch in trainer.sampler.epoch(epoch, torch.device("cpu")))
-    return lambda: trainer.step(next(batches))
+    return lambda: trainer.step(next(batches)).item()
 
 
 def reference_step(model: str, dataset: str, data_dir: Path | None) -> Callable[[], float]:

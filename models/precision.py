@@ -1,7 +1,9 @@
 """Copies of a model in which rounding cannot be mistaken for an effect, and what the devices can compute in."""
 
 import copy
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +25,29 @@ def exact_products() -> None:
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Have a GPU add numbers in the same order every time, within the block; a processor does so anyway.
+
+    Otherwise many threads of the GPU add to one sum as they come, as in the gradient of an embedding, and equal runs
+    on the same card differ. torch warns of an operation that it cannot do in a fixed order.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at the first product
+    deterministic: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor, and changes no result
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = fill
 
 
 def widened(model: Any) -> Any:

@@ -25,6 +25,7 @@ from models.evaluation import evaluate, rank_targets, summarise
 from models.files import Kind, check_replaceable, check_writable, remove_partial, write_atomically
 from models.layers.allocator import keep_freed_memory, old_objects_aside
 from models.layers.losses import LOSSES, Loss
+from models.precision import reproducible
 from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
 from models.results.runs import RESULT_FILE, UNKNOWN, name_of, result_of
@@ -182,6 +183,7 @@ class Trainer:
         with (
             old_objects_aside(),
             _threads(self.training.threads),
+            reproducible(self.device),
             tqdm(remaining, desc=self.model.name, unit="epoch", disable=None if show_progress else True) as bar,
         ):
             for epoch in bar:
@@ -266,13 +268,16 @@ class Trainer:
         self.progress = _Progress(**{"processors": [UNKNOWN]} | state["progress"])  # older files do not name them
         self._best = state["best"]
 
-    def step(self, batch: Batch) -> float:
-        """Take one step of the optimizer on a batch, and return the mean loss before the step."""
+    def step(self, batch: Batch) -> Tensor:
+        """Take one step of the optimizer on a batch, and return the mean loss before the step, a scalar.
+
+        The loss is not read here, so that a GPU need not be waited for.
+        """
         self.optimizer.zero_grad()
         loss = self.batch_loss(batch)
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss over a batch, a scalar that can be differentiated."""
@@ -308,9 +313,12 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()
         self.model.masks.seed(self.training.seed, epoch, 1)  # not the same stream as the sampler's
+        losses, sizes = [], []
+        for batch in self.sampler.epoch(epoch, self.device):
+            losses.append(self.step(batch))
+            sizes.append(len(batch.targets))
         total = 0.0
-        for number, batch in enumerate(self.sampler.epoch(epoch, self.device)):
-            loss = self.step(batch)
+        for number, (loss, size) in enumerate(zip(torch.stack(losses).tolist(), sizes, strict=True)):
             if not math.isfinite(loss):
                 kept = (
                     f"{self.path} holds epoch {self.progress.best_epoch}" if self._best else "no checkpoint was saved"
@@ -319,7 +327,7 @@ class Trainer:
                     f"the loss is {loss} at epoch {epoch}, step {number}; stopped, {kept}. Try a smaller learning rate "
                     f"than {self.training.learning_rate}"
                 )
-            total += loss * len(batch.targets)
+            total += loss * size
         return total / len(self.sampler.samples)
 
     def _out_of_patience(self) -> bool:

@@ -14,6 +14,7 @@ from models.errors import ConfigError
 from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
 from models.layers.circulant import circulant, wrapped_diagonal_sums
+from models.layers.constant import Constant
 from models.layers.dropout import Dropout, MaskSource
 from models.layers.frequency import band, real_fourier_matrices
 from models.layers.losses import Loss, info_nce
@@ -84,7 +85,7 @@ class BandAttention(Mixer):
         impulse = torch.eye(length, dtype=torch.float64)
         self.band_has_dc = bool(spectrum[0])
         # Removes the frequencies outside the band from a signal of N positions; (N, N), symmetric.
-        self.band_pass = torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0)
+        self.band_pass = Constant(torch.fft.irfft(torch.fft.rfft(impulse, dim=0) * spectrum, n=length, dim=0))
 
     @property
     def needs_all_positions(self) -> bool:
@@ -138,7 +139,7 @@ class BandAttention(Mixer):
         """Return Q K^T (B, H, N, N) within the band, and the weight (B, N) of each delay, 0 for delays not kept."""
         # Band-pass and projection commute; a bias is a constant signal and has only DC.
         bias = self.query_key.bias * self.band_has_dc
-        projected = project(self.band_pass.to(x.dtype).to(x.device) @ x, self.query_key.weight, bias)
+        projected = project(self.band_pass.like(x) @ x, self.query_key.weight, bias)
         query, key = (self._split(part) for part in projected.chunk(2, dim=-1))
         scores = query @ key.mT
         # The correlation at delay t, averaged over all D dimensions: sum over s of q[s + t] . k[s].
@@ -164,7 +165,7 @@ class BandAttention(Mixer):
         dropout_mask = self.attention_dropout.mask(attention.shape, attention.device)
         dropped = attention if dropout_mask is None else attention * dropout_mask
         # Attention averages the band-passed values, auto-correlation the values themselves: A P V and C V.
-        attended = dropped @ self.band_pass.to(x.dtype).to(x.device)
+        attended = dropped @ self.band_pass.like(x)
         mixing = torch.lerp(delayed[:, None], attended, self.spatial_ratio)
         values = self._split(project(x, self.value.weight, self.value.bias))
         mixed = (mixing @ values).transpose(1, 2).flatten(2)
@@ -189,8 +190,8 @@ class FEARec(Encoder):
     def __init__(self, config: FEARecConfig) -> None:
         layers = iter(range(config.num_layers))
         super().__init__(config, lambda masks: BandAttention(config, next(layers), masks))
-        # In float64 and on the CPU, like the layers' band_pass; at this length a product is cheaper than FFTs.
-        self.transform, _ = real_fourier_matrices(config.max_len)
+        # At this length a product is cheaper than FFTs.
+        self.transform = Constant(real_fourier_matrices(config.max_len)[0])
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:
         """See Encoder; the trace also has the weights of the delays."""
@@ -213,7 +214,7 @@ class FEARec(Encoder):
         own, other = self._last_layer(batch.inputs), self._last_layer(batch.same_target)
         predicted = loss.function(output, self.candidates, batch.targets, batch.negatives)
         contrast = info_nce(own[:, -1], other[:, -1], self.config.temperature)
-        real, imaginary = (self.transform.to(own.dtype).to(own.device) @ (own - other)).chunk(2, dim=1)
+        real, imaginary = (self.transform.like(own) @ (own - other)).chunk(2, dim=1)
         spectrum = torch.complex(real, imaginary).abs().mean()
         return predicted + self.config.contrastive_weight * contrast + self.config.frequency_weight * spectrum
 

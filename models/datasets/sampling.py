@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.datasets.padding import fill_padding
 from models.datasets.sequences import Prefixes, Sequences
 from models.errors import DataError
 
@@ -34,9 +35,9 @@ class Batch:
 class EpochSampler:
     """Draws the batches of an epoch from the seed and the epoch's number alone, so that a run can be resumed.
 
-    The samples are those of `Sequences.prefixes(max_len, padding)`, gathered batch by batch. `negatives` and
-    `same_target` say whether batches have these fields. Raises DataError if negatives are needed and a user has every
-    item.
+    The samples are those of `Sequences.prefixes(max_len, padding)`, gathered batch by batch on the device that asks
+    for them. `negatives` and `same_target` say whether batches have these fields. Raises DataError if negatives are
+    needed and a user has every item.
 
     >>> from models.datasets import load
     >>> sampler = EpochSampler(load("synthetic:users=20,items=30"), max_len=10, batch_size=64, negatives=True, seed=0)
@@ -70,23 +71,53 @@ class EpochSampler:
     def epoch(self, number: int, device: torch.device) -> Iterator[Batch]:
         """Yield every sample once, with an order and negatives that differ from epoch to epoch."""
         rng = np.random.default_rng([self.seed, number])
-        order = rng.permutation(len(self.samples))
-        negatives = self._negatives.draw(rng) if self._negatives else None
-        same_target = self._same_target.draw(rng) if self._same_target else None
-
-        def on_device(array: NDArray[np.integer]) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            samples = self.samples[rows]
+        drawn = (
+            rng.permutation(len(self.samples)),
+            self._negatives.draw(rng) if self._negatives else None,
+            self._same_target.draw(rng) if self._same_target else None,
+        )
+        # All that comes from the processor is copied here, once, so that no step waits for it.
+        order, negatives, same_target = (None if a is None else torch.from_numpy(a).to(device) for a in drawn)
+        samples = DeviceSamples(self.samples, device)
+        assert order is not None
+        for rows in order.split(self.batch_size):
             yield Batch(
-                on_device(samples.inputs),
-                on_device(samples.targets),
-                on_device(samples.users),
-                None if negatives is None else on_device(negatives[rows]),
-                None if same_target is None else on_device(self.samples[same_target[rows]].inputs),
+                *samples[rows],
+                None if negatives is None else negatives[rows],
+                None if same_target is None else samples[same_target[rows]][0],
             )
+
+
+class DeviceSamples:
+    """The samples of `Prefixes` as tensors of a device, where they are gathered.
+
+    >>> from models.datasets import load
+    >>> samples = Prefixes(load("synthetic:users=20,items=30"), max_len=10, padding="cyclic")
+    >>> inputs, targets, users = DeviceSamples(samples, torch.device("cpu"))[torch.tensor([3, 1])]
+    >>> (inputs.numpy() == samples[np.array([3, 1])].inputs).all()
+    np.True_
+    """
+
+    def __init__(self, samples: Prefixes, device: torch.device) -> None:
+        length = samples.max_len
+        self.length = length
+        self._padded, self._ends, self._starts, self._shifts = (
+            torch.from_numpy(array).to(device)
+            for array in (samples.padded, samples.ends, samples.starts, samples.starts - samples.ends + samples.counts)
+        )
+        # For each number of items before a target, where in the window the item of each position is; 0 for padding.
+        place = np.arange(1, length + 1)
+        known = np.where(place > length - np.arange(length + 1)[:, None], place, 0)
+        self._sources = torch.from_numpy(fill_padding(known, samples.padding)).to(device)  # (N + 1, N), from 1
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs (B, N) int32, targets (B,) int64 and users (B,) int64 of rows (B,), in this order."""
+        users = torch.searchsorted(self._ends, rows, right=True)
+        stops = self._shifts[users] + rows  # the position of each target among the items
+        sources = self._sources[(stops - self._starts[users]).clamp(max=self.length)]
+        # Behind the N zeros of `padded`, the window before a target begins at the target's own position.
+        inputs = self._padded[torch.where(sources > 0, stops[:, None] + sources - 1, 0)]
+        return inputs, self._padded[stops + self.length].long(), users
 
 
 class NegativeSampler:

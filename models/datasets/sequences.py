@@ -185,25 +185,26 @@ class Prefixes:
     def __init__(self, sequences: Sequences, max_len: int, padding: str = "zero") -> None:
         check_mode(padding)
         self.max_len, self.padding = max_len, padding
-        self._counts = sequences.num_prefixes(max_len)
-        self._ends = np.cumsum(self._counts)  # of each user's samples
-        self._starts = sequences.offsets[1:] - 2 - self._counts  # of each user's window of targets
-        self._items, self._padded = sequences.items, _padded(sequences.items, max_len)
+        self.counts = sequences.num_prefixes(max_len)  # of each user's samples
+        self.ends = np.cumsum(self.counts)
+        self.starts = sequences.offsets[1:] - 2 - self.counts  # of each user's window of targets
+        self.padded = _padded(sequences.items, max_len)  # all items, behind N zeros
+        self._items = sequences.items
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return int(self._ends[-1])
+        return int(self.ends[-1])
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Samples:
         """Return the samples of these rows, from 0, in this order."""
         users, stops = self._places(rows)
-        before = windows_before(self._padded, stops, stops - self._starts[users], self.max_len)
+        before = windows_before(self.padded, stops, stops - self.starts[users], self.max_len)
         return Samples(fill_padding(before, self.padding), self._items[stops].astype(np.int64), users)
 
     @property
     def users(self) -> NDArray[np.int64]:
         """The row of each sample's user, (samples,)."""
-        return np.repeat(np.arange(len(self._counts)), self._counts)
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -212,8 +213,8 @@ class Prefixes:
 
     def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the user of each row, and the position of its target among the items."""
-        users = np.searchsorted(self._ends, rows, side="right")
-        return users, self._starts[users] + rows - (self._ends - self._counts)[users]
+        users = np.searchsorted(self.ends, rows, side="right")
+        return users, self.starts[users] + rows - (self.ends - self.counts)[users]
 
 
 def _padded(items: NDArray[np.int32], max_len: int) -> NDArray[np.int32]:

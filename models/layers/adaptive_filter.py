@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
+from models.layers.constant import Constant
 from models.layers.dropout import MaskSource
 from models.layers.frequency import real_fourier_matrices
 from models.layers.packing import Packing
@@ -49,8 +50,7 @@ class AdaptiveFilter(Mixer):
         self.detail = nn.Parameter(torch.empty(heads, length // 2, size // heads))
         self.gate = nn.Parameter(torch.empty(()))  # published, but no output depends on it: alpha mixes the filters
         self.inner, self.outer = nn.Linear(size, size), nn.Linear(size, 2 * heads * frequencies)
-        # In float64 and on the CPU, like the basis of FrequencyLayer.
-        self.transform, self.inverse = real_fourier_matrices(length)
+        self.transform, self.inverse = map(Constant, real_fourier_matrices(length))
         self.add_norm = AddNorm(size, p, masks)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
@@ -65,7 +65,7 @@ class AdaptiveFilter(Mixer):
         """See Mixer; the mask is not used."""
         is_paired = x.shape[1] % 2 == 0
         local = haar_filter(x[:, -2:], self._details()[-1:])[:, -1] if is_paired else torch.zeros_like(at)
-        return self.add_norm(torch.lerp(local, self._adaptive(x, self.inverse[-1:])[:, 0], self.alpha), at)
+        return self.add_norm(torch.lerp(local, self._adaptive(x, self.inverse.like(x)[-1:])[:, 0], self.alpha), at)
 
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""
@@ -78,17 +78,18 @@ class AdaptiveFilter(Mixer):
     def _filtered(self, x: Tensor) -> Tensor:
         odd = x.shape[1] % 2
         local = functional.pad(haar_filter(x[:, : x.shape[1] - odd], self._details()), (0, 0, 0, odd))
-        return torch.lerp(local, self._adaptive(x, self.inverse), self.alpha)
+        return torch.lerp(local, self._adaptive(x, self.inverse.like(x)), self.alpha)
 
     def _details(self) -> Tensor:
         return self.detail.transpose(0, 1).flatten(1)  # (N // 2, D)
 
     def _adaptive(self, x: Tensor, inverse: Tensor) -> Tensor:
         """Return the adaptively filtered x (B, N, D) at the positions of the rows of `inverse`."""
-        transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, inverse))
         context = self.outer(functional.gelu(self.inner(x.mean(1))))  # (B, 2 H F)
         scale, shift = context.view(len(x), self.heads, -1, 2).unbind(-1)  # (B, H, F) each
         factor = (self.factor * (1 + scale)).mT[..., None]  # (B, F, H, 1)
-        real, imaginary = (transform @ x).unflatten(-1, (self.heads, -1)).chunk(2, dim=1)  # (B, F, H, D / H) each
+        real, imaginary = (
+            (self.transform.like(x) @ x).unflatten(-1, (self.heads, -1)).chunk(2, dim=1)
+        )  # (B, F, H, D / H) each
         real = real * factor + (self.shift + shift).mT[..., None]
         return inverse @ torch.cat([real, imaginary * factor], dim=1).flatten(2)

@@ -12,6 +12,7 @@ from models.errors import ConfigError
 from models.layers import fused
 from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.attention import Mixer
+from models.layers.constant import Constant
 from models.layers.dropout import MaskSource
 from models.layers.packing import Packing
 from models.layers.parts import Branch, Part
@@ -137,8 +138,8 @@ class FrequencyLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.sqrt_beta = nn.Parameter(torch.empty(1 if scalar else size))
-        # In float64 and on the CPU (some devices have no float64); it is converted to the input's type and device.
         self.low_pass = low_pass
+        self.basis, self.synthesis = Constant(low_pass.basis), Constant(low_pass.synthesis)
         self.add_norm = AddNorm(size, p, masks, remedy=remedy)
 
     @property
@@ -161,17 +162,16 @@ class FrequencyLayer(nn.Module):
 
     def forward(self, x: Tensor, share: float) -> Tensor:
         """Return the output (B, N, D), times `share`; x: (B, N, D), with the N that the layer was made for."""
-        return self._filter(x, x, self.low_pass.synthesis, share)
+        return self._filter(x, x, self.synthesis.like(x), share)
 
     def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
         """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
-        return self._filter(x, at[:, None], self.low_pass.synthesis[-1:], share)[:, 0]
+        return self._filter(x, at[:, None], self.synthesis.like(x)[-1:], share)[:, 0]
 
     def step(self, x: Tensor, share: float) -> ResidualStep:
         """Return the layer at x (B, N, D), taken apart; its output is multiplied by `share`."""
-        basis, synthesis = (part.to(x.dtype).to(x.device) for part in (self.low_pass.basis, self.low_pass.synthesis))
         inner = self.add_norm.before(x)
-        low = synthesis @ (basis.T @ inner)
+        low = self.synthesis.like(x) @ (self.basis.like(x).T @ inner)
         return self.add_norm.step("frequency filter", low + self.beta * (inner - low), x, share)
 
     def parts(self) -> tuple[Part, ...]:
@@ -182,9 +182,8 @@ class FrequencyLayer(nn.Module):
 
     def _filter(self, x: Tensor, at: Tensor, synthesis_at: Tensor, share: float) -> Tensor:
         dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
-        basis, synthesis_at = (part.to(x.dtype).to(x.device) for part in (self.low_pass.basis, synthesis_at))
         inner, inner_at = self.add_norm.before(x), self.add_norm.before(at)
-        total = fused.frequency_filter(inner, inner_at, basis, synthesis_at, self.beta, dropout_mask)
+        total = fused.frequency_filter(inner, inner_at, self.basis.like(x), synthesis_at, self.beta, dropout_mask)
         if inner is not x:  # the residual is of the layer's input
             total = total + (at - inner_at)
         return self.add_norm.finish(total, at, share)
@@ -204,8 +203,7 @@ class LearnedFilter(Mixer):
         super().__init__()
         self.length = length
         self.filter = nn.Parameter(torch.empty(length // 2 + 1, size, 2))  # real and imaginary parts
-        # In float64 and on the CPU, like the basis of FrequencyLayer.
-        self.transform, self.inverse = real_fourier_matrices(length)
+        self.transform, self.inverse = map(Constant, real_fourier_matrices(length))
         self.add_norm = AddNorm(size, p, masks)
 
     @property
@@ -233,11 +231,10 @@ class LearnedFilter(Mixer):
         return [self.add_norm.step("learned filter", self._filtered(x), x)]
 
     def _filtered(self, x: Tensor) -> Tensor:
-        transform, inverse = (matrix.to(x.dtype).to(x.device) for matrix in (self.transform, self.inverse))
-        x_real, x_imaginary = (transform @ x).chunk(2, dim=1)  # (B, F, D) each
+        x_real, x_imaginary = (self.transform.like(x) @ x).chunk(2, dim=1)  # (B, F, D) each
         real, imaginary = self.response.unbind(-1)  # (F, D) each
         filtered = [x_real * real - x_imaginary * imaginary, x_real * imaginary + x_imaginary * real]
-        return inverse @ torch.cat(filtered, dim=1)
+        return self.inverse.like(x) @ torch.cat(filtered, dim=1)
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer; the mask is not used."""

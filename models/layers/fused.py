@@ -200,17 +200,17 @@ class _SingleHead(torch.autograd.Function):
         ctx.kept = []  # for each group, what the backward pass needs
         for index, group in enumerate(groups):
             rows = group.rows
-            projected = linear(x[rows], w, b)
-            query, value = group.to_grid(projected).chunk(2, dim=-1)
+            query, value = group.to_grid(linear(x[rows], w, b)).chunk(2, dim=-1)
+            key = group.to_grid(x[rows])
             mask = group.mask.to(x.dtype).squeeze(1)
-            scores = torch.baddbmm(mask, query, group.to_grid(x[rows]).mT, alpha=scale)
+            scores = torch.baddbmm(mask, query, key.mT, alpha=scale)
             probability = scores.softmax(dim=-1)  # (b, T, T), rows are queries, each sums to 1
             probabilities.append(probability[:, None])
             if dropout_masks is not None:
                 probability = probability * dropout_masks[index].squeeze(1)
             y = group.to_rows(probability @ value).add_(b_out)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
-            ctx.kept.append((projected, finished))
+            ctx.kept.append((query, key, value, finished))
         ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
         ctx.save_for_backward(x, w, weight, bias, dropout_mask)
         return output
@@ -221,17 +221,16 @@ class _SingleHead(torch.autograd.Function):
         x, w, weight, bias, dropout_mask = ctx.saved_tensors
         grad_x = torch.empty_like(x)
         grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = _zeros(w, w[:, 0], bias, weight, bias)
-        for index, (group, (projected, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
+        for index, (group, (query, key, value, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
             rows = group.rows
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
-            query, value = group.to_grid(projected).chunk(2, dim=-1)
             on_grid = group.to_grid(grad_y)
             probability = dropped = ctx.probabilities[index].squeeze(1)
             if ctx.dropout_masks is not None:
                 dropped = probability * ctx.dropout_masks[index].squeeze(1)
             weighted = torch.bmm(on_grid, value.mT).mul_(dropped)  # dL/dP * P, where P is the softmax
             grad_scores = weighted.addcmul_(probability, weighted.sum(-1, keepdim=True), value=-1).mul_(ctx.scale)
-            grad_query, grad_value = grad_scores @ group.to_grid(x[rows]), dropped.mT @ on_grid
+            grad_query, grad_value = grad_scores @ key, dropped.mT @ on_grid
             grad_projected = group.to_rows(torch.cat([grad_query, grad_value], dim=-1))
             if any(ctx.needs_input_grad[1:]):
                 grad_weight += grads[0]

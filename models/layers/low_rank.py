@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.layers.add_norm import AddNorm
 from models.layers.attention import value_output
+from models.layers.constant import Constant
 from models.layers.dropout import MaskSource
 from models.layers.feed_forward import FeedForward
 from models.layers.frequency import low_pass_basis
@@ -32,29 +33,28 @@ class LowPassConvolution(nn.Module):
         super().__init__()
         self.mixing = nn.Parameter(torch.empty(()))  # a
         self.kernel = nn.Parameter(torch.empty(TAPS, size))
-        self.basis = low_pass_basis(length, c)  # in float64 and on the CPU, like that of FrequencyLayer
+        self.basis = Constant(low_pass_basis(length, c))
         self.add_norm = AddNorm(size, p, masks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output (B, N, D); x: (B, N, D), with the N that the layer was made for."""
-        return self._filter(x, x, self.basis, functional.pad(x, (0, 0, 1, 1)))
+        return self._filter(x, x, self.basis.like(x), functional.pad(x, (0, 0, 1, 1)))
 
     def last(self, x: Tensor, at: Tensor) -> Tensor:
         """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
         near = functional.pad(x, (0, 0, 1, 1))[:, -TAPS:]
-        return self._filter(x, at[:, None], self.basis[-1:], near)[:, 0]
+        return self._filter(x, at[:, None], self.basis.like(x)[-1:], near)[:, 0]
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""
-        length, c = self.basis.shape
+        length, c = self.basis.value.shape
         low = Part("low-pass", f"{c} of {length} modes", self.mixing.numel())
         return self.add_norm.around(low, Part("+ convolution", f"{TAPS} positions", self.kernel.numel()))
 
     def _filter(self, x: Tensor, at: Tensor, basis_at: Tensor, near: Tensor) -> Tensor:
-        basis, basis_at = (part.to(x.dtype).to(x.device) for part in (self.basis, basis_at))
         windows = near.unfold(1, TAPS, 1)  # (B, n, D, taps)
         convolved = (windows * self.kernel.T).sum(-1)
-        return self.add_norm(torch.lerp(convolved, basis_at @ (basis.T @ x), self.mixing.sigmoid()), at)
+        return self.add_norm(torch.lerp(convolved, basis_at @ (self.basis.like(x).T @ x), self.mixing.sigmoid()), at)
 
 
 class CrossAttention(nn.Module):

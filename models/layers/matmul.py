@@ -2,17 +2,27 @@
 
 PyTorch computes float32 products on a CPU with MKL. On processors that are not Intel's, MKL uses only AVX2, which is
 half the speed of AVX-512. oneDNN, which is part of PyTorch too, uses AVX-512. It compiles a kernel for every new shape,
-so it is used only where shapes recur: where the number of rows is a multiple of eight.
+so it is used only where shapes recur: where the number of rows is a multiple of eight. On Intel's own processors MKL is
+as fast for linear layers, and up to twice as fast for the derivatives of their weights.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _RECURRING = 8  # rows; up to 1024 rows that makes at most 128 shapes, fewer than the kernels that oneDNN keeps
+
+
+def _is_intel() -> bool:
+    cpu = Path("/proc/cpuinfo")
+    return cpu.exists() and "GenuineIntel" in cpu.read_text()
+
+
 _FAST = (
     torch.backends.cpu.get_cpu_capability() == "AVX512"
+    and not _is_intel()
     and torch.backends.mkldnn.is_available()
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
@@ -29,8 +39,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
     if _is_fast(x):
         fused = torch.ops.mkldnn._linear_pointwise
         return fused(x, weight, bias, "none", [], "") if add is None else fused.binary(x, add, weight, bias, "add")
-    product = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
-    return product if add is None else product.add_(add)
+    product = x @ weight.T
+    for part in (bias, add):  # one after the other on what is still in the cache: addmm spreads a bias out first
+        if part is not None:
+            product.add_(part)
+    return product
 
 
 def outer(y: Tensor, x: Tensor) -> Tensor:
@@ -38,9 +51,11 @@ def outer(y: Tensor, x: Tensor) -> Tensor:
 
     y: (rows, out), the gradient of the output; x: (rows, in), the input.
     """
-    if _is_fast(x):
-        return torch.ops.mkldnn._linear_pointwise(y.T, x.T, None, "none", [], "")
-    return y.T @ x
+    if not _is_fast(x):
+        return y.T @ x
+    if y.shape[1] > x.shape[1]:  # oneDNN takes the first factor's rows side by side, which is a slow copy of a wide y
+        return outer(x, y).T
+    return torch.ops.mkldnn._linear_pointwise(y.T, x.T, None, "none", [], "")
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -120,14 +120,17 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
     grid[order[sequence], position] = torch.arange(len(position))
     groups = []
     ends = lengths.cumsum(0).tolist()
-    for first, stop in _by_length(lengths.tolist()):
-        widest = int(lengths[stop - 1])
+    sizes = lengths.tolist()
+    for first, stop in _by_length(sizes):
+        widest = sizes[stop - 1]
         rows = slice(ends[first - 1] if first else 0, ends[stop - 1])
-        cells = (sequence[rows] - first) * widest + position[rows] - (length - widest)
+        fills_grid = sizes[first] == widest
+        cells = None if fills_grid else (sequence[rows] - first) * widest + position[rows] - (length - widest)
         window = input_ids[order[first:stop], length - widest :]
         groups.append(Group(rows, attention_mask(window, causal), cells))
     items = input_ids[order[sequence], position]
-    return Packing(items, position, groups, attention_mask(input_ids, causal)[:, :, -1], grid)
+    last_mask = torch.where(input_ids > 0, 0.0, MASKED)[:, None]  # nothing comes after the last position
+    return Packing(items, position, groups, last_mask, grid)
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:

@@ -19,13 +19,15 @@ class SlidingFilter(LearnedFilter):
     def __init__(self, size: int, length: int, dynamic: range, static: range, p: float, masks: MaskSource) -> None:
         super().__init__(size, length, p, masks)
         self.static_filter = nn.Parameter(torch.empty_like(self.filter))
-        self.bands = torch.zeros(2, length // 2 + 1, 1, 1)  # 1 for the bins of each band
-        self.bands[0, list(dynamic)] = self.bands[1, list(static)] = 1
+        bands = torch.zeros(2, length // 2 + 1, 1, 1)  # 1 for the bins of each band
+        bands[0, list(dynamic)] = bands[1, list(static)] = 1
+        self.bands: Tensor
+        self.register_buffer("bands", bands, persistent=False)
 
     @property
     def response(self) -> Tensor:
         """See LearnedFilter."""
-        dynamic, static = self.bands.to(self.filter)
+        dynamic, static = self.bands
         return self.filter * dynamic + self.static_filter * static
 
     def branches(self) -> tuple[Branch, ...]:

@@ -41,7 +41,8 @@ class TimeVariantFilter(Mixer):
         self.coefficients = nn.Parameter(torch.empty(length + order - 1, filters))  # only the first N rows are used
         # Each row's taps are laid out as its N columns; the last place of the taps holds a 0.
         delay = (torch.arange(length)[:, None] - torch.arange(length)) % (length + order - 1)
-        self.delay = delay.clamp(max=order + 1)
+        self.delay: Tensor
+        self.register_buffer("delay", delay.clamp(max=order + 1), persistent=False)
         self.add_norm = AddNorm(size, p, masks)
 
     @property
@@ -49,7 +50,7 @@ class TimeVariantFilter(Mixer):
         """The filter as a matrix over positions, (N, N): row n is what position n takes of each position."""
         basis = self.basis / self.basis.square().sum((1, 2), keepdim=True).sqrt()
         taps = self.coefficients[: len(self.delay)] @ basis[..., 0]  # (N, K + 1)
-        return nn.functional.pad(taps, (0, 1)).gather(1, self.delay.to(taps.device))
+        return nn.functional.pad(taps, (0, 1)).gather(1, self.delay)
 
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; states of padding are set to 0 before the layer. There is no attention."""

@@ -3,16 +3,19 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from repository import ROOT
 
+from benchmarks.gpu import operations_of_step
 from benchmarks.published import LOSSES, PrefixDataset
 from benchmarks.train_speed import our_step, reference_step
 from models.datasets import load
 from models.registry import MODELS, build, configure
+from models.training import Trainer, TrainingConfig
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -99,3 +102,42 @@ def test_loading_speed_compares_the_two_readers(checkpoint):
     row = result[checkpoint.name]
     assert list(row) == ["ours_ms", "torch_ms", "ratio"]
     assert row["ratio"] == row["ours_ms"] / row["torch_ms"] > 0
+
+
+def test_gpu_times_every_model_on_every_dataset():
+    data = ("--datasets", "synthetic:users=60,items=40,synthetic:users=40,items=30", "--models", "sasrec,gru4rec")
+    found = run("gpu.py", "--device", "cpu", "--steps", "1", "--epochs", "90", *data)
+    assert [(row["dataset"], row["model"]) for row in found["rows"]] == [
+        (name, model)
+        for name in ("synthetic:users=60,items=40", "synthetic:users=40,items=30")
+        for model in ("sasrec", "gru4rec")
+    ]
+    seconds = 0.0
+    for row in found["rows"]:
+        assert row["steps"] == -(-len(load(row["dataset"]).prefixes(50)) // 256)
+        assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps"] / 1000)
+        rate = row["gflop"] / row["step_ms"]  # TFLOP/s
+        assert row["share_of_peak"] == pytest.approx(rate / found["peak_tflops"])
+        seconds += row["epoch_seconds"] + row["validation_seconds"]
+    assert found["hours"] == pytest.approx(90 * seconds / 3600)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_its_benchmark_ends_with_one_sentence():
+    done = subprocess.run([sys.executable, BENCHMARKS / "gpu.py"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        "error: torch finds no GPU here, so nothing is timed; --device cpu shows what would be printed\n"
+    )
+
+
+def test_the_operations_of_a_step_are_those_of_its_products():
+    sequences = load("synthetic:users=60,items=40")
+    size, length, states = 8, 10, 16
+    config = configure("gru4rec", 40, hidden_size=size, max_len=length, gru_hidden_size=states, num_layers=2)
+    trainer = Trainer(config, TrainingConfig(loss="bpr", batch_size=24), sequences, Path("unused.pt"))
+    batch = next(trainer.sampler.epoch(0, torch.device("cpu")))
+    recurrent = length * 3 * states * (size + states + states + states)  # inputs and states of both layers
+    forward = 2 * 24 * (recurrent + states * size)
+    # Backward, every product has two, one for each factor; the states before the first item are no variables.
+    assert operations_of_step(trainer, batch) == 3 * forward - 2 * 24 * 2 * 3 * states * states

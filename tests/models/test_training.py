@@ -136,7 +136,7 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_good_ch
     def step(self, batch):
         nonlocal steps
         steps += 1
-        return original(self, batch) if steps <= len(self.sampler) + 2 else float("nan")
+        return original(self, batch) if steps <= len(self.sampler) + 2 else torch.tensor(torch.nan)
 
     monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(TrainingError, match=r"loss is nan at epoch 1, step 2; stopped, .*m\.pt holds epoch 0"):

@@ -91,6 +91,16 @@ def test_the_slurm_profile_plans_the_same_jobs(tmp_path: Path):
     assert yaml.safe_load((profile / "config.yaml").read_text())["set-resources"].keys() <= dict(planned[0]).keys()
 
 
+def test_the_gpu_profile_trains_a_few_runs_at_a_time_on_the_card(tmp_path: Path):
+    options = ("--dry-run", "--printshellcmds", "--profile", "config/gpu")
+    done = subprocess.run(command(tmp_path, *options), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    on_the_card = [job for job in done.stdout.split("\n\n") if '"device": "cuda"' in job]
+    assert len(on_the_card) == 3 and all("Training" in job for job in on_the_card)
+    profile = yaml.safe_load((ROOT / "config/gpu/config.yaml").read_text())
+    assert profile["resources"] == ["gpu=4"] and profile["set-resources"] == {"train": {"gpu": 1}}
+
+
 def test_a_second_run_does_nothing(finished: Path):
     before = written(finished)
     assert "Nothing to be done" in run(finished)
