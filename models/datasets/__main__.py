@@ -201,6 +201,7 @@ def _print_description(row: dict[str, Any]) -> None:
     print(f"  density           {row['density']:.3%}")
     print(f"  training samples  {row['training_samples']:,} (prefixes at N = {row['max_len']})")
     print(f"  full windows      {row['full_windows']:.1%} of users (at least N items before the last)")
+    print(f"  padding           {row['padding']:.1%} of the positions of test inputs")
 
 
 def _present(file_names: tuple[str, ...], data_dir: Path | None) -> str | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("name", "users", "items", "interactions", "average_length", "median_length"),
-    *("density", "training_samples", "full_windows"),
+    *("density", "training_samples", "full_windows", "padding"),
 ]
 
 
@@ -20,7 +20,8 @@ def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
     """Return the numbers that describe a dataset, by the keys of the JSON output.
 
     `density` is interactions per cell of the user-item matrix, `training_samples` the number of prefixes at window
-    length N = `max_len`, and `full_windows` the share of users, in [0, 1], whose test input has N real items.
+    length N = `max_len`, `full_windows` the share of users, in [0, 1], whose test input has N real items, and `padding`
+    the share of positions of all test inputs that hold none.
 
     >>> from models.datasets import load
     >>> row = describe_sequences(load("synthetic:users=20,items=30"), max_len=10)
@@ -28,6 +29,7 @@ def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
     (20, 30, True)
     """
     lengths = sequences.lengths
+    real = np.minimum(lengths - 1, max_len)
     return {
         "name": sequences.name,
         "users": sequences.num_users,
@@ -43,7 +45,8 @@ def describe_sequences(sequences: Sequences, max_len: int) -> dict[str, Any]:
         "density": sequences.density,
         "max_len": max_len,
         "training_samples": int(np.minimum(lengths - 2, max_len).sum()),
-        "full_windows": float((lengths > max_len).mean()),
+        "full_windows": float((real == max_len).mean()),
+        "padding": float(1 - real.mean() / max_len),
         "fingerprint": sequences.fingerprint,
     }
 
@@ -52,7 +55,8 @@ def statistics_table(datasets: Iterable[Sequences], max_len: int = 50) -> "pd.Da
     """Return a table with one row per dataset, as papers print it.
 
     Columns: name, users, items, interactions, average_length, median_length, density (in [0, 1]), training_samples
-    (prefixes at window length N = `max_len`), full_windows (share of users with at least N items before the last).
+    (prefixes at window length N = `max_len`), full_windows (share of users with at least N items before the last),
+    padding (share of the positions of test inputs without an item).
     """
     import pandas as pd  # slow to import, and not needed to describe a single one
 

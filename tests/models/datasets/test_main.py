@@ -76,6 +76,7 @@ def test_a_description_holds_the_numbers(command, data):
         "max_len": 3,
         "training_samples": len(sequences.prefixes(3)),
         "full_windows": 0.5,
+        "padding": pytest.approx(1 / 6),
         "fingerprint": sequences.fingerprint,
     }
 
@@ -86,7 +87,9 @@ def test_the_counts_are_those_of_the_samples(command, max_len):
     [row] = json.loads(out)["datasets"]
     sequences = datasets.load("synthetic")
     assert row["training_samples"] == len(sequences.prefixes(max_len))
-    assert row["full_windows"] == (sequences.windows("test", max_len).inputs[:, 0] > 0).mean()
+    inputs = sequences.windows("test", max_len).inputs
+    assert row["full_windows"] == (inputs[:, 0] > 0).mean()
+    assert row["padding"] == pytest.approx((inputs == 0).mean())
 
 
 def test_a_description_for_people(command, data):

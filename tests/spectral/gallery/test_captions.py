@@ -267,3 +267,15 @@ def test_theorem_1_is_said_to_hold_only_where_it_does():
     assert "first position for none of 1" in decay(collapses_onto=(3, 3))
     assert "first position for none of 1" in decay(collapse_weight=(0.4, 0.4))
     assert "Causal" not in decay(causal=(False, False))
+
+
+@pytest.mark.parametrize(
+    ("padding", "said"),
+    [
+        ([0.9, 0.1], "Most positions of test inputs are padding on one (90%), not on two (10%)."),
+        ([0.9, 0.8], "Most positions of test inputs are padding on one (90%) and two (80%)."),
+        ([0.5, 0.1], "On no dataset are most positions of test inputs padding: one (50%) and two (10%)."),
+    ],
+)
+def test_padding_is_said_to_prevail_only_where_it_does(padding: list[float], said: str):
+    assert captions.of_datasets(pd.DataFrame({"name": ["one", "two"], "padding": padding})) == said
