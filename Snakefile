@@ -9,6 +9,7 @@
     snakemake sensitivity --cores all --config profile=paper dataset=lastfm    # Figures 5 and 6, resumable as well
     snakemake successors --cores all --config profile=paper dataset=lastfm    # all models side by side, on one dataset
     snakemake remedies --cores all --config profile=paper    # remedies against oversmoothing compared, days, resumable
+    snakemake --cores all --config profile=paper dataset=beauty missing=name    # the figures of the runs that are there
     snakemake claims --cores all --config profile=paper      # which claims of the paper hold, on the runs that are there
 
 A profile is a file of config/; keys given with --config or --configfile go on top of it. Checkpoints and executed
@@ -83,12 +84,18 @@ def checkpoints(*systems):
     return expand(PROFILE.checkpoint, system=dict.fromkeys(systems), seed=PROFILE.seed, allow_missing=True)
 
 
-def drawn():
+def drawn(wildcards):
     """Return the files of all figures of the configured dataset, and of those over several that have their results."""
+    notebooks = PROFILE.drawable(DRAWN, PROFILE.folder)
+    if not notebooks:
+        raise WorkflowError(
+            f"missing=name draws spectral summaries of runs, and {PROFILE.results_folder(PROFILE.folder)} has none that "
+            f"the profile {PROFILE.profile} draws; leave it out to train the models"
+        )
+    of_models = [name for notebook in notebooks for name in DRAWN[notebook]]
     of_results = [name for setting, name in SENSITIVITY.items() if PROFILE.has_varied(setting, PROFILE.folder)]
     of_several = [name for setting, name in SENSITIVITY_DATASETS.items() if len(PROFILE.varied_datasets(setting)) > 1]
-    of_dataset = pictures(*sum(DRAWN.values(), []), *of_results)
-    return expand(of_dataset, dataset=PROFILE.folder) + across(*of_several)
+    return expand(pictures(*of_models, *of_results), dataset=PROFILE.folder) + across(*of_several)
 
 
 def asked(of_profile, **given):
@@ -110,8 +117,10 @@ wildcard_constraints:
 
 rule all:
     input:
-        expand([*checkpoints(*PROFILE.models), f"{FIGURES}/theorem1_decay.csv"], dataset=PROFILE.folder),
-        drawn(),
+        expand([*checkpoints(*PROFILE.models), f"{FIGURES}/theorem1_decay.csv"], dataset=PROFILE.folder)
+        if PROFILE.missing == "train"
+        else [],
+        drawn,
         GALLERY,
 
 
@@ -119,7 +128,7 @@ rule gallery:
     message:
         f"Writing the gallery's pages: {GALLERY[-1]}"
     input:
-        drawn(),
+        drawn,
     output:
         GALLERY,
     params:

@@ -99,8 +99,8 @@ class Profile:
         checkpoints: Files of third parties in the figure of successors: by path, the settings that a file does not say.
         data_dir: Folder with the datasets' files; None for the usual places (models.datasets.files).
         block: The chosen block of the run list, from 1; None for all blocks.
-        missing: What to do with runs that a table or the comparison of remedies lacks: `train` them, or `name`
-            them in the note.
+        missing: What to do with runs that a table, the comparison of remedies or a figure of summaries lacks: `train`
+            them, or `name` them in the note. Figures of checkpoints are drawn with `train` only.
         file: Where the settings come from, for messages.
         known_profiles: The names of all profiles.
         root: The repository's folder; the path of a dataset's file is relative to it.
@@ -297,11 +297,19 @@ class Profile:
     def seeds_drawn(self, notebook: str, dataset: str) -> dict[str, list[int]] | None:
         """Return the seeds of the summaries that a notebook draws, by system; None if it draws checkpoints.
 
-        They are those that are there, or the seed of the figures if there is none.
+        They are those that are there. A system without any has the seed of the figures, or, with `missing` "name", is
+        left to the notebook to name.
         """
         if not self.from_summaries or notebook not in _OF_SUMMARIES:
             return None
-        return {system: self._summarised_seeds(system, dataset) or [self.seed] for system in self.behind(notebook)}
+        seeds = {system: self._summarised_seeds(system, dataset) for system in self.behind(notebook)}
+        if self.missing == "name":
+            return {system: of_system for system, of_system in seeds.items() if of_system}
+        return {system: of_system or [self.seed] for system, of_system in seeds.items()}
+
+    def drawable(self, notebooks: Iterable[str], dataset: str) -> list[str]:
+        """Return the notebooks that may be run: all of them, or with `missing` "name" those that have summaries."""
+        return [name for name in notebooks if self.missing == "train" or self.seeds_drawn(name, dataset)]
 
     def _summarised_seeds(self, system: str, dataset: str) -> list[int]:
         pattern = Path(self.summary.format(dataset=dataset, system=system, seed="*")).name

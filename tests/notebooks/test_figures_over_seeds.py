@@ -67,6 +67,7 @@ def test_figure_2b_has_bands_of_users_and_of_seeds_and_its_null(out: Path):
     left = np.linalg.norm(uniform @ np.exp(2j * np.pi * np.arange(n)[:, None] * np.arange(n) / n) / n**0.5, axis=0)
     of_layer = table[(table.model == "sasrec") & (table.layer == 1)].gain_db_uniform
     np.testing.assert_allclose(of_layer, 20 * np.log10(left[: n // 2 + 1]), atol=1e-4)
+    assert "Missing" not in note["caption"]
     assert "means over 3 seeds" in note["caption"] and "Grey: uniform attention" in note["caption"]
     assert note["seeds"] == [1, 2, 3] and not (out / "lastfm/fig2b_transfer.csv").exists()
 
@@ -82,6 +83,14 @@ def test_figure_3_shows_both_depths_of_the_same_systems(out: Path):
     np.testing.assert_allclose(rows.high, expected.high, atol=1e-6)
     values = pd.read_csv(out / "lastfm/fig3a.csv")
     assert set(values.depth) == {"2 layers", "16 layers"} and {"low", "high", "seeds", "users"} <= set(values)
+
+
+def test_figure_3_names_the_systems_that_are_missing(out: Path):
+    given = {"models": ["duorec", "bsarec"], "seeds": seeds_of("bsarec"), "null": [], "depth": 16}
+    table, note = drawn(out, "fig3_oversmoothing", "fig3b", **given)
+    assert set(table.depth) == {"2 layers"} and set(table.model) == {"bsarec"}
+    assert note["caption"].endswith("Missing: duorec; duorec-16; bsarec-16.")
+    assert "16 layers" not in note["caption"] + note["see"]
 
 
 def test_figure_7a_is_the_mean_of_beta_over_seeds(out: Path):

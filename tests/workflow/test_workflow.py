@@ -261,6 +261,22 @@ def test_the_ledger_of_claims_trains_nothing(tmp_path: Path):
     assert jobs == {"claims": "1", "total": "1"}
 
 
+def test_figures_of_runs_that_are_there_are_drawn_without_training(tmp_path: Path):
+    given = ["--dry-run", "all"]
+    config = ["dataset=synthetic", "missing=name", "from_summaries=true"]
+    nothing = subprocess.run([*command(tmp_path, *given), *config], capture_output=True, text=True)
+    assert nothing.returncode != 0 and "figures/synthetic/runs/smoke has none" in nothing.stdout + nothing.stderr
+    folder = tmp_path / "figures/synthetic/runs/smoke"
+    folder.mkdir(parents=True)
+    for name in ("bsarec-seed1.spectral.npz", "bsarec-seed1.json"):
+        (folder / name).touch()
+    planned = subprocess.run([*command(tmp_path, *given), *config], capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout, re.MULTILINE))
+    drawn = ("fig2_filter", "fig3_oversmoothing", "fig4_architecture", "fig7_beta")
+    assert jobs == {**dict.fromkeys(drawn, "1"), "gallery": "1", "all": "1", "total": "6"}
+
+
 def test_the_table_of_datasets_is_made(tmp_path: Path):
     given = {"datasets": ["synthetic:users=30,items=20", "synthetic"], "out": str(tmp_path)}
     notebook = ROOT / "notebooks/table_datasets.ipynb"

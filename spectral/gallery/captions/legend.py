@@ -52,6 +52,8 @@ def bands(estimates: Mapping[str, Estimate]) -> str:
     seeds = {title_of(name): found.seeds for name, found in estimates.items()}
     several = {name: number for name, number in seeds.items() if number > 1}
     if not any(found.users for found in estimates.values()):  # of learned parameters
+        if not several:
+            return "Lines are of one model each."
         counted = listing(seeds, "d")
         return f"Lines are means over seeds, with their 95% intervals if there are several; number of seeds: {counted}."
     if not several:

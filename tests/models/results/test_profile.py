@@ -104,6 +104,13 @@ def test_figures_of_curves_take_the_summaries_of_all_seeds_that_are_there(tmp_pa
     assert found.drawn_from("fig2_layers", "lastfm") == [
         f"runs/paper/lastfm/{m}-seed42.pt" for m in ("sasrec", "bsarec")
     ]
+    only_those = replace(found, missing="name")
+    assert only_those.seeds_drawn("fig3_oversmoothing", "lastfm").keys() == {"sasrec", "sasrec-ce", "sasrec-16"}
+    notebooks = ["fig2_filter", "fig2_layers", "fig7_beta"]  # of a summary, of checkpoints, and of none that is there
+    assert (
+        only_those.drawable(notebooks, "lastfm") == ["fig2_filter"] and only_those.drawable(notebooks, "beauty") == []
+    )
+    assert found.drawable(notebooks, "beauty") == notebooks
     quick = profile("quick")
     assert quick.seeds_drawn("fig2_filter", "ml-100k") is None and quick.nulls == ["uniform", "untrained"]
     assert quick.drawn_from("fig7_beta", "ml-100k") == ["runs/quick/ml-100k/bsarec-seed42.pt"]

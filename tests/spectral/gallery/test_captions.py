@@ -179,7 +179,9 @@ def test_bands_are_of_what_is_known():
     both = captions.bands({"sasrec": five, "bsarec": one, "duorec": replace(five, seeds=3)})
     assert "means over 3 to 5 seeds" in both and "of BSARec there is one model, users only" in both
     learned = estimate(np.ones((2, 1)), np.ones((1, 2, 1)), users=0)
-    assert "users" not in captions.bands({"bsarec": learned})
+    assert "users" not in captions.bands({"bsarec": learned}) and "BSARec 2" in captions.bands({"bsarec": learned})
+    one_learned = estimate(np.ones((1, 1)), np.ones((1, 1, 1)), users=0)
+    assert captions.bands({"bsarec": one_learned}) == "Lines are of one model each."
 
 
 def test_only_the_nulls_that_are_drawn_are_named():
