@@ -25,7 +25,7 @@ from models.examples import locate
 from models.files import Kind, write_atomically
 from models.precision import HALF
 from models.recommender import Recommender, not_finite
-from models.registry import KNOWN, build, configure
+from models.registry import KNOWN, build, configure, installed
 from models.safe_load import read_tensors
 from models.safe_load.limits import no_more_than
 from models.sharded import read_model_file
@@ -435,7 +435,7 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
     if fault := fault_of(content):
         raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
-    if content["model"] not in KNOWN:
+    if content["model"] not in KNOWN and not installed(content["model"]):
         raise CheckpointError(
             f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
             "name the file that registers it: --adapter FILE.py"
