@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import Probe, load, versions
+from models.checkpoint import OF_ADAPTER, Probe, load, versions
 from models.errors import CheckpointError, ConfigError, UserError
 from models.recommender import Items, Recommender, Trace, not_finite
 
@@ -126,7 +126,7 @@ def describe(model: Recommender, adapter: str) -> dict[str, Any]:
     """Return what the checkpoint of a model that an adapter made says: nothing but where it is from."""
     return {
         "dataset": {
-            "name": "the adapter's windows",
+            "name": OF_ADAPTER,
             "source": "",
             "fingerprint": "",
             "num_items": model.config.num_items,

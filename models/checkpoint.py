@@ -25,7 +25,7 @@ from models.examples import locate
 from models.files import Kind, write_atomically
 from models.precision import HALF
 from models.recommender import Recommender, not_finite
-from models.registry import KNOWN, build, configure
+from models.registry import KNOWN, build, configure, installed
 from models.safe_load import read_tensors
 from models.safe_load.limits import no_more_than
 from models.sharded import read_model_file
@@ -41,6 +41,7 @@ UNIFORM_PROBES, FULL_WINDOW_PROBES = 512, 256
 RANDOM_STREAMS = "1"  # version of what a seed draws: weights, order, negatives, dropout
 PROBE_SEED = 0  # not the seed of the run, so that all runs on a dataset are compared on the same users
 MAX_GENERATED = 5_000_000  # interactions that a checkpoint may have generated without being asked to
+OF_ADAPTER = "the adapter's windows"  # the name of the data of a model that an adapter loads
 
 
 @dataclass(frozen=True)
@@ -330,8 +331,8 @@ def known_source(trained_on: Mapping[str, Any]) -> str:
             "FILE"
         )
     raise DataError(
-        f"the checkpoint holds no sequences of users (it was trained on {name}); give --data NAME_OR_FILE, with the "
-        "item ids that it was trained with"
+        f"the checkpoint holds no sequences of users{_trained_on(name)}; give --data NAME_OR_FILE, with the item ids "
+        "that it was trained with"
     )
 
 
@@ -359,8 +360,13 @@ def _check_items(model: Recommender, sequences: Sequences) -> None:
     if sequences.num_items > model.config.num_items:
         raise DataError(
             f"{sequences.name} has items up to {sequences.num_items}, but the checkpoint knows items up to "
-            f"{model.config.num_items}; it was trained on {model.checkpoint['dataset']['name']}"
+            f"{model.config.num_items}{_trained_on(model.checkpoint['dataset']['name'])}"
         )
+
+
+def _trained_on(name: str) -> str:
+    """Return in brackets what a model was trained on; nothing for that of an adapter, which does not say."""
+    return "" if name == OF_ADAPTER else f" (it was trained on {name})"
 
 
 def load_files(
@@ -429,7 +435,7 @@ def _checked(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the checkpoint lacks {', '.join(map(repr, missing))}; train it again")
     if fault := fault_of(content):
         raise CheckpointError(f"{path}: is a damaged checkpoint: {fault}")
-    if content["model"] not in KNOWN:
+    if content["model"] not in KNOWN and not installed(content["model"]):
         raise CheckpointError(
             f"{path}: has the unknown model {content['model']!r}; known are {', '.join(KNOWN)}. If it is your own, "
             "name the file that registers it: --adapter FILE.py"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from models.architectures.bert4rec import BERT4Rec
@@ -49,6 +50,7 @@ THIRD_PARTY: dict[str, type[Recommender]] = {
 }
 KNOWN = MODELS | THIRD_PARTY
 R = TypeVar("R", bound=Recommender)
+GROUP = "models.architectures"  # entry points of installed packages
 SIZES = ("num_items", "num_users")  # fields of a configuration that follow from the data
 
 
@@ -57,7 +59,7 @@ def register(name: str) -> Callable[[type[R]], type[R]]:
 
     The class is a `Recommender`, or one of `Encoder`, with a configuration as `config_type`; if it has that of its base
     class, it gets one of its own with the same fields. `title` is the name if the class sets none. The file is run with
-    `--adapter FILE.py`, or imported.
+    `--adapter FILE.py`, or imported, also through an entry point (`installed`).
 
     Raises ConfigError for a class that is no Recommender, and a name that another class has.
 
@@ -90,6 +92,49 @@ def register(name: str) -> Callable[[type[R]], type[R]]:
     return add
 
 
+def installed(name: str) -> bool:
+    """Return whether an installed package has an architecture of this name, which is then registered.
+
+    It has one if it has an entry point of the group `models.architectures` whose name is that of the architecture, and
+    whose object is the class, or a module that registers it. A package is imported only when its name is asked for, and
+    no name of ours is.
+
+    Raises ConfigError, which names distribution and entry point, if it cannot be imported or is no such class, or if
+    several distributions have the name.
+
+    >>> installed("applause")
+    False
+    """
+    found = entry_points(group=GROUP, name=name)
+    if not found:
+        return False
+    described = [f"{each.name} = {each.value} of {each.dist.name if each.dist else 'a package'}" for each in found]
+    if len(found) > 1:
+        raise ConfigError(
+            f"several entry points of {GROUP} have one name: {'; '.join(described)}; uninstall all but one"
+        )
+    [entry], [said] = found, described
+    try:
+        _register_entry(entry)
+    except Exception as error:  # whatever the code of a package raises
+        reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        reason = reason.partition("\n")[0]
+        raise ConfigError(f"the entry point {said} in {GROUP} cannot be used: {reason}") from error
+    return True
+
+
+def _register_entry(entry: EntryPoint) -> None:
+    made = entry.load()
+    if entry.name in KNOWN:  # the class or its module has registered itself
+        return
+    others = [name for name, known in KNOWN.items() if known is made]
+    if others:
+        raise ConfigError(f"it registers {others[0]!r}, so that must be the entry point's name")
+    if not isinstance(made, type):
+        raise ConfigError(f"it registers no {entry.name!r}, and is no class")
+    register(entry.name)(made)
+
+
 def _place(model: type) -> tuple[str, str]:
     """Return where a class is defined: the same for a file that is run twice."""
     return model.__module__, model.__qualname__
@@ -98,20 +143,23 @@ def _place(model: type) -> tuple[str, str]:
 def model_type(name: str, among: Mapping[str, type[Recommender]] = MODELS) -> type[Recommender]:
     """Return the class of the model with this name.
 
-    among: the models to choose from, by name.
+    among: the models to choose from, by name; those of installed packages belong to each choice.
 
     Raises:
-        ConfigError: If the name is unknown; it lists the known ones.
+        ConfigError: If the name is unknown, it lists the known ones; for an installed one as `installed` does.
 
     >>> model_type("bsarec").title, model_type("bsarec").published_loss
     ('BSARec', 'ce')
     """
+    if name not in among and name not in KNOWN and installed(name):
+        return KNOWN[name]
     try:
         return among[name]
     except KeyError:
+        names = [*among, *sorted(entry_points(group=GROUP).names - among.keys())]
         raise ConfigError(
-            f"unknown model {name!r}; choose one of {', '.join(among)}, or name the file that registers your own: "
-            f"--adapter FILE.py{did_you_mean(name, among)}"
+            f"unknown model {name!r}; choose one of {', '.join(names)}, or name the file that registers your own: "
+            f"--adapter FILE.py{did_you_mean(name, names)}"
         ) from None
 
 

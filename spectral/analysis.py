@@ -23,6 +23,7 @@ from models.precision import widened
 from spectral.attention_statistics import AttentionStatistics
 from spectral.attention_statistics.bounds import LayerBounds
 from spectral.block_response import BlockResponse, block_response
+from spectral.block_response.positions import PositionResponse, position_response
 from spectral.capture import in_batches
 from spectral.choices import BATCH_SIZE, DRAWS
 from spectral.cka import LinearCKA
@@ -113,6 +114,12 @@ class Analysis:
     def block_response(self) -> BlockResponse:
         """What whole layers let pass of each frequency, at up to 128 users with a full window."""
         return _block_response(self.subject, self.subject.full_windows()[:JACOBIAN_USERS], self.c)
+
+    @_measured
+    def position_response(self) -> PositionResponse:
+        """The same at each position of the output, as a map."""
+        batches = _batches(self.subject, self.subject.full_windows()[:JACOBIAN_USERS])
+        return position_response(self.subject.model, batches)
 
     @_measured
     def learned_filters(self) -> LearnedFilters:

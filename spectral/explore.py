@@ -222,6 +222,7 @@ def explore(
     max_users: int | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     c: int | None = None,
+    adapter: str | None = None,
 ) -> Explorer:
     """Return controls for JupyterLab that choose a checkpoint, user, layer, head, c and null model, with two pictures.
 
@@ -239,6 +240,7 @@ def explore(
         max_users: Use the first so many users only.
         settings: For third-party checkpoints, what they do not say.
         c: Number of low modes to begin with, odd; None for 3. Also BSARec's c for a third-party checkpoint without one.
+        adapter: FILE.py:FUNCTION of yours that loads the checkpoint, as for the commands.
 
     Example:
         >>> import tempfile
@@ -253,7 +255,8 @@ def explore(
         (10, 10)
     """
     folder = None if data_dir is None else Path(data_dir)
-    return Explorer(checkpoint, c, data=data, data_dir=folder, max_users=max_users, settings=settings)
+    loading = {"data": data, "data_dir": folder, "max_users": max_users, "settings": settings, "adapter": adapter}
+    return Explorer(checkpoint, c, **loading)
 
 
 def draw_map(attention: Tensor, items: Sequence[int], figure: Figure | None = None) -> Figure:

@@ -101,7 +101,7 @@ def nulls_of(model: Any) -> tuple[str, ...]:
         >>> nulls_of(build(configure("gru4rec", num_items=20)))
         ('untrained', 'shuffled')
     """
-    has = {"uniform": model.has_replaceable_attention, "untrained": model.name in KNOWN, "shuffled": True}
+    has = {"uniform": model.has_replaceable_attention, "untrained": _is_known(model), "shuffled": True}
     return tuple(name for name in NULLS if has[name])
 
 
@@ -202,12 +202,17 @@ def tables_with_nulls(
     return stacked({name: table_with_nulls(result, of_nulls[name], keys, values) for name, result in measured.items()})
 
 
+def _is_known(model: Any) -> bool:
+    """Return whether a model is of the class known by its name; other people call their classes SASRec, too."""
+    return type(model) is KNOWN.get(model.name)
+
+
 def _untrained(model: Any, seed: int) -> Any:
     """Return a model of the same architecture with the weights that training would begin with.
 
-    Raises ConfigError for a model that is not known by name.
+    Raises ConfigError for a model whose architecture is not known.
     """
-    if model.name not in KNOWN:
+    if not _is_known(model):
         raise ConfigError(f"{model.title} is not made here, so its initial weights are not known")
     other = KNOWN[model.name](replace(model.config))
     other.initialise(seed)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +15,8 @@ from spectral.response import decibels
 
 DARKEST_DB, LIGHTEST_DB = 10.0, -20.0
 SIDE = 2.1  # inches, of a map in a figure of several
+GREYS = colormaps["Greys"].copy()
+GREYS.colorbar_extend = "both"  # a gain beyond the ends has the colour of the end, and the scale says so
 
 
 @styled(height=2.9)
@@ -37,13 +40,13 @@ def position_response(
         raise ValueError(f"layer must be one of {', '.join(map(str, result.layers))}, got {layer}")
     gain_db = np.clip(decibels(result.gain[result.layers.index(layer)]), LIGHTEST_DB, DARKEST_DB)
     positions, frequencies = gain_db.shape
-    look: dict[str, Any] = {"cmap": "Greys", "vmin": LIGHTEST_DB, "vmax": DARKEST_DB, "interpolation": "nearest"}
+    look: dict[str, Any] = {"cmap": GREYS, "vmin": LIGHTEST_DB, "vmax": DARKEST_DB, "interpolation": "nearest"}
     extent = (-0.5, frequencies - 0.5, 0.5, positions + 0.5)  # positions count from 1, as in the table
     image = ax.imshow(gain_db, origin="lower", aspect="auto", extent=extent, **look)
     ax.grid(visible=False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    ax.set_xlabel("frequency")
+    ax.set_xlabel("frequency (cycles per sequence)")
     ax.set_ylabel("output position")
     if bar:
         ax.figure.colorbar(image, ax=ax, label="gain (dB)", shrink=0.8)

@@ -71,6 +71,7 @@ def sections(of: Sequence[Analysis]) -> list[Section]:
         _attention_response(analyses),
         _transfer(analyses),
         _layer_response(analyses),
+        _position_response(analyses),
         _filters(analyses),
         _attention_maps(analyses),
         _bounds(analyses),
@@ -244,6 +245,21 @@ def _layer_response(analyses: Analyses) -> Section:
         lambda result, label, ax: plot.block_response(result, nulls=of_nulls[label], label=label, ax=ax),
     )
     return Section("What whole layers do to frequencies", text, figures, _summaries(found), missing, findings)
+
+
+def _position_response(analyses: Analyses) -> Section:
+    from spectral import plot
+
+    found, missing = _each(analyses, "position_response")
+    said = sentences({analyses[name].title: response.predicate() for name, response in found.items()})
+    text = (
+        "The gain of whole layers at each position of the output, as a map: all rows are equal where a layer does the "
+        "same at every position. In the table, variation is the standard deviation over positions divided by the mean, "
+        "and last is the gain at the last position relative to the root mean square of all."
+    )
+    figures = {"Gain of whole layers by output position": plot.position_response_panels(found)} if found else {}
+    title = "What whole layers do at each position"
+    return Section(title, " ".join([text, *said]), figures, _summaries(found), missing)
 
 
 def _filters(analyses: Analyses) -> Section:

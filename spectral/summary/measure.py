@@ -104,16 +104,17 @@ def summarise(
     def of_null(other: Any, inputs: Tensor) -> SpectralSummary:
         return summarise(other, inputs, about, batch_size, progress, samples=0)
 
+    at_last = last.result()
     return SpectralSummary(
         about=dict(about) | {"samples_seed": SAMPLES_SEED, "random_streams": RANDOM_STREAMS},
         positions=length,
         is_full=length == windows.shape[1],
         window_users=int(chosen.sum()),
         users=len(windows),
-        beta=_beta(model),
+        beta=_beta(model, at_last["directions"].shape[1]),
         nulls=under_nulls(of_null, model, windows, nulls, draws),
         **along.result(),
-        **last.result(),
+        **at_last,
     )
 
 
@@ -142,10 +143,10 @@ def _batches(windows: Tensor, size: int, description: str | None) -> Any:
         start += len(batch)
 
 
-def _beta(model: Any) -> Array:
-    """Return the gain (L, D) of the high frequencies in BSARec's frequency branch."""
+def _beta(model: Any, size: int) -> Array:
+    """Return the gain (L, D) of the high frequencies in BSARec's frequency branch; D is `size`."""
     betas = [as_float64(beta).numpy() for beta in model.betas()]
-    return np.stack(betas) if betas else np.zeros((0, model.config.hidden_size))
+    return np.stack(betas) if betas else np.zeros((0, size))
 
 
 class _AlongPositions:

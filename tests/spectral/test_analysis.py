@@ -19,7 +19,7 @@ def analysis(checkpoint: Path) -> Analysis:
 
 
 def test_every_attribute_is_a_result_with_the_name_of_the_model_and_measured_once(analysis: Analysis):
-    assert len(MEASURES) == 19
+    assert len(MEASURES) == 20
     for name in MEASURES:
         result = getattr(analysis, name)
         assert isinstance(result, Result) and result.label == "bsarec" and getattr(analysis, name) is result

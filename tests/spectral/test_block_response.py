@@ -1,22 +1,27 @@
 """The response of whole layers, against closed forms of linear layers and against the Jacobian written out."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_output import json_of
 from torch import nn
 
 import spectral
 from models.errors import ConfigError
 from models.layers.feed_forward import FeedForward
 from models.registry import MODELS
+from models.train import train
 from spectral import block_response, frequency_response
-from spectral.block_response.positions import position_response
+from spectral.block_response.positions import PositionResponse, position_response
+from spectral.report.parts import sections
 
 EXACT = 10**6  # more probes than any layer here has outputs: all unit vectors
 
@@ -250,3 +255,59 @@ def test_what_cannot_be_averaged_is_refused():
 
 def test_the_package_names_it():
     assert spectral.block_response is block_response
+
+
+def response_of(*layers) -> PositionResponse:
+    """The map of layers on windows of 6, estimated as the command does."""
+    return position_response(Layers(*layers, size=8), [windows(64, 6)])
+
+
+def test_what_is_said_of_a_map_follows_from_it():
+    kernel, first = random_matrix(6, seed=1), torch.ones(6, dtype=torch.float64)
+    circulant = torch.stack([kernel.flip(0).roll(i + 1) for i in range(6)])
+    first[0] = 2
+    alike = response_of(lambda x: circulant @ x, lambda x: x + circulant @ x)
+    assert alike.predicate() == "passes each frequency alike at all positions in layers 1 and 2"
+    np.testing.assert_allclose(alike.last_db, 0, atol=1e-9)  # estimated, but with the same random outputs everywhere
+    doubled = response_of(lambda x: first[:, None] * x, lambda x: circulant @ x)
+    assert doubled.predicate() == (
+        "passes each frequency alike at all positions in layer 2, and in layer 1 up to 6 dB more at position 1 than at "
+        "position 2 (at frequency 0)"
+    )
+    one = response_of(lambda x: first[:, None] * x).predicate()
+    assert one == "passes in layer 1 up to 6 dB more at position 1 than at position 2 (at frequency 0)"
+    slightly = response_of(lambda x: (1 + (first[:, None] - 1) / 10) * x)  # 0.8 dB
+    assert slightly.predicate() == "passes each frequency alike at all positions in layer 1"
+    nothing = response_of(lambda x: (first[:, None] - 1) * x)
+    assert "60 dB more at position 1 than at position 2" in nothing.predicate()
+
+
+def test_the_summary_of_a_map_has_its_ends():
+    first = torch.tensor([1.0, 1, 1, 1, 1, 3], dtype=torch.float64)
+    found = response_of(lambda x: first[:, None] * x)
+    [record] = found.summary()
+    assert record["variation_dc"] == pytest.approx(first.numpy().std() / first.numpy().mean())
+    assert record["last_nyquist_db"] == pytest.approx(20 * np.log10(3 / float((first**2).mean()) ** 0.5))
+    assert found.table()["gain_db"].max() == pytest.approx(20 * np.log10(3))
+
+
+@pytest.mark.parametrize("name", ["tvrec", "wearec", "lowarec", "fearec", "caser"])
+def test_the_command_writes_the_map_and_the_report_shows_it(name, call, tmp_path):
+    path = train(name, "synthetic:users=30,items=30", out=tmp_path / "a.pt", epochs=1, hidden_size=8, max_len=6).path
+    options = ("--positions", "--format", "png,csv", "--out", tmp_path / "out")
+    code, out, err = call("block_response", path, *options, "--json")
+    if name == "caser":
+        assert code == 2 and "Caser does not offer its layers one by one" in err and "Traceback" not in err
+        return
+    assert code == 0, err
+    analysis = spectral.analyse(path)
+    measured, table = analysis.position_response, pd.read_csv(tmp_path / "out" / "position_response.csv")
+    printed = json_of(out)
+    assert printed["positions"] == 6 and printed["layers"] == json.loads(json.dumps(measured.summary()))
+    np.testing.assert_allclose(table["gain"], measured.gain.ravel())
+    assert (tmp_path / "out" / "position_response.png").stat().st_size > 1000
+    [section] = [part for part in sections([analysis]) if part.title == "What whole layers do at each position"]
+    assert section.text.endswith(f"{analysis.title} {measured.predicate()}.") and section.figures
+    assert call("block_response", path, *options)[1].startswith("layer  variation_dc")
+    code, _, err = call("block_response", path, *options, "--null", "untrained")
+    assert code == 2 and "--positions has no null models; drop --null" in err

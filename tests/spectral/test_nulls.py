@@ -6,9 +6,12 @@ import pytest
 import torch
 from json_output import json_of
 
+from models.adapter import Adapted
+from models.architectures.sasrec import SASRec
 from models.errors import ConfigError
 from models.registry import MODELS, build, configure
 from spectral import FrequencyResponse, capture, frequency_response, full_windows
+from spectral.adapted import CapturedModel
 from spectral.nulls import NULLS, null_models, nulls_of, shuffled, under_nulls, with_null_columns
 
 N = 50
@@ -78,6 +81,17 @@ def test_untrained_models_have_the_weights_that_training_begins_with():
     assert all(torch.equal(value, first.state_dict()[key]) for key, value in model.state_dict().items())
     assert not torch.equal(first.items.weight, second.items.weight)
     assert second.config == model.config and not second.training
+
+
+def test_the_initial_weights_of_another_model_with_the_name_of_ours_are_not_known():
+    class Mine(SASRec): ...
+
+    foreign = type("SASRec", (torch.nn.Embedding,), {})(9, 2)
+    adapted = CapturedModel(Adapted(foreign, [[1, 2]], hidden=["0"], attention=[]), "mine.py:load")
+    for model in (adapted, Mine(SASRec.config_type(num_items=9, max_len=2))):
+        assert model.name == "sasrec" and "untrained" not in nulls_of(model)
+        with pytest.raises(ConfigError, match="SASRec is not made here, so its initial weights are not known"):
+            next(null_models("untrained", model, torch.ones(1, 2).long()))
 
 
 def test_shuffling_keeps_the_items_of_each_window_and_its_padding():
