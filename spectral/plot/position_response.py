@@ -16,7 +16,8 @@ from spectral.response import decibels
 DARKEST_DB, LIGHTEST_DB = 10.0, -20.0
 SIDE = 2.1  # inches, of a map in a figure of several
 GREYS = colormaps["Greys"].copy()
-GREYS.colorbar_extend = "both"  # a gain beyond the ends has the colour of the end, and the scale says so
+# A gain beyond the ends has the colour of the end, and the scale says so. The type in matplotlib is a mistake.
+GREYS.colorbar_extend = "both"  # type: ignore[assignment]
 
 
 @styled(height=2.9)
@@ -46,7 +47,7 @@ def position_response(
     ax.grid(visible=False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    ax.set_xlabel("frequency (cycles per sequence)")
+    ax.set_xlabel("cycles per sequence")
     ax.set_ylabel("output position")
     if bar:
         ax.figure.colorbar(image, ax=ax, label="gain (dB)", shrink=0.8)

@@ -1,5 +1,6 @@
 """Every command that reads a checkpoint takes the models of the examples: it measures them, or says what they lack."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,59 @@ def test_the_numbers_are_those_of_the_captured_model(call, examples, title: str,
         for record, by_hand in zip(found, records, strict=True):
             numbers = {name: value for name, value in record.items() if isinstance(value, float)}
             assert numbers == pytest.approx({name: by_hand[name] for name in numbers}, rel=1e-4, abs=1e-5)
+
+
+ABILITIES = """
+import torch
+from torch import nn
+from models.adapter import Adapted
+
+class Bare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(31, 8), nn.Identity()
+        self.mix = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def layer(self, x):
+        causal = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+        return x + self.mix(x, x, x, attn_mask=causal)[0]
+
+    def forward(self, windows):
+        return self.last(self.layer(self.table(windows)))
+
+class WithItems(Bare):
+    items = property(lambda self: self.table)
+
+class WithScores(WithItems):
+    def scores(self, windows):
+        return self(windows)[:, -1] @ self.table.weight.T
+
+class WithLayers(WithScores):
+    def layer_functions(self, windows):
+        return [self.layer]
+
+def adapted(model, attention=("mix",)):
+    return lambda path: Adapted(model(), torch.load(path), hidden=["table", "last"], attention=attention, name="Mine")
+
+loaders = adapted(Bare, ()), adapted(Bare), adapted(WithItems), adapted(WithScores), adapted(WithLayers)
+load_0, load_1, load_2, load_3, load_4 = loaders
+"""
+TABLE = (ROOT / "docs/adapters.md").read_text().split("| the model has |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+NEEDING = [(row, name) for row, line in enumerate(TABLE) for name in re.findall(r"`([\w.]+)`", line.split("|")[2])]
+
+
+@pytest.mark.parametrize(("row", "name"), [each for each in NEEDING if each[1] not in ("integrity", "user_frequency")])
+def test_a_model_needs_for_a_measure_what_the_documentation_says(call, row: int, name: str, tmp_path: Path):
+    """With the abilities of its row and those above a command succeeds; without that of its row it says so."""
+    (tmp_path / "mine.py").write_text(ABILITIES)
+    torch.save(torch.from_numpy(load(DATA).windows("test", LENGTH).inputs), tmp_path / "mine.pt")
+    module = name if name.startswith("models.") else f"spectral.{name}"
+    options = ("--data", DATA) if name == "models.evaluate" else ("--format", "csv")
+    code, _, err = call(module, "mine.pt", "--adapter", f"mine.py:load_{row}", *options)
+    assert code == 0, err
+    if row:
+        code, out, err = call(module, "mine.pt", "--adapter", f"mine.py:load_{row - 1}", *options)
+        assert code == 2 and out == "" and re.match(r"error: (.*: )?Mine ", err.splitlines()[-1]), err
 
 
 def test_the_explorer_takes_an_adapter(examples):
