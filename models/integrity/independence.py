@@ -36,10 +36,11 @@ def batch_independent(examined: Examined) -> Finding:
 def padding_independent(examined: Examined) -> Finding:
     """Check that outputs at real positions do not depend on padding.
 
-    The padding row of the item table is changed, and attention from real positions to padding is looked at. Raises
-    ConfigError if the model has no nn.Embedding with a padding row.
+    The padding row of the item table is changed, and attention from real positions to padding is looked at. Full
+    windows stand beside those with padding, because some models cut a batch to its longest history. Raises ConfigError
+    if the model has no nn.Embedding with a padding row.
     """
-    windows = examined.padded
+    windows = torch.cat([examined.windows, examined.padded])
     with torch.no_grad():
         before = examined.model.trace(windows)
         with other_padding(examined.model):

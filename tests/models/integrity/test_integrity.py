@@ -66,6 +66,13 @@ class PaddingCounts(Toy):
         return super().attention(torch.ones_like(real))
 
 
+class PaddingCountsBesideLonger(Toy):
+    """A batch is padded to its longest history only, and this padding counts."""
+
+    def attention(self, real: Tensor) -> Tensor:
+        return super().attention(real | real.all(1).any())
+
+
 class PaddingIsLookedAt(PaddingCounts):
     """States of padding are 0, but take their share of attention."""
 
@@ -158,6 +165,7 @@ class Negative(Toy):
         ("batch_independent", OverTheBatch, list(range(BATCH))),
         ("batch_independent", AddsTheNeighbour, list(range(1, BATCH))),
         ("padding_independent", PaddingCounts, []),
+        ("padding_independent", PaddingCountsBesideLonger, []),
         ("padding_independent", PaddingIsLookedAt, []),
         ("order_sensitive", Bag, []),
         ("parameters_alive", Diagonals, ["values.0.weight", "values.1.weight"]),
