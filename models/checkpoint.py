@@ -353,6 +353,15 @@ def _check_data(model: Recommender, sequences: Sequences, is_told: bool = True) 
             "note: %s must have the item ids of the training data, which the checkpoint does not identify",
             sequences.name,
         )
+    more = model.config.num_items - sequences.num_items
+    if more and not trained_on["fingerprint"]:
+        origin = str(model.checkpoint["training"].get("origin"))
+        or_bert4rec = (
+            ", or of BERT4Rec, whose table ends with a mask item" if more == 1 and "bert4rec" in origin else ""
+        )
+        logger.warning(
+            "note: the checkpoint has %d items more than %s; is it of other data%s?", more, sequences.name, or_bert4rec
+        )
 
 
 def _check_items(model: Recommender, sequences: Sequences) -> None:

@@ -126,6 +126,8 @@ class Recommender(nn.Module):
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
     # What the architecture promises beyond what every model does; models.integrity checks it.
     promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
+    # Parameters of the published model with entries that have no effect, by the end of their names, and why.
+    idle: ClassVar[tuple[tuple[str, str], ...]] = ()
     special_items: ClassVar[int] = 0  # rows of the item table after the items, such as a mask token
 
     def __init__(self, config: RecommenderConfig) -> None:

@@ -9,6 +9,7 @@ from models.architectures.encoder import AttentionConfig, Encoder
 from models.errors import ConfigError
 from models.layers.adaptive_filter import AdaptiveFilter
 
+ONE_HEAD = "what a single head adds is the same in all dimensions, which LayerNorm takes out"
 INITIAL_SHIFT = -0.1  # what the filters add to every frequency at first, as published
 
 
@@ -32,6 +33,11 @@ class WEARec(Encoder):
     config_type = WEARecConfig
     published_loss = "ce"
     promises = ()
+    idle = (
+        ("mixer.gate", "alpha mixes the filters, and the gate is not used"),
+        ("mixer.shift", ONE_HEAD),
+        ("mixer.outer.weight", ONE_HEAD),
+    )
     inert_padding = False
 
     def __init__(self, config: WEARecConfig) -> None:

@@ -34,6 +34,8 @@ def layers_act(examined: Examined) -> Finding:
         raise ConfigError("the model has no layers")
     where = [layer for layer, deviation in enumerate(deviations, start=1) if deviation < IDENTITY_DB]
     value = min(deviations)
+    if value == float("inf"):
+        return Finding(True, None, "every layer gives states of another size than it takes")
     if not where:
         return Finding(True, value, f"every layer changes its input by {value:.2g} dB or more")
     layers = ", ".join(map(str, where))
@@ -115,7 +117,7 @@ def _pairs(examined: Examined) -> list[tuple[Tensor, Tensor]]:
 
 
 def _of_states(x: Tensor, y: Tensor) -> float:
-    """Return by how many dB y is away from x at most: 20 log10(1 + ||y - x|| / ||x||)."""
+    """Return by how many dB y is away from x at most: 20 log10(1 + ||y - x|| / ||x||); infinity for another size."""
     if x.shape != y.shape:
         return float("inf")
     return float(20 * (1 + (y - x).norm() / x.norm()).log10())

@@ -53,6 +53,15 @@ _NAMED = 4  # a message names at most this many values
 # What a printed call is made of: texts in quotes, brackets, commas, and whatever is between them.
 _TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n'"]|[^()\[\]{},\n'"]+""")
 
+# What names of files have: model.pt, but not h1_alpha0.3; alpha=0.3; alpha0.3, but not alpha0_3, of which nobody knows
+# whether it is 0 or 0.3.
+_SUFFIX = re.compile(r"(\.[A-Za-z]+)+$")
+_PAIR = re.compile(r"([A-Za-z0-9_-]+)=(\d+(?:\.\d+)?|\.\d+|[A-Za-z]+)")
+_COUNT = re.compile(r"(?<![^_\-. ])(h|heads?|c)[_-]?(\d+)(?![^_\-. ])", re.IGNORECASE)
+_ALPHA = re.compile(r"(?<![^_\-. ])(alpha)[_-]?(\d+\.\d+|\d+(?![_-]\d))(?![^_\-. ])", re.IGNORECASE)
+_SHORT = {"h": "num_heads", "heads": "num_heads", "head": "num_heads", "alpha": "alpha", "c": "c"}
+_MOST_HEADS = 16  # h128 is a hidden size
+
 # What the shapes of a file show as well, so that a configuration of another file is noticed.
 SIZES = {
     "hidden_size": ("hidden_size", "hidden_units", "emb_size", "hidden"),
@@ -144,24 +153,44 @@ def beside(path: Path) -> list[Source]:
 
 
 def in_name(path: Path) -> list[Source]:
-    """Return what the name of a file says: a model, `head=2`, or at least two settings in the manner of h1_alpha0.3_c7.
+    """Return what the name of a file says: a model, `head=2`, or settings in the manner of h1_alpha0.3_c7.
 
-    >>> [source.values for source in in_name(Path("bsarec_h1_alpha0.3_c7.pt"))]
-    [{'num_heads': '1', 'alpha': '0.3', 'c': '7', 'model': 'bsarec'}]
+    A single h or c may mean anything, and alpha something of a loss. So they count only beside another setting, written
+    out ones also beside the name of a model.
+
+    >>> [source.values for source in in_name(Path("BSARec_Beauty_H1_alpha0.3_C7.pt"))]
+    [{'num_heads': '1', 'alpha': '0.3', 'c': '7', 'model': 'BSARec'}]
+    >>> [source.values for source in in_name(Path("TV-Rec_Beauty_2025-05-01.pt"))]
+    [{'model': 'TV-Rec'}]
     >>> in_name(Path("weights_c2.pt"))
     []
     """
-    pairs = re.findall(r"([A-Za-z_]+)=(\d+(?:\.\d+)?|[A-Za-z]+)", path.name)
-    found: list[Found] = [((), _OWN[name], value) for name, value in pairs if name in _OWN]
-    short = {"h": "num_heads", "heads": "num_heads", "head": "num_heads", "alpha": "alpha", "c": "c"}
-    stem = path.name.removesuffix(path.suffix)
-    tokens = re.findall(r"(?<![^_\-. ])(h|heads?|alpha|c)[_-]?(\d+(?:\.\d+)?)(?![^_\-. ])", stem)
-    if len({name for name, _ in tokens}) > 1:
-        found += [((), short[name], value) for name, value in tokens]
-    models = [word for word in re.split(r"[^A-Za-z0-9]+", stem) if plain(word) in MODEL_NAMES]
+    stem = _SUFFIX.sub("", path.name)
+    found: list[Found] = [((), own, value) for name, value in _PAIR.findall(stem) if (own := _named(name))]
+    models = _models_in(stem)
+    short = [(name.lower(), value) for name, value in [*_COUNT.findall(stem), *_ALPHA.findall(stem)]]
+    short = [(name, value) for name, value in short if name != "h" or int(value) <= _MOST_HEADS]
+    written_out = any(len(name) > 1 for name, _ in short)
+    if len({_SHORT[name] for name, _ in short}) > 1 or (written_out and models):
+        found += [((), _SHORT[name], value) for name, value in short]
     found += [((), "model", word) for word in models] if len(models) == 1 else []
     source = _source("the file's name", found)
     return [source] if source.values or source.conflicts else []
+
+
+def _named(name: str) -> str | None:
+    """Return our name of a setting in the name of a file, where the name of a model may come before it."""
+    words = re.split("[_-]", name.lower())
+    known = {alias.lower(): own for alias, own in _OWN.items()}
+    splits = (("".join(words[:first]), "_".join(words[first:])) for first in range(len(words)))
+    return next((known[last] for before, last in splits if last in known and before in ("", *MODEL_NAMES)), None)
+
+
+def _models_in(stem: str) -> list[str]:
+    """Return the names of models in the name of a file, also with a hyphen, each once."""
+    words = re.split(r"[^A-Za-z0-9]+", stem)
+    pairs = re.findall(r"(?<![A-Za-z0-9])(?=([A-Za-z0-9]+-[A-Za-z]+)(?![A-Za-z0-9]))", stem)
+    return list({plain(word): word for word in [*words, *pairs] if plain(word) in MODEL_NAMES}.values())
 
 
 def _read(file: Path, stem: str, strict: bool) -> Source:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.architectures.encoder import EncoderConfig
+from models.checkpoint_fields import MAX_TEXT
 from models.datasets.registry import DATASETS
 from models.errors import CheckpointError, ConfigError
 from models.recommender import Recommender, not_finite
@@ -67,7 +68,7 @@ def open_third_party(
     model.checkpoint = {
         "model": model.name,
         "dataset": _dataset(settings.sources, model, recognised),
-        "training": {"origin": recognised.title},
+        "training": {"origin": recognised.title, "settings": settings.origins[:MAX_TEXT]},
         "metrics": {},
         "not_finite": not_finite(state),
     }

@@ -89,6 +89,7 @@ class Settings:
         sources: Configurations, in order of precedence.
         fallback: Values for settings that no option and no configuration has.
         used: Settings that were asked for.
+        origins: Where the settings that are no option come from, and which are defaults, in words; `check` sets it.
 
     >>> settings = Settings("their.pt", "BSARec", given={"alpha": "0.7"}, sources=[Source("config.json", {"c": 5})])
     >>> settings.need("alpha", real, "from 0 to 1"), settings.need("c", whole, "odd")
@@ -105,6 +106,7 @@ class Settings:
     sources: list[Source]
     fallback: Mapping[str, Any] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    origins: str = ""
     _missing: dict[str, str] = field(default_factory=dict)
     _said: list[str] = field(default_factory=list)
 
@@ -151,7 +153,8 @@ class Settings:
             )
         if strange := [option(name).rstrip("=") for name in self.given if name not in {*self.used, "model", "weights"}]:
             raise ConfigError(f"{self.path}: is {self.title}, which has no {', '.join(strange)}")
-        logger.warning("note: %s: %s", self.path, printable("; ".join([self.title, *self._said, *unread])))
+        self.origins = printable("; ".join([*self._said, *unread]))
+        logger.warning("note: %s: %s", self.path, "; ".join([self.title, *filter(None, [self.origins])]))
 
     def _find(self, name: str, kind: Callable[[Any], Any]) -> Any:
         self.used.add(name)

@@ -16,7 +16,6 @@ from third_party_reference import (
     linear,
     low_pass,
     norm,
-    norms,
     real_file,
 )
 from third_party_states.bsarec_repository import (
@@ -25,7 +24,9 @@ from third_party_states.bsarec_repository import (
     TABLES,
     D,
     N,
+    Sizes,
     attention_shapes,
+    bsarec_state,
     feed_forward_shapes,
     fmlprec_state,
     sasrec_state,
@@ -82,22 +83,9 @@ def reference(state: State, mix, feed_forward_key: str, causal: bool = True):
     return run
 
 
-def bsarec_state(beta: str = "sqrt_beta") -> State:
-    layer = f"{BLOCK}.layer"
-    return draw(
-        TABLES
-        | layers(
-            {f"{layer}.filter_layer.{beta}": (1, 1, D)}
-            | norms(f"{layer}.filter_layer.LayerNorm", D)
-            | attention_shapes(f"{layer}.attention_layer")
-            | feed_forward_shapes(f"{BLOCK}.feed_forward")
-        )
-    )
-
-
 @pytest.mark.parametrize(("beta", "heads"), [("sqrt_beta", 1), ("beta", 4)])
 def test_bsarec_has_the_numbers_of_its_equations(tmp_path, beta, heads):
-    state = bsarec_state(beta)
+    state = bsarec_state(beta=beta)
     torch.save(state, tmp_path / "anything.bin")
     model = models.load(tmp_path / "anything.bin", heads=heads, alpha=0.3, c=9)
     assert model.name == "bsarec" and (model.config.alpha, model.config.c) == (0.3, 9)
@@ -127,7 +115,7 @@ def test_sasrec_and_duorec_are_told_apart_by_the_option_alone(tmp_path, name):
 
 
 def test_bert4rec_has_a_mask_row_and_looks_both_ways(tmp_path):
-    state = sasrec_state(ITEMS + 2)
+    state = sasrec_state(Sizes(rows=ITEMS + 2))
     torch.save(state, tmp_path / "file.pt")
     model = models.load(tmp_path / "file.pt", model="BERT4Rec", heads=HEADS)
     mix = sasrec_mix(state, HEADS, BLOCK + ".layer")

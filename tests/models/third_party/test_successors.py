@@ -4,15 +4,15 @@ import re
 
 import pytest
 import torch
-from third_party_reference import State, dense, draw, layers, norms, real_file
-from third_party_states.bsarec_repository import BLOCK, ITEMS, TABLES, D, N, feed_forward_shapes
+from third_party_reference import real_file
+from third_party_states.bsarec_repository import ITEMS, LAYER, D, N
+from third_party_states.successors import lowarec_state, slime4rec_state, tvrec_state, wearec_state
 
 import models
 from models.datasets import load
 from models.errors import CheckpointError, ConfigError
 from models.evaluation import evaluate
 
-LAYER = f"{BLOCK}.layer"
 LOGS = {  # what the programs that wrote the files printed: HR@5, NDCG@5, HR@10, NDCG@10, HR@20, NDCG@20
     "tvrec": ({}, ".0596 .0402 .0853 .0484 .1202 .0572"),
     "wearec": ({"alpha": 0.3}, ".0505 .0341 .0899 .0465 .1202 .0543"),
@@ -20,48 +20,7 @@ LOGS = {  # what the programs that wrote the files printed: HR@5, NDCG@5, HR@10,
 }
 
 
-def state_of(layer: dict[str, tuple[int, ...]], tables: dict[str, tuple[int, ...]] = TABLES) -> State:
-    return draw(tables | layers(layer | feed_forward_shapes(f"{BLOCK}.feed_forward")))
-
-
-def tvrec_state(length: int = 30, order: int = 12, filters: int = 5) -> State:
-    tables = {key: shape for key, shape in TABLES.items() if not key.startswith("position")}
-    own = {f"{LAYER}.basis": (filters, order + 1, 2), f"{LAYER}.c_t": (length + order - 1, filters)}
-    return state_of(own | norms(f"{LAYER}.LayerNorm", D), tables)
-
-
-def wearec_state(heads: int = 2) -> State:
-    own = {
-        f"{LAYER}.complex_weight": (1, heads, N // 2, D // heads),
-        f"{LAYER}.base_filter": (heads, N // 2 + 1, 1),
-        f"{LAYER}.base_bias": (heads, N // 2 + 1, 1),
-        f"{LAYER}.gate_param": (),
-    }
-    network = dense(f"{LAYER}.adaptive_mlp.0", D, D) | dense(f"{LAYER}.adaptive_mlp.2", heads * (N // 2 + 1) * 2, D)
-    return state_of(own | network | norms(f"{LAYER}.LayerNorm", D))
-
-
 BANDS = {"slide_mode": "two", "dynamic_ratio": 0.3}  # of SLIME4Rec, which no shape shows
-
-
-def slime4rec_state() -> State:
-    own = {f"{LAYER}.complex_weight{part}": (1, N // 2 + 1, D, 2) for part in ("", "_G", "_L")}
-    return state_of(own | norms(f"{LAYER}.LayerNorm", D))
-
-
-def lowarec_state(projections: int = 6) -> State:
-    filters, projected = f"{LAYER}.filter_layer", f"{LAYER}.projected_layer"
-    own: dict = {
-        f"{filters}.alpha": (),
-        f"{filters}.wavelet_conv.weight": (D, 1, 3),
-        f"{projected}.projector": (projections, D),
-    }
-    for step in ("out_attn", "in_attn"):
-        for part in ("FC_Q", "FC_K", "FC_V", "out_proj"):
-            own |= dense(f"{projected}.{step}.{part}", D, D)
-    own |= dense(f"{projected}.MLP.0", 4 * D, D) | dense(f"{projected}.MLP.2", D, 4 * D)
-    own |= norms(f"{filters}.LayerNorm", D) | norms(f"{projected}.norm1", D) | norms(f"{projected}.norm2", D)
-    return state_of(own)
 
 
 @pytest.mark.paper_data
