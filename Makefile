@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures gallery redraw tables sensitivity remedies claims examples paper successors test docs fuzz lab
+.PHONY: help setup figures gallery redraw tables sensitivity remedies claims examples paper successors test docs fuzz speed lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -118,6 +118,18 @@ docs: $(VENV)/.installed-docs ## the documentation as a site, docs/_build/html
 
 fuzz: $(VENV)/.installed-test ## mutated checkpoints and tables, in other ways for each seed: make fuzz MINUTES=10 SEED=0
 	@PYTHONPATH=.:tests/helpers $(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0) --keep runs/fuzz
+
+# A measurement that fails leaves the earlier one.
+RESULTS := benchmarks/results
+speed: $(STAMP) ## measure speed, memory and growth, and write the tables of docs/speed.md and docs/scaling.md: half an hour on a quiet machine
+	@mkdir -p $(RESULTS)
+	$(PY) benchmarks/train_speed.py --json > $(RESULTS)/train_speed.part
+	@mv $(RESULTS)/train_speed.part $(RESULTS)/train_speed.json
+	$(PY) benchmarks/train_memory.py --users 10000 --interactions 200000 --items 1000000 --beside-torch --json \
+	  > $(RESULTS)/train_memory.part
+	@mv $(RESULTS)/train_memory.part $(RESULTS)/train_memory.json
+	$(PY) benchmarks/scaling.py --out $(RESULTS)/scaling
+	@$(PY) benchmarks/speed_table.py
 
 lab: $(STAMP) ## the notebooks in JupyterLab
 	@$(PY) -m jupyter lab notebooks

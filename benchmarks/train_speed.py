@@ -29,15 +29,17 @@ SETTLE = 0.5  # seconds between turns: threads that were just used go on spinnin
 
 
 class Worker:
-    """A process that trains one side and says how long its steps took."""
+    """A process of a script of this folder that trains, and says how long its steps took."""
 
-    def __init__(self, side: str, model: str, dataset: str, data_dir: Path | None, threads: int) -> None:
-        command = [sys.executable, __file__, "--worker", f"{side}:{model}", "--dataset", dataset]
-        if data_dir is not None:
-            command += ["--data-dir", str(data_dir)]
+    def __init__(self, script: str, *arguments: str, threads: int) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, script, *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
 
     def start(self, steps: int) -> None:
@@ -64,6 +66,12 @@ class Worker:
         """End the process."""
         self.process.kill()
         self.process.wait()
+
+
+def worker_of(side: str, model: str, dataset: str, data_dir: Path | None, threads: int) -> Worker:
+    """Return a process that trains one side."""
+    where = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    return Worker(__file__, "--worker", f"{side}:{model}", "--dataset", dataset, *where, threads=threads)
 
 
 def work(side: str, model: str, dataset: str, data_dir: Path | None) -> None:
@@ -124,7 +132,7 @@ def reference_step(model: str, dataset: str, data_dir: Path | None) -> Callable[
 
 def compare(model: str, dataset: str, data_dir: Path | None, rounds: int, steps: int) -> dict[str, float]:
     """Time both sides in turns on one thread each."""
-    sides = {side: Worker(side, model, dataset, data_dir, threads=1) for side in ("reference", "ours")}
+    sides = {side: worker_of(side, model, dataset, data_dir, threads=1) for side in ("reference", "ours")}
     try:
         for worker in sides.values():
             worker.time(2 * steps)  # warm up
@@ -141,8 +149,8 @@ def compare(model: str, dataset: str, data_dir: Path | None, rounds: int, steps:
 
 def compare_side_by_side(dataset: str, data_dir: Path | None, rounds: int, steps: int) -> dict[str, float]:
     """Time two BSARec runs at once, one thread each, against one published loop that has two threads."""
-    pair = [Worker("ours", "bsarec", dataset, data_dir, threads=1) for _ in range(2)]
-    alone = Worker("reference", "bsarec", dataset, data_dir, threads=2)
+    pair = [worker_of("ours", "bsarec", dataset, data_dir, threads=1) for _ in range(2)]
+    alone = worker_of("reference", "bsarec", dataset, data_dir, threads=2)
     try:
         alone.time(2 * steps)
         for worker in pair:

@@ -15,7 +15,11 @@ from repository import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Their Python is run by tests of their own, with the models that they are about.
-TESTED = {"adapters.md": "tests/spectral/test_recipes.py", "watching.md": "tests/spectral/test_watch.py"}
+TESTED = {
+    "adapters.md": "tests/spectral/test_recipes.py",
+    "scaling.md": "tests/spectral/test_accumulator.py",
+    "watching.md": "tests/spectral/test_watch.py",
+}
 FENCES = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 ORDERS = [f"{user},{item},{1 + (user + item) % 28}/02/2024" for user in range(8) for item in range(8)]
 SITE = ("sphinx", "myst_nb", "furo", "latex2mathml")

@@ -1,10 +1,12 @@
 """The benchmarks run and print what is documented; what they measure is not asserted here."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +16,7 @@ from benchmarks.gpu import operations_of_step
 from benchmarks.published import LOSSES, PrefixDataset
 from benchmarks.train_speed import our_step, reference_step
 from models.datasets import load
+from models.errors import DataError
 from models.registry import MODELS, build, configure
 from models.training import Trainer, TrainingConfig
 
@@ -78,6 +81,77 @@ def test_train_memory_counts_samples_and_parameters():
     assert result["parameters_mb"] == pytest.approx(parameters * 16 / 1e6)
 
 
+def test_train_memory_measures_the_cross_entropy_beside_that_of_torch():
+    size = ("--users", "50", "--interactions", "1000", "--items", "200000", "--steps", "1")
+    result = run("train_memory.py", *size, "--beside-torch")
+    table, scores = 200_001 * 64 * 4 / 1e6, 256 * 200_001 * 4 / 1e6
+    assert table < result["cross_entropy_ours_mb"] < table + scores / 2  # the table's gradient, and some blocks
+    assert result["cross_entropy_torch_mb"] > table + 2 * scores
+
+
+def test_peak_memory_is_that_of_the_process_and_not_of_the_one_that_started_it():
+    held = bytearray(400_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    asked = [sys.executable, "-c", "from peak_memory import peak_mb; print(peak_mb())"]
+    assert float(subprocess.check_output(asked, cwd=BENCHMARKS, text=True)) < 100
+
+
+def test_scaling_measures_every_size_and_fits_the_growth(tmp_path):
+    few = ("--dimensions", "users", "--users", "20,40,80", "--models", "sasrec", "--rounds", "1", "--steps", "1")
+    found = run("scaling.py", *few, "--out", str(tmp_path / "scaling"))
+    assert [(row["dimension"], row["size"]) for row in found["rows"]] == [("users", size) for size in (20, 40, 80)]
+    for row in found["rows"]:
+        assert row["steps"] == -(-row["size"] * 98 // 256)
+        assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps"] / 1000)
+        assert row["memory_mb"] > 10
+    assert [fit["cost"] for fit in found["exponents"]] == ["epoch_seconds", "memory_mb"]
+    written = json.loads((tmp_path / "scaling.json").read_text())
+    assert written["rows"] == found["rows"] and written["machine"]["threads"] == 1
+    assert len(pd.read_csv(tmp_path / "scaling.csv")) == 3
+
+
+def test_a_scaling_that_was_measured_is_drawn_again(tmp_path):
+    sizes = {"users": (20, 40, 80), "num_layers": (2, 4, 8)}
+    rows = [
+        {"dimension": name, "size": size, "model": model, "epoch_seconds": size**0.5, "memory_mb": 100 + size}
+        for name in sizes
+        for model in ("sasrec", "bsarec")
+        for size in sizes[name]
+    ]
+    earlier = {"machine": {"processor": "Mill"}, "rows": rows, "exponents": []}
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    again = ["--again", tmp_path / "earlier.json", "--out", tmp_path / "new"]
+    subprocess.run([sys.executable, BENCHMARKS / "scaling.py", *again], check=True)
+    assert json.loads((tmp_path / "new.json").read_text()) == earlier
+    assert len(pd.read_csv(tmp_path / "new.csv")) == 12
+    assert {(tmp_path / f"new.{kind}").read_bytes()[:4] for kind in ("png", "pdf")} == {b"\x89PNG", b"%PDF"}
+
+
+def test_only_one_dimension_of_a_scaling_varies_and_the_interactions_stay_with_n(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from benchmarks.scaling import LABELS, Size, generated
+
+    for name in LABELS.keys() - {"max_len"}:
+        assert Size().with_one(name, 7) == dataclasses.replace(Size(), **{name: 7})
+    longer = Size().with_one("max_len", 200)
+    assert longer.users * longer.max_len == Size().users * Size().max_len
+    for size in (Size(users=6, max_len=20), Size(users=30, max_len=20)):
+        sequences = generated(size.users, size.users * 2 * size.max_len, 50)
+        assert size.steps == -(-len(sequences.prefixes(size.max_len)) // 256)
+
+
+def test_an_exponent_is_that_of_the_power_and_its_error_tells_what_is_none(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from benchmarks.scaling import exponent
+
+    sizes = np.array([1.0, 4.0, 16.0, 64.0])
+    assert exponent(sizes, 3 * sizes**1.5) == pytest.approx((1.5, 0), abs=1e-6)
+    power, error = exponent(sizes, 20 + sizes)  # a cost that does not grow at first
+    residual = np.log(20 + sizes) - np.polyval(np.polyfit(np.log(sizes), np.log(20 + sizes), 1), np.log(sizes))
+    spread = np.sqrt((residual**2).sum() / 2 / ((np.log(sizes) - np.log(sizes).mean()) ** 2).sum())
+    assert 0 < power < 1 and error == pytest.approx(spread)
+
+
 def test_accumulator_memory_counts_every_user():
     result = run("accumulator_memory.py", "--users", "700")
     assert result["users"] == 700
@@ -103,6 +177,38 @@ def test_loading_speed_compares_the_two_readers(checkpoint):
     row = result[checkpoint.name]
     assert list(row) == ["ours_ms", "torch_ms", "ratio"]
     assert row["ratio"] == row["ours_ms"] / row["torch_ms"] > 0
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_committed_results():
+    from benchmarks.speed_table import BLOCKS, rewritten
+
+    for page in {page for page, _, _ in BLOCKS.values()}:
+        text = (ROOT / page).read_text()
+        assert rewritten(page, text) == text, f"{page} is not what `python benchmarks/speed_table.py` writes"
+
+
+def test_tables_say_what_was_measured_and_where(tmp_path):
+    from benchmarks.speed_table import rewritten
+
+    machine = {"processor": "Mill", "cores": 2, "threads": 1, "python": "3.13", "torch": "2.13", "numpy": "2"}
+    row = {"reference_ms": 90.4, "ours_ms": 30.2, "ratio": 2.99}
+    fit = {"dimension": "items", "model": "sasrec", "cost": "memory_mb", "exponent": 0.5, "error": 0.1}
+    for name, found in {
+        "train_speed": {"bsarec": row, "side_by_side": row},
+        "train_speed.old": {"sasrec": row},
+        "scaling": {"exponents": [fit]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, **found}))
+    speed = rewritten("docs/speed.md", "a\n<!-- speed -->\nold\n<!-- end -->\nb", tmp_path)
+    assert "On Mill, cores: 2, threads of each process: 1, Python 3.13, PyTorch 2.13, NumPy 2, milliseconds" in speed
+    assert speed.index("| BSARec | 90 | 30 | 3.0x |") < speed.index("| two BSARec runs") < speed.index("| SASRec |")
+    assert speed.startswith("a\n<!-- speed -->\n\nOn") and speed.endswith("|\n\n<!-- end -->\nb")
+    marks = "<!-- memory -->\n<!-- end -->\n<!-- scaling -->\n<!-- end -->\n"
+    scaling = rewritten("docs/scaling.md", marks, tmp_path)
+    assert "Not measured yet" in scaling and "| items | 0.50 ± 0.10 |" in scaling
+    assert rewritten("docs/scaling.md", scaling, tmp_path) == scaling
+    with pytest.raises(DataError, match="expected `<!-- scaling -->` once"):
+        rewritten("docs/scaling.md", marks[:33], tmp_path)
 
 
 def test_gpu_times_every_model_on_every_dataset():
@@ -131,6 +237,8 @@ def test_gpu_times_every_model_on_every_dataset():
         ("watch_cost.py", "--dataset", "no-such-data"),
         ("evaluation_memory.py", "--data-dir", "no-such-folder"),
         ("loading_speed.py", "no-such-file.pt"),
+        ("gpu.py", "--device", "cpu", "--datasets", "no-such-data"),
+        ("scaling.py", "--again", "no-such-file.json"),
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -1,15 +1,21 @@
 """The accumulator that holds the sums of any measure: over batches, copies, saved states and processes."""
 
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from repository import ROOT
 from torch import Tensor
 from waits import waits
 
 import spectral
+from models.datasets import load
 from spectral.accumulator import Accumulator
 
 L, H, N, D = 2, 3, 6, 4
@@ -65,7 +71,7 @@ def metric_of(name: str, *users: int) -> Accumulator:
 def assert_same(one: Accumulator, other: Accumulator) -> None:
     assert one.sums.additive().keys() == other.sums.additive().keys()
     for name, value in one.sums.additive().items():
-        torch.testing.assert_close(value, getattr(other.sums, name))
+        torch.testing.assert_close(value, getattr(other.sums, name), rtol=1e-12, atol=1e-12)
 
 
 def test_every_metric_of_the_package_is_tested_here():
@@ -128,6 +134,22 @@ def add_up_on(rank: int, store: Path) -> None:
 
 def test_two_processes_add_up_their_sums(tmp_path: Path):
     torch.multiprocessing.start_processes(add_up_on, (tmp_path / "store",), nprocs=2, start_method="fork")
+
+
+def test_the_recipe_of_the_documentation_gives_the_same_on_one_process_and_on_two(tmp_path: Path):
+    page = (ROOT / "docs/scaling.md").read_text()
+    [recipe] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [command] = re.findall(r"^torchrun .* shares\.py$", page, re.MULTILINE)
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        (folder / "shares.py").write_text(recipe)
+        program, *arguments = command.replace("--nproc-per-node 2", f"--nproc-per-node {processes}").split()
+        subprocess.run([Path(sys.executable).with_name(program), *arguments], cwd=folder, check=True)
+    for name in ("smoothing.csv", "singular_values.csv"):
+        alone, together = (pd.read_csv(tmp_path / str(processes) / name) for processes in (1, 2))
+        pd.testing.assert_frame_equal(together, alone, rtol=1e-12, atol=1e-12)
+        assert set(together.users) == {load("ml-100k").num_users}
 
 
 def test_the_accumulator_takes_the_sums_of_any_measure():

@@ -79,16 +79,54 @@ def test_a_cluster_executor_makes_all_targets_and_keeps_the_executed_notebooks(f
     assert (finished / "figures/index.html").stat().st_size > 0
 
 
-def test_the_slurm_profile_plans_the_same_jobs(tmp_path: Path):
-    profile = ROOT / "config/slurm"
+@pytest.mark.parametrize(
+    "name, asked",
+    [("slurm", ["runtime=30, cpus_per_task=1", "mem_mb=4000"]), ("kubernetes", ["mem_mb=4000", "gpu=0"])],
+)
+def test_a_cluster_profile_plans_the_same_jobs_and_asks_for_gpus_to_train(name: str, asked: list[str], tmp_path: Path):
     planned = []
-    for options in ([], ["--profile", str(profile)]):
-        done = subprocess.run(command(tmp_path, "--dry-run", *options), capture_output=True, text=True)
+    for options in ([], ["--printshellcmds", "--profile", f"config/{name}"]):
+        done = subprocess.run(command(tmp_path, "--dry-run", *options), capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         planned.append(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert planned[0] == planned[1] and planned[0][-1] == ("total", "13")
-    assert "runtime=30, cpus_per_task=1" in done.stdout and "mem_mb=4000" in done.stdout
-    assert yaml.safe_load((profile / "config.yaml").read_text())["set-resources"].keys() <= dict(planned[0]).keys()
+    assert all(text in done.stdout for text in asked)
+    on_a_gpu = [job for job in done.stdout.split("\n\n") if '"device": "cuda"' in job]
+    assert len(on_a_gpu) == 3 and all("Training" in job for job in on_a_gpu)
+    of_rules = yaml.safe_load((ROOT / f"config/{name}/config.yaml").read_text())["set-resources"]
+    assert of_rules.keys() == {"train"} and of_rules["train"]["gpu"] == 1
+
+
+KUBECTL = """#!{python}
+# Runs a job where it is created, and says of every job that it is complete.
+import subprocess, sys, yaml
+if sys.argv[1] == "create":
+    manifest = sys.stdin.read()
+    open("manifest.yaml", "w").write(manifest)
+    [container] = yaml.safe_load(manifest)["spec"]["template"]["spec"]["containers"]
+    subprocess.run(container["command"], check=True, stdout=sys.stderr)
+    print("job.batch/recommender-1")
+elif sys.argv[1:3] == ["get", "job.batch/recommender-1"]:
+    print("SuccessCriteriaMet Complete")
+else:
+    sys.exit(1)
+"""
+
+
+def test_the_kubernetes_profile_runs_the_jobs_that_kubectl_creates(tmp_path: Path):
+    kubectl = tmp_path / "bin/kubectl"
+    kubectl.parent.mkdir()
+    kubectl.write_text(KUBECTL.format(python=sys.executable))
+    kubectl.chmod(0o755)
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    checkpoint = tmp_path / "runs/smoke/synthetic/sasrec-seed42.pt"
+    on_the_processor = [*command(tmp_path, str(checkpoint), "--profile", "config/kubernetes"), "training={device: cpu}"]
+    environment = os.environ | {"PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(on_the_processor, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.exists()
+    [container] = yaml.safe_load((tmp_path / "manifest.yaml").read_text())["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"memory": "4000M", "nvidia.com/gpu": 1}
 
 
 def test_the_gpu_profile_trains_a_few_runs_at_a_time_on_the_card(tmp_path: Path):
