@@ -3,12 +3,12 @@
     python benchmarks/scaling.py                                    a table of SASRec and BSARec; minutes on one core
     python benchmarks/scaling.py --out benchmarks/results/scaling   scaling.png, .pdf, .csv and .json as well
     python benchmarks/scaling.py --dimensions num_layers --layers 2,4,8 --json     {"machine": ..., "rows": [...], ...}
-    python benchmarks/scaling.py --again benchmarks/results/scaling.json --out scaling  the picture of an earlier run
+    python benchmarks/scaling.py --again scaling.json --out picture  what --out wrote is drawn again, nothing measured
 
 One dimension varies at a time; the others stay at 2,000 users, 4,000 items, N = 50, d = 64 and two layers. Histories
-are random, of 2 N items each, so that the same share of a window is filled for every N; where N varies, so do the
-users, and the interactions stay as many. All models have the cross-entropy over all items, batches of 256 and one
-thread.
+are random, of N + 2 items each, which makes N samples of a user, with 0 to N - 1 items in their windows. Where N
+varies, so do the users, and the samples stay as many. All models have the cross-entropy over all items, batches of 256
+and one thread.
 
 Every model and size lives in a process of its own. Those of a dimension take turns, a few steps each, and the median
 over the turns is multiplied by the steps of an epoch. Memory is the peak of a process above its imports: data, weights,
@@ -41,6 +41,7 @@ from train_memory import generated
 from train_speed import Worker
 
 from models.command_line import run
+from models.datasets import Sequences
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.files import write_atomically
@@ -68,14 +69,18 @@ class Size:
     num_layers: int = 2
 
     def with_one(self, dimension: str, value: int) -> "Size":
-        """Return this size with another value of one dimension; with another N, the interactions stay as many."""
+        """Return this size with another value of one dimension; with another N, the samples stay as many."""
         users = max(self.users * self.max_len // value, 1) if dimension == "max_len" else self.users
         return replace(self, **{"users": users, dimension: value})
 
     @property
     def steps(self) -> int:
-        """The batches of an epoch: every item of a history is a sample but the last two."""
-        return -(-self.users * (2 * self.max_len - 2) // TrainingConfig("ce").batch_size)
+        """The batches of an epoch."""
+        return -(-self.users * self.max_len // TrainingConfig("ce").batch_size)
+
+    def sequences(self) -> Sequences:
+        """Return random histories: N items to train on, one to validate and one to test with."""
+        return generated(self.users, self.users * (self.max_len + 2), self.items)
 
 
 LABELS = {
@@ -94,7 +99,7 @@ def work(model: str, size: Size) -> None:
     """
     torch.set_num_threads(1)
     before = peak_mb()
-    sequences = generated(size.users, size.users * 2 * size.max_len, size.items)
+    sequences = size.sequences()
     settings = {name: value for name, value in asdict(size).items() if name not in ("users", "items")}
     config = configure(model, size.items, size.users, **settings)
     trainer = Trainer(config, TrainingConfig(loss="ce"), sequences, UNUSED)
