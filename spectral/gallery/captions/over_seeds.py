@@ -124,7 +124,8 @@ def of_betas(found: Betas) -> str:
         values = found.values[:, row]
         medians = np.median(values, axis=1)
         side = "below" if (medians < initial).all() else "above" if (medians > initial).all() else "around"
-        where = f"{side} the {initial:.2f} of initial weights" + (" in every run" if side != "around" else "")
+        in_each = " in every run" if side != "around" and len(medians) > 1 else ""
+        where = f"{side} the {initial:.2f} of initial weights{in_each}"
         sentences.append(
             f"layer {layer}: median beta {', '.join(f'{median:.2f}' for median in medians)} by seed, {where}; "
             f"{(values > 1).mean():.0%} of the dimensions emphasise high frequencies"

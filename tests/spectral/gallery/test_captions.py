@@ -172,6 +172,10 @@ def test_betas_are_compared_with_those_that_training_begins_with():
         assert f"{said} the 0.45 of initial weights" in text and ("in every run" in text) == (said != "around")
 
 
+def test_what_one_run_shows_is_not_said_of_every_run():
+    assert "every run" not in captions.of_betas(Betas(np.array([[[0.1]]])))
+
+
 def test_bands_are_of_what_is_known():
     one, five = known([1.0]), known([1.0], seeds=5)
     assert "one model, users only" in captions.bands({"sasrec": one}) and "seeds" not in captions.bands({"sasrec": one})
