@@ -19,9 +19,9 @@ from spectral import LayerSpectra, capture, full_windows, layer_bounds
 from spectral.report import names_of
 from spectral.signals import extreme_signals
 
-SECTIONS = 18
+SECTIONS = 19
 PICTURES = (
-    26  # two of architectures, of attention maps and of rank one, three of histories, six of strata, none of bounds
+    27  # two of architectures, of attention maps and of rank one, three of histories, six of strata, none of bounds
 )
 
 
@@ -104,14 +104,14 @@ def test_the_numbers_are_those_of_the_measures(report, checkpoint):
     users = [signal.user for signal in extreme_signals(model, model.probe.input_ids, model.probe.users, 3)]
     assert list(tables[2].query("model == 'bsarec'")["user"].astype(int)) == users
     spectra = LayerSpectra.from_captures(capture(model, windows, attention=False))
-    shown = tables[10].query("model == 'bsarec'")
+    shown = tables[11].query("model == 'bsarec'")
     expected = [spectrum.effective_rank for spectrum in spectra.layers.values()]
     assert list(shown["effective_rank"].astype(float)) == pytest.approx(expected, rel=1e-3)
     assert float(overview.loc["effective rank of users", "bsarec"]) == pytest.approx(expected[-1], rel=1e-3)
     full = list(capture(model, full_windows(model.probe.input_ids)))
     attention, hidden = (torch.cat([getattr(c, kind)[0] for c in full]) for kind in ("attention", "hidden"))
     bounds = layer_bounds(attention, model.value_output()[0], hidden).summary()[0]
-    first = tables[8].query("model == 'bsarec'").iloc[0]
+    first = tables[9].query("model == 'bsarec'").iloc[0]
     assert first[list(bounds)].astype(float).to_dict() == pytest.approx(bounds, rel=1e-3)
 
 
