@@ -79,22 +79,26 @@ def without_effect(model: Any, examined: Examined, parameters: dict[str, nn.Para
     found = {name: parameter for name, parameter in parameters.items() if bool(parameter.any())}
     for noise in NOISE:
         _disturb(parameters, noise, generator)
-        found = {name: parameter for name, parameter in found.items() if not _acts(model, examined, parameter)}
+        before = _few_outputs(model, examined)
+        found = {name: each for name, each in found.items() if not _acts(model, examined, each, before)}
         if not found:
             break
     return list(found)
 
 
 @torch.no_grad()
-def _acts(model: Any, examined: Examined, parameter: nn.Parameter) -> bool:
-    """Return whether an output changes when a parameter is set to zero, for a moment."""
-    before, kept = _outputs(model, examined, ZEROED_WINDOWS), parameter.detach().clone()
+def _acts(model: Any, examined: Examined, parameter: nn.Parameter, before: list[Tensor]) -> bool:
+    """Return whether an output is another one than before while a parameter is set to zero."""
+    kept = parameter.detach().clone()
     parameter.zero_()
-    changes = [
-        relative_change(*outputs) for outputs in zip(before, _outputs(model, examined, ZEROED_WINDOWS), strict=True)
-    ]
+    changes = [relative_change(old, new) for old, new in zip(before, _few_outputs(model, examined), strict=True)]
     parameter.copy_(kept)
     return not all(bool((change <= NO_GRADIENT).all()) for change in changes)  # NaN, of a norm divided by, is a change
+
+
+@torch.no_grad()
+def _few_outputs(model: Any, examined: Examined) -> list[Tensor]:
+    return _outputs(model, examined, ZEROED_WINDOWS)
 
 
 def _gradients(
