@@ -159,7 +159,7 @@ def in_name(path: Path) -> list[Source]:
     out ones also beside the name of a model.
 
     >>> [source.values for source in in_name(Path("BSARec_Beauty_H1_alpha0.3_C7.pt"))]
-    [{'num_heads': '1', 'alpha': '0.3', 'c': '7', 'model': 'BSARec'}]
+    [{'num_heads': '1', 'c': '7', 'alpha': '0.3', 'model': 'BSARec'}]
     >>> [source.values for source in in_name(Path("TV-Rec_Beauty_2025-05-01.pt"))]
     [{'model': 'TV-Rec'}]
     >>> in_name(Path("weights_c2.pt"))

@@ -137,7 +137,7 @@ def test_unknown_items_are_refused(call, checkpoint, model, tmp_path):
     file.write_text(f"1 1 2 {model.config.num_items + 1}\n2 1 2 3\n")
     code, out, err = call("cosine_similarity", checkpoint, "--data", file, "--out", tmp_path)
     assert code == 2 and out == ""
-    assert f"items up to {model.config.num_items + 1}" in err and f"items up to {model.config.num_items};" in err
+    assert f"items up to {model.config.num_items + 1}" in err and f"items up to {model.config.num_items} (" in err
 
 
 @pytest.mark.parametrize("measure", MEASURES)

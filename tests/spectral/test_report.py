@@ -162,7 +162,7 @@ def test_a_browser_shows_everything_in_light_and_dark_on_wide_and_narrow_screens
 def test_a_table_is_sorted_with_the_keyboard(chromium, report):
     with opened(chromium, report) as page:
         page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        table = page.locator("table").nth(10)
+        table = page.locator("table").nth(11)
         head = table.locator("thead th").nth(2)
         for order in ("ascending", "descending"):
             head.locator("button").press("Enter")
