@@ -23,20 +23,13 @@ def beta(found: Betas, *, label: str | None = None, ax: Axes | None = None) -> A
     """
     assert ax is not None
     styles = layer_styles(found.layers)
-    seeds, size = found.beta.seeds, len(found.share)
+    mean, size = found.beta, len(found.share)
     for row, layer in enumerate(found.layers):
-        if seeds > 1:
-            shade(
-                ax,
-                found.share,
-                found.beta.low[row],
-                found.beta.high[row],
-                styles[layer]["color"],
-                BOTH,
-                f"{seeds} seeds (95%)",
-            )
+        if mean.seeds > 1:
+            ends, color = (mean.low[row], mean.high[row]), styles[layer]["color"]
+            shade(ax, found.share, *ends, color, BOTH, f"{mean.seeds} seeds (95%)")
         marks = {"markersize": 2.5, "markevery": max(1, size // 12)}
-        ax.plot(found.share, found.beta.value[row], **styles[layer] | marks)
+        ax.plot(found.share, mean.value[row], **styles[layer] | marks)
     ax.plot(found.share, found.initial, **NULL_LINE | NULL_STYLES["untrained"])
     ax.axhline(1, color="0.3", linestyle=(0, (1, 1.5)), linewidth=0.7, zorder=1)
     ax.set_xlim(0, 1)
