@@ -99,7 +99,9 @@ def main(
         result_of(model, sequences, ranks, checkpoint).save(result)
     checks = integrity_on(model, sequences, split) if check else []
     if json:
-        print_json(metrics | ({"checks": [each.record() for each in checks]} if check else {}))
+        training = model.checkpoint["training"]
+        third_party = {"settings": training["settings"]} if "settings" in training else {}
+        print_json(metrics | third_party | ({"checks": [each.record() for each in checks]} if check else {}))
         return
     among = "all items" if negatives is None else f"{negatives} unseen items"
     inform(f"{model.title} on {sequences.name}, {split} split, {len(ranks[users])} users, ranked among {among}")

@@ -58,6 +58,7 @@ def test_command_names_what_it_cannot_do(command: Command, checkpoint: Path, opt
 def test_evaluation_takes_a_third_party_checkpoint(call: Call, their_file, tmp_path):
     options = ("--heads", 2, "--alpha", 0.3, "--c", 9, "--data", DATA)
     code, out, _ = call("models.evaluate", their_file, *options, "--json")
-    assert code == 0 and 0 < json.loads(out)["MRR"] < 1
+    printed = json.loads(out)
+    assert code == 0 and 0 < printed["MRR"] < 1 and "by default" in printed["settings"]
     code, _, err = call("models.evaluate", their_file, *options[:-2], "--result", tmp_path / "result.json")
     assert code == 2 and "--result needs a model that this toolkit trained" in err
