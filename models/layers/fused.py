@@ -8,11 +8,11 @@ numerical derivatives.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from models.layers.matmul import linear, outer
 from models.layers.packing import CACHED_ROWS, Group
@@ -36,7 +36,7 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     >>> x, w, b = torch.randn(2, 3, 4), torch.zeros(4, 4), torch.zeros(4)
     >>> end = End(torch.ones(4), torch.zeros(4), eps=1e-12, dropout_mask=None)
     >>> output = feed_forward(x, w, b, w, b, end)  # with weights of 0 only the residual and the norm are left
-    >>> torch.allclose(output, functional.layer_norm(x, [4]), atol=1e-3)
+    >>> torch.allclose(output, torch.nn.functional.layer_norm(x, [4]), atol=1e-3)
     True
     """
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
@@ -110,6 +110,32 @@ def _blocks(x: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
+def _powers_of_two(x: Tensor) -> list[slice]:
+    """Return rows of x in parts of few different sizes on a CPU; all of them elsewhere.
+
+    There GELU is oneDNN's, which compiles a kernel for every new number of rows and keeps a thousand of them. With the
+    uneven last blocks of packed batches as they come, a training run would grow by a gigabyte.
+    """
+    if x.device.type != "cpu":
+        return [slice(None)]
+    sizes = [1 << bit for bit in reversed(range(len(x).bit_length())) if len(x) >> bit & 1]
+    return [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _gelu(x: Tensor) -> Tensor:
+    activated = torch.empty_like(x)
+    for rows in _powers_of_two(x):
+        torch.ops.aten.gelu.out(x[rows], out=activated[rows])
+    return activated
+
+
+def _gelu_backward(grad: Tensor, x: Tensor) -> Tensor:
+    grad_x = torch.empty_like(x)
+    for rows in _powers_of_two(x):
+        torch.ops.aten.gelu_backward.grad_input(grad[rows], x[rows], grad_input=grad_x[rows])
+    return grad_x
+
+
 def _finish(
     x: Tensor, y: Tensor, dropout_mask: Tensor | None, rows: slice, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -152,7 +178,7 @@ class _FeedForward(torch.autograd.Function):
         ctx.kept = []  # for each block of rows, what the backward pass needs
         for rows in _blocks(x):
             inner = linear(x[rows], w1, b1)
-            activated = functional.gelu(inner)
+            activated = _gelu(inner)
             y = linear(activated, w2, b2)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
             ctx.kept.append((inner, activated, finished))
@@ -167,7 +193,7 @@ class _FeedForward(torch.autograd.Function):
         grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
         for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
-            grad_inner = torch.ops.aten.gelu_backward(linear(grad_y, w2.T), inner)
+            grad_inner = _gelu_backward(linear(grad_y, w2.T), inner)
             if any(ctx.needs_input_grad[1:]):  # not where a frozen layer is measured
                 grad_weight += grads[0]
                 grad_bias += grads[1]

@@ -1,5 +1,9 @@
 """Fused layers against plain code in float64 and numerical derivatives."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
@@ -31,6 +35,27 @@ def test_fused_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatc
         return fused.feed_forward(x, w1, b1, w2, b2, fused.End(weight, bias, end.eps, end.dropout_mask))
 
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN here")
+def test_blocks_of_any_number_of_rows_need_few_compiled_kernels():
+    code = """
+import torch
+from models.layers.fused import End, feed_forward
+w1, b1, w2, b2 = torch.randn(8, 2), torch.randn(8), torch.randn(2, 8), torch.randn(2)
+for rows in range(1, 1025, 16):
+    x = torch.randn(rows, 2, requires_grad=True)
+    feed_forward(x, w1, b1, w2, b2, End(b2, b2, 1e-12, None)).sum().backward()
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ONEDNN_VERBOSE": "profile_create"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    compiled = [line for line in said.splitlines() if "create:cache_miss" in line and "eltwise" in line]
+    assert len(compiled) <= 2 * 11  # forward and backward, of 1, 2, 4, ..., 1024 rows
 
 
 @pytest.mark.parametrize("packing", [all_positions, real_positions])
