@@ -23,6 +23,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -82,6 +83,16 @@ def across(*names):
 def checkpoints(*systems):
     """Return the checkpoints of any dataset of the systems that a figure shows."""
     return expand(PROFILE.checkpoint, system=dict.fromkeys(systems), seed=PROFILE.seed, allow_missing=True)
+
+
+def trained(wildcards):
+    """Return the checkpoint of a run, whose date does not matter once the run has ended.
+
+    Before, what is made of it has to follow the training. Snakemake would leave it out, without a word, behind a file
+    that is `ancient` and that a killed run has left.
+    """
+    path = PROFILE.checkpoint.format(**wildcards)
+    return ancient(path) if Path(path).with_suffix(".json").exists() else path
 
 
 def drawn(wildcards):
@@ -158,7 +169,7 @@ rule result:
     message:
         "Evaluating {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     input:
-        ancient(PROFILE.checkpoint),
+        trained,
     output:
         result=PROFILE.result,
         summary=PROFILE.summary,
@@ -175,7 +186,7 @@ rule watched:
     message:
         "Keeping what was watched of {wildcards.system} on {wildcards.dataset}, seed {wildcards.seed}"
     input:
-        ancient(PROFILE.checkpoint),
+        trained,
     output:
         PROFILE.watched,
     params:

@@ -205,10 +205,11 @@ def test_a_notebook_runs_from_its_own_folder_with_paths_relative_to_the_reposito
     assert (tmp_path / "figures/synthetic/fig2b.png").stat().st_size > 0
 
 
-def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
+def test_a_killed_training_run_goes_on_where_it_was_and_is_evaluated(tmp_path: Path):
     checkpoint = tmp_path / "runs/smoke/synthetic/sasrec-seed42.pt"
+    summary = tmp_path / "figures/synthetic/runs/smoke/sasrec-seed42.spectral.npz"
     log = checkpoint.with_suffix(".log.csv")
-    endless = [*command(tmp_path, str(checkpoint)), "training={epochs: 100000, patience: 100000}"]
+    endless = [*command(tmp_path, str(summary)), "training={epochs: 100000, patience: 100000}"]
     first = subprocess.Popen(endless, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (log.exists() and len(log.read_text().splitlines()) > 5):
@@ -219,7 +220,7 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
     time.sleep(3)  # the notebook's kernel is no child of ours; it sees that its parent is gone, and ends
     before = list(csv.DictReader(log.open()))
     few_more = [
-        *command(tmp_path, str(checkpoint)),
+        *command(tmp_path, str(summary)),
         f"training={{epochs: {len(before) + 2}, patience: 100000}}",
     ]
     subprocess.run(few_more, check=True, capture_output=True)
@@ -227,6 +228,7 @@ def test_a_killed_training_run_goes_on_where_it_was(tmp_path: Path):
     assert after[: len(before)] == before, "epochs were run again"
     assert [int(row["epoch"]) for row in after] == list(range(len(before) + 2))
     assert not checkpoint.with_name(f"{checkpoint.name}.state").exists()
+    assert summary.exists() and (summary.parent / "sasrec-seed42.json").exists()
 
 
 def test_a_mistake_in_the_configuration_is_named_without_a_traceback(tmp_path: Path):
