@@ -83,10 +83,12 @@ class Comparison:
             for row in tested.itertuples()
             if row.p_holm < SIGNIFICANT
         ]
+        smallest, largest = f"{tested.detectable.min():.4f}", f"{tested.detectable.max():.4f}"
+        between = smallest if smallest == largest else f"{smallest} to {largest}"
         return (
             f"Over users {', '.join(apart) or 'none of the others'} can be told from {self.reference}"
             f" (p < {SIGNIFICANT}); {self.users:,} users and these seeds would detect a difference in {TESTED} of "
-            f"{tested.detectable.min():.4f} to {tested.detectable.max():.4f} (power {POWER:.0%})."
+            f"{between} (power {POWER:.0%})."
         )
 
     def losses(self) -> str:

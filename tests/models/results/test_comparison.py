@@ -57,6 +57,7 @@ def test_the_difference_is_that_of_the_means_over_all_seeds_with_its_interval():
     alone = compare([RUNS[0], RUNS[3]])
     assert not alone.systems.knows_seeds[0] and "] one seed |" in alone.to_markdown()
     assert ", one seed)" in alone.sentence()
+    assert re.search(r"a difference in NDCG@20 of 0\.\d{4} \(power 80%\)\.$", alone.sentence())
     alike = compare([RUNS[0], replace(RUNS[0], model="duorec", config=result("duorec", 1, 20).config)])
     assert alike.sentence().startswith("Over users none of the others can be told from")
 
