@@ -29,7 +29,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 # .unfinished marks an installation under way: one that was killed may hold half a package, so it is made anew.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt models/layers/kernels.cpp
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is not: make setup PYTHON=python3.12" >&2; exit 1; }
 	@if test -e $(VENV)/.unfinished; then \

@@ -23,6 +23,7 @@ from models.datasets.views import SHARE, at_or_after, before, share_of, split_na
 from models.errors import CheckpointError, ConfigError, DataError, UserError
 from models.examples import locate
 from models.files import Kind, write_atomically
+from models.layers import compiled
 from models.precision import HALF
 from models.recommender import Recommender, not_finite
 from models.registry import KNOWN, build, configure, installed
@@ -90,7 +91,7 @@ def draw_probe(sequences: Sequences, max_len: int, padding: str = "zero") -> Pro
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this toolkit, Python, torch and numpy, which a checkpoint records."""
+    """Return the versions of this toolkit and of what it computes with, which a checkpoint records."""
     try:
         own = version("spectral-recommenders")
     except PackageNotFoundError:
@@ -101,6 +102,7 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "random_streams": RANDOM_STREAMS,
+        "compiled_layers": compiled.variant(),
     }
 
 

@@ -93,11 +93,12 @@ class BSARecMixer(Mixer):
     def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, list[Tensor]]:
         """See Mixer; needs all positions (B, N, D), padding included."""
         attended, attention = self.attention(x, packing, 1 - self.alpha)
-        return attended + self.frequency(x, self.alpha), attention
+        return self.frequency(x, self.alpha, plus=attended), attention
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor) -> Tensor:
         """See Mixer."""
-        return self.attention.last(x, at, mask, 1 - self.alpha) + self.frequency.last(x, at, self.alpha)
+        attended = self.attention.last(x, at, mask, 1 - self.alpha)
+        return self.frequency.last(x, at, self.alpha, plus=attended)
 
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""

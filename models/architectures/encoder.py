@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
-from models.layers import NORM_EPS
+from models.layers import NORM_EPS, fused
 from models.layers.add_norm import ResidualStep
 from models.layers.attention import Mixer
 from models.layers.dropout import Dropout, MaskSource
@@ -102,7 +102,8 @@ class Block(nn.Module):
             mixed = self._one(packing.to_grid(self.mixer(x, packing)[0]), at)
         else:
             grid = packing.to_grid(x)
-            mixed = self.mixer.last(grid, self._one(grid, at), packing.last_mask)
+            grid, one = fused.with_last(grid) if at is None else (grid, self._one(grid, at))
+            mixed = self.mixer.last(grid, one, packing.last_mask)
         return self._normalised(self.feed_forward(mixed))
 
     def some(self, x: Tensor, packing: Packing, asked: Tensor) -> Tensor:
@@ -214,8 +215,10 @@ class Encoder(Recommender):
 
     def embed(self, packing: Packing) -> Tensor:
         """Return dropout(LayerNorm(item + position)), the input of the first block, for the packing's rows."""
-        x = self.items(packing.items)
-        return self.dropout(self.norm(x if self.positions is None else x + self.positions(packing.positions)))
+        mask = self.dropout.mask((*packing.items.shape, self.norm.normalized_shape[0]), packing.items.device)
+        end = fused.End(self.norm.weight, self.norm.bias, self.norm.eps, mask)
+        table = None if self.positions is None else self.positions.weight
+        return fused.embed(self.items.weight, table, end, packing.items, packing.positions)
 
     def embedding_parts(self) -> tuple[Part, ...]:
         """Return the steps before the first block."""

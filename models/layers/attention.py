@@ -123,13 +123,16 @@ class SelfAttention(Mixer):
 
         The attention of a group is (b, H, T, T), before dropout, as the values are multiplied with it: after a remedy.
         """
-        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in packing.groups], x.device)
-        if self.heads > 1 or self.needs_all_positions or not self.add_norm.is_plain:
+        is_plain = self.add_norm.is_plain and not self.needs_all_positions
+        is_merged = is_plain and fused.takes_heads(x, self.heads, packing.groups)
+        groups = packing.groups if packing.whole is None or not is_merged else [packing.whole]
+        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in groups], x.device)
+        if not is_merged:
             update, attention = self._update(x, packing, dropout_masks)
             return self.add_norm(update, x, share), attention
         end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
-        return fused.single_head(x, *weights, end, packing.groups, dropout_masks, self.scale)
+        return fused.attention(x, *weights, end, groups, dropout_masks, self.scale)
 
     def branches(self) -> tuple[Branch, ...]:
         """See Mixer."""
@@ -185,14 +188,18 @@ class SelfAttention(Mixer):
         return torch.cat(contexts), attentions
 
     def _merged(self) -> tuple[Tensor, Tensor]:
-        """Return weight (2 D, D) and bias (2 D,) of merged queries and values, which need no keys and no output layer.
+        """Return weight (2 H D, D) and bias (2 H D,) of merged queries and values; they need no keys, no output layer.
 
-        With one head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y + constant. The constant is
+        For each head, q . k = (W_q x + b_q) . (W_k y + b_k) = (W_k^T W_q x + W_k^T b_q) . y + constant. The constant is
         the same for all keys, so softmax ignores it. W_o can be applied before the weighted sum as well as after it.
         """
-        (w_query, w_key, w_value), (b_query, _, b_value) = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
-        w_output = self.output.weight
-        return torch.cat([w_key.T @ w_query, w_output @ w_value]), torch.cat([w_key.T @ b_query, w_output @ b_value])
+        size = self.output.in_features
+        w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
+        b_query, _, b_value = self.qkv.bias.view(3, self.heads, -1, 1)
+        w_output = self.output.weight.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (H, D, D / H)
+        weight = torch.cat([w_key.mT @ w_query, w_output @ w_value], dim=1)  # (H, 2 D, D)
+        bias = torch.cat([w_key.mT @ b_query, w_output @ b_value], dim=1)
+        return weight.flatten(0, 1), bias.flatten()
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor, share: float = 1.0) -> Tensor:
         """See Mixer; the output is multiplied by `share`. For a single query, no keys and values are computed.

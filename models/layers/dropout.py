@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.layers import compiled
+
 _TWO = 0x40000000  # the bits of the float32 number 2.0, only one of which is set; 2 = 1 / (1 - p) at p = 0.5
 _SHIFTS = torch.arange(31, dtype=torch.int32)[:, None]  # this many fair coins are cut from one 32-bit word
 
@@ -42,9 +44,7 @@ class MaskSource:
             return (self.uniform(shape, device) >= p) / (1 - p)
         size = shape.numel()
         if p == 0.5:
-            words = self._random_words(-(-size // len(_SHIFTS)))
-            coins = (words << _SHIFTS).bitwise_and_(_TWO).view(torch.float32)
-            return coins.view(-1)[:size].view(shape)
+            return _coins(self._random_words(-(-size // len(_SHIFTS)))).view(-1)[:size].view(shape)
         dropped = self._random_words(size) < round(p * 2**32) - 2**31
         return torch.where(dropped, 0.0, 1 / (1 - p)).view(shape)
 
@@ -59,6 +59,13 @@ class MaskSource:
     def _random_words(self, count: int) -> Tensor:
         """Return `count` random 32-bit words, uniform over all of int32."""
         return torch.from_numpy(self._words.random_raw(-(-count // 2)).view(np.int32))[:count]
+
+
+def _coins(words: Tensor) -> Tensor:
+    """Return masks (31, words) of 0 and 2, cut from the bits of random words (words,)."""
+    if compiled.takes(torch.empty(0)):
+        return compiled.coins(words, len(_SHIFTS))
+    return (words << _SHIFTS).bitwise_and_(_TWO).view(torch.float32)
 
 
 class Dropout(nn.Module):

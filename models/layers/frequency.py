@@ -160,13 +160,13 @@ class FrequencyLayer(nn.Module):
         gain = torch.where(high[:, None], self.beta, 1.0).expand(-1, self.add_norm.norm.weight.shape[0])
         return gain.to(torch.complex128 if gain.dtype == torch.float64 else torch.complex64)
 
-    def forward(self, x: Tensor, share: float) -> Tensor:
-        """Return the output (B, N, D), times `share`; x: (B, N, D), with the N that the layer was made for."""
-        return self._filter(x, x, self.synthesis.like(x), share)
+    def forward(self, x: Tensor, share: float, plus: Tensor) -> Tensor:
+        """Return the output, times `share`, plus another branch's; all (B, N, D), with the N of the layer."""
+        return self._filter(x, x, self.synthesis.like(x), share, plus)
 
-    def last(self, x: Tensor, at: Tensor, share: float) -> Tensor:
-        """Return the output at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position."""
-        return self._filter(x, at[:, None], self.synthesis.like(x)[-1:], share)[:, 0]
+    def last(self, x: Tensor, at: Tensor, share: float, plus: Tensor) -> Tensor:
+        """The same at the last position only, (B, D); x: (B, N, D), at: (B, D), its last position; plus: (B, D)."""
+        return self._filter(x, at[:, None], self.synthesis.like(x)[-1:], share, plus[:, None])[:, 0]
 
     def step(self, x: Tensor, share: float) -> ResidualStep:
         """Return the layer at x (B, N, D), taken apart; its output is multiplied by `share`."""
@@ -180,13 +180,17 @@ class FrequencyLayer(nn.Module):
         high = Part("+ β × the rest", f"β: {self.beta.numel()}", self.sqrt_beta.numel())
         return self.add_norm.around(low, high)
 
-    def _filter(self, x: Tensor, at: Tensor, synthesis_at: Tensor, share: float) -> Tensor:
+    def _filter(self, x: Tensor, at: Tensor, synthesis_at: Tensor, share: float, plus: Tensor) -> Tensor:
         dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
+        basis = self.basis.like(x)
+        if self.add_norm.is_plain:
+            end = self.add_norm.end(dropout_mask, share)
+            return fused.frequency_layer(x, at, basis, synthesis_at, self.beta, end, plus)
         inner, inner_at = self.add_norm.before(x), self.add_norm.before(at)
-        total = fused.frequency_filter(inner, inner_at, self.basis.like(x), synthesis_at, self.beta, dropout_mask)
+        total = fused.frequency_filter(inner, inner_at, basis, synthesis_at, self.beta, dropout_mask)
         if inner is not x:  # the residual is of the layer's input
             total = total + (at - inner_at)
-        return self.add_norm.finish(total, at, share)
+        return plus + self.add_norm.finish(total, at, share)
 
 
 class LearnedFilter(Mixer):

@@ -13,9 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from models.layers import compiled
 from models.layers.matmul import linear, outer
 from models.layers.packing import CACHED_ROWS, Group
+
+MERGED_HEADS = 4  # with more, queries and values of the full size for each head cost more than they save
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,11 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     """
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
     rows = x.flatten(end_dim=-2)
-    return _FeedForward.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
+    function = compiled.FeedForward if compiled.takes(x, len(w1)) else _FeedForward
+    return function.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
 
 
-def single_head(
+def attention(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -54,28 +59,40 @@ def single_head(
     dropout_masks: list[Tensor] | None,
     scale: float,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the output of an attention layer with one head, including its end; the rows themselves are the keys.
+    """Return the output of an attention layer with merged weights, including its end; the rows are the keys.
 
     Args:
         x: (..., D), the rows that the groups refer to.
-        weight: (2 D, D), maps a row to its query and its value, stacked.
-        bias: (2 D,), added to them.
-        output_bias: (D,), added to the weighted sums of values.
+        weight: (2 H D, D), maps a row to its query and its value, stacked, of each head in turn.
+        bias: (2 H D,), added to them.
+        output_bias: (D,), added to the sum of the heads' weighted sums of values.
         end: Norm and dropout at the end of the layer.
         groups: Which rows attend to each other.
-        dropout_masks: For each group (b, 1, T, T), multiplied with the probabilities; None for no dropout.
+        dropout_masks: For each group (b, H, T, T), multiplied with the probabilities; None for no dropout.
         scale: Factor of the scores, before the softmax.
 
     Returns:
-        The output, in the shape of x, and for each group the probabilities before dropout (b, 1, T, T). No gradient
+        The output, in the shape of x, and for each group the probabilities before dropout (b, H, T, T). No gradient
         flows back through the probabilities.
+
+    More than one head is for what `takes_heads` takes.
     """
     probabilities: list[Tensor] = []
     mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
     rows = x.flatten(end_dim=-2)
     parameters = (weight, bias, output_bias, end.weight, end.bias)
-    output = _SingleHead.apply(rows, *parameters, end.eps, mask, groups, dropout_masks, scale, probabilities)
+    function = compiled.Attention if _is_compiled(x, groups) else _SingleHead
+    output = function.apply(rows, *parameters, end.eps, mask, groups, dropout_masks, scale, probabilities)
     return output.view(x.shape), probabilities
+
+
+def takes_heads(x: Tensor, heads: int, groups: list[Group]) -> bool:
+    """Whether `attention` computes this number of heads: one everywhere, up to four where it is compiled."""
+    return heads == 1 or (heads <= MERGED_HEADS and _is_compiled(x, groups))
+
+
+def _is_compiled(x: Tensor, groups: list[Group]) -> bool:
+    return compiled.takes(x) and all(group.lengths is not None for group in groups)
 
 
 def attend_one(
@@ -90,7 +107,44 @@ def attend_one(
     >>> attend_one(x, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), None, scale=1.0)  # a query of 0 takes the mean
     (tensor([[[0.5000, 0.5000]]]), tensor([[[1.]]]))
     """
-    return _AttendOne.apply(x, query, mask, dropout_mask, scale)
+    function = compiled.AttendOne if compiled.takes(x) else _AttendOne
+    return function.apply(x, query, mask, dropout_mask, scale)
+
+
+def embed(items: Tensor, positions: Tensor | None, end: End, item: Tensor, position: Tensor) -> Tensor:
+    """Return dropout(LayerNorm(item + position)), (..., D), the input of the first block.
+
+    items: the item table (num_items + 1, D), whose row 0 does not learn; positions: the position table (N, D), or None;
+    end: norm and dropout, here after the norm; item: (...), ids; position: indices of positions, broadcast to item.
+    """
+    if compiled.takes(items):
+        ending = (end.weight, end.bias, end.eps, end.dropout_mask)
+        return compiled.Embed.apply(items, positions, *ending, item, position)
+    x = functional.embedding(item, items, padding_idx=0)
+    if positions is not None:
+        x = x + functional.embedding(position, positions)
+    x = torch.layer_norm(x, [x.shape[-1]], end.weight, end.bias, end.eps)
+    return x if end.dropout_mask is None else x * end.dropout_mask
+
+
+def with_last(grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a grid (B, N, D) and its last position (B, D), whose gradient needs no grid of its own."""
+    return _WithLast.apply(grid)
+
+
+def frequency_layer(
+    x: Tensor, at: Tensor, basis: Tensor, synthesis_at: Tensor, beta: Tensor, end: End, plus: Tensor
+) -> Tensor:
+    """Return LayerNorm(at + dropout(LFC + beta HFC)) + plus at the last M of N positions, (B, M, D).
+
+    x, at, basis, synthesis_at, beta: see `frequency_filter`; at has the last M positions; end: norm and dropout at the
+    end of the layer; plus: (B, M, D), the output of another branch.
+    """
+    if compiled.takes(x):
+        ending = (end.weight, end.bias, end.eps, end.dropout_mask)
+        return compiled.Frequency.apply(x, basis, synthesis_at, beta, *ending, plus)
+    total = frequency_filter(x, at, basis, synthesis_at, beta, end.dropout_mask)
+    return plus + torch.layer_norm(total, [x.shape[-1]], end.weight, end.bias, end.eps)
 
 
 def frequency_filter(
@@ -294,6 +348,19 @@ class _AttendOne(torch.autograd.Function):
         # Both ways from x to the output in one product: the positions as keys, and as values.
         grad_x = torch.cat([grad_scores, dropped], dim=1).mT @ torch.cat([query, grad_mixed], dim=1)
         return grad_x, grad_scores @ x, None, None, None
+
+
+class _WithLast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grid: Tensor) -> tuple[Tensor, Tensor]:
+        return grid.view_as(grid), grid[:, -1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> Tensor:
+        grad = grad.clone()  # another function may have been given the same tensor
+        grad[:, -1] += grad_last
+        return grad
 
 
 class _FrequencyFilter(torch.autograd.Function):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.layers import compiled
 from models.layers.matmul import linear, outer
 
 SCORES_AT_ONCE = 2**21  # of a block of the blocked cross-entropy: 8 MB in float32
@@ -43,7 +44,9 @@ def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tenso
     >>> round(cross_entropy(output, items, torch.tensor([1, 5])).item(), 4)  # ln 8
     2.0794
     """
-    form = _FullSoftmax if len(output) * len(items) <= SCORES_IN_ONE else _BlockedSoftmax
+    form: type[torch.autograd.Function] = _FullSoftmax if len(output) * len(items) <= SCORES_IN_ONE else _BlockedSoftmax
+    if form is _FullSoftmax and compiled.takes(output):
+        form = compiled.CrossEntropy
     return form.apply(output, items, target)
 
 

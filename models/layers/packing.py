@@ -24,6 +24,7 @@ class Group:
     rows: slice  # its part of all rows that are computed
     mask: Tensor  # (b, 1, T, T), added to the scores
     cells: Tensor | None  # (rows,) the grid cell of each row; None if the rows fill the grid in order
+    lengths: Tensor | None  # (b,) the rows of each sequence, which are the last of its T cells; None if others are
 
     def to_grid(self, rows: Tensor) -> Tensor:
         """Return rows (rows, D) on the grid (b, T, D), 0 in cells without a row."""
@@ -47,6 +48,7 @@ class Packing:
     groups: list[Group]
     last_mask: Tensor  # (B, 1, N), added to the scores of the last position's query
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
+    whole: Group | None = None  # all groups as one, where their sequences have the same length
 
     def pack(self, values: Tensor) -> Tensor:
         """Return values (B, N, ...) in the order of `items`: (M, ...), or as they are if all positions are computed."""
@@ -81,10 +83,11 @@ def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
     [-10000.0, 0.0, 0.0]
     """
     length = input_ids.shape[1]
-    allowed = (input_ids > 0)[:, None, None, :].expand(-1, 1, length, length)
+    padding = torch.where(input_ids > 0, 0.0, MASKED)[:, None, None, :]
+    future = torch.zeros(length, length, device=input_ids.device)
     if causal:
-        allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-    return torch.where(allowed, 0.0, MASKED)
+        future = future.masked_fill(torch.ones_like(future, dtype=torch.bool).triu(1), MASKED)
+    return torch.minimum(padding, future)
 
 
 def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
@@ -92,12 +95,14 @@ def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
     batch, length = input_ids.shape
     mask = attention_mask(input_ids, causal)
     size = max(CACHED_ROWS // length, 1) if input_ids.device.type == "cpu" else max(batch, 1)
-    groups = [
-        Group(slice(start * length, min(start + size, batch) * length), mask[start : start + size], None)
-        for start in range(0, batch, size)
-    ]
+    lengths = torch.full((batch,), length)
+
+    def group(start: int, stop: int) -> Group:
+        return Group(slice(start * length, stop * length), mask[start:stop], None, lengths[start:stop])
+
+    groups = [group(start, min(start + size, batch)) for start in range(0, batch, size)]
     positions = torch.arange(length, device=input_ids.device)
-    return Packing(input_ids, positions, groups, mask[:, :, -1], None)
+    return Packing(input_ids, positions, groups, mask[:, :, -1], None, group(0, batch))
 
 
 def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
@@ -118,6 +123,7 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
     sequence, position = computed[order].nonzero(as_tuple=True)  # (M,) each, by sequence, then by position
     grid = torch.full_like(input_ids, len(position), dtype=torch.int64)
     grid[order[sequence], position] = torch.arange(len(position))
+    are_last = bool((computed[:, 1:] >= computed[:, :-1]).all())  # padding in front, as in all windows of histories
     groups = []
     ends = lengths.cumsum(0).tolist()
     sizes = lengths.tolist()
@@ -127,7 +133,8 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
         fills_grid = sizes[first] == widest
         cells = None if fills_grid else (sequence[rows] - first) * widest + position[rows] - (length - widest)
         window = input_ids[order[first:stop], length - widest :]
-        groups.append(Group(rows, attention_mask(window, causal), cells))
+        own_lengths = lengths[first:stop] if are_last else None
+        groups.append(Group(rows, attention_mask(window, causal), cells, own_lengths))
     items = input_ids[order[sequence], position]
     last_mask = torch.where(input_ids > 0, 0.0, MASKED)[:, None]  # nothing comes after the last position
     return Packing(items, position, groups, last_mask, grid)

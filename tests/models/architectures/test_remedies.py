@@ -238,8 +238,8 @@ def test_the_frequency_branch_is_low_plus_beta_high_as_pywavelets_has_it(frequen
     torch.testing.assert_close(low + high, x)
     filtered = low + layer.beta * high
     expected = torch.nn.functional.layer_norm(x + filtered, [D], eps=1e-12)
-    torch.testing.assert_close(layer.eval()(x, 1.0), expected)
-    torch.testing.assert_close(layer.last(x, x[:, -1], 1.0), expected[:, -1])
+    torch.testing.assert_close(layer.eval()(x, 1.0, plus=x), expected + x)
+    torch.testing.assert_close(layer.last(x, x[:, -1], 1.0, plus=x[:, 0]), (expected + x[:, :1])[:, -1])
 
 
 def test_the_residual_variant_adds_the_input_to_the_attention_branch():

@@ -72,7 +72,7 @@ def test_fused_attention_has_numerical_gradients(monkeypatch, packing, dropped):
 
     def run(x, w, b, b_out, weight, bias):
         ending = fused.End(weight, bias, end.eps, end.dropout_mask if dropped else None)
-        return fused.single_head(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
+        return fused.attention(x, w, b, b_out, ending, made.groups, masks if dropped else None, 0.3)[0]
 
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 

@@ -1,0 +1,330 @@
+"""Layers of `fused` that a compiler made faster: kernels.cpp, for float32 on a processor with AVX2 or AVX-512.
+
+The installation compiles them where a C++ compiler is found; where there is none, `fused` computes the same with
+PyTorch. They use one thread, so they are left out where PyTorch has more than two, and for sizes that do not fill the
+registers. `ATEN_CPU_CAPABILITY=default`, a variable of PyTorch, switches them off.
+"""
+
+import ctypes
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.layers.packing import Group
+
+_THREADS = 2  # of PyTorch, up to which one thread here is faster
+_VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # by what PyTorch finds in the processor, best first
+
+
+def variant() -> str:
+    """Return what the compiled layers were compiled for, avx512 or avx2; "none" where there are none."""
+    found = _library()
+    return "none" if found is None else found[0]
+
+
+def takes(x: Tensor, *sizes: int) -> bool:
+    """Whether the compiled layers compute rows like x (..., D), with inner layers of these sizes.
+
+    >>> takes(torch.ones(2, 64, dtype=torch.float64))
+    False
+    """
+    if x.dtype != torch.float32 or x.device.type != "cpu" or torch.get_num_threads() > _THREADS:
+        return False
+    found = _library()
+    return found is not None and not any(size % found[1].tile_columns() for size in (x.shape[-1], *sizes))
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Return the layers compiled for avx512 or avx2; None if the installation could not compile them."""
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"kernels_{name}{suffix}")
+        if path.exists():
+            return ctypes.CDLL(str(path))
+    return None
+
+
+@cache
+def _library() -> tuple[str, ctypes.CDLL] | None:
+    for name in _VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ()):
+        library = load(name)
+        if library is not None:
+            return name, library
+    return None
+
+
+def _call(function: str, given: tuple[Tensor | int | float | None, ...], written: tuple[Tensor | None, ...]) -> None:
+    """Call a function of kernels.cpp with what it is given and the tensors that it writes to."""
+    found = _library()
+    assert found is not None
+    assert all(tensor is None or tensor.is_contiguous() for tensor in written)
+    kept = [value.contiguous() if isinstance(value, Tensor) else value for value in given]
+    getattr(found[1], function)(*map(_as_c, (*kept, *written)))
+
+
+def _as_c(value: Tensor | int | float | None) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, bool):
+        return ctypes.c_bool(value)
+    if value is None:
+        return ctypes.c_void_p()
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_long(value)
+
+
+class FeedForward(torch.autograd.Function):
+    """See `fused.feed_forward`, for rows (M, D); the inner layer is computed again for the derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+    ) -> Tensor:
+        """Return the output (M, D)."""
+        output, normal, rstd = _results(x)
+        given = (*x.shape, len(w1), x, w1, b1, w2, b2, weight, bias, eps, dropout_mask)
+        _call("feed_forward", given, (output, normal, rstd))
+        ctx.save_for_backward(x, w1, b1, w2, weight, dropout_mask, normal, rstd)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        x, w1, b1, w2, weight, dropout_mask, normal, rstd = ctx.saved_tensors
+        grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
+        grad_w1, grad_b1, grad_w2, grad_b2, *ends = sums = _zeros(w1, b1, w2.T, weight, weight, weight)
+        given = (*x.shape, len(w1), grad, x, w1, b1, w2, weight, dropout_mask, normal, rstd, learns)
+        _call("feed_forward_backward", given, (grad_x, *sums))
+        return grad_x, grad_w1, grad_b1, grad_w2.T, grad_b2, *ends, None, None
+
+
+class Attention(torch.autograd.Function):
+    """See `fused.attention`, for rows (M, D) in groups that know their sequences' lengths; with any number of heads."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        b: Tensor,
+        b_out: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+        groups: list[Group],
+        dropout_masks: list[Tensor] | None,
+        scale: float,
+        probabilities: list[Tensor],
+    ) -> Tensor:
+        """Return the output (M, D); the probabilities of each group are appended to `probabilities`."""
+        output, normal, rstd = _results(x)
+        projected = x.new_empty(len(x), len(w))
+        for index, group in enumerate(groups):
+            rows, mask = group.rows, group.mask.to(x.dtype)
+            probability = x.new_zeros(len(mask), len(w) // (2 * x.shape[-1]), *mask.shape[2:])
+            probabilities.append(probability)
+            attention_mask = None if dropout_masks is None else dropout_masks[index]
+            given = (x[rows], w, b, b_out, mask, attention_mask, scale, weight, bias, eps, _part(dropout_mask, rows))
+            written = (output[rows], projected[rows], probability, normal[rows], rstd[rows])
+            _call("attention", (*_sizes(group, x, w), *given), written)
+        ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
+        ctx.save_for_backward(x, w, weight, dropout_mask, projected, normal, rstd)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        x, w, weight, dropout_mask, projected, normal, rstd = ctx.saved_tensors
+        grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
+        sums = _zeros(w, w[:, 0], weight, weight, weight)
+        for index, group in enumerate(ctx.groups):
+            rows, masks = group.rows, ctx.dropout_masks
+            attention_mask = None if masks is None else masks[index]
+            kept = (projected[rows], ctx.probabilities[index], normal[rows], rstd[rows])
+            given = (
+                grad[rows],
+                x[rows],
+                w,
+                attention_mask,
+                ctx.scale,
+                weight,
+                _part(dropout_mask, rows),
+                *kept,
+                learns,
+            )
+            _call("attention_backward", (*_sizes(group, x, w), *given), (grad_x[rows], *sums))
+        return grad_x, *sums, *[None] * 6
+
+
+class Frequency(torch.autograd.Function):
+    """See `fused.frequency_layer`, for sequences (B, N, D), whose last M positions are not given once more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        basis: Tensor,
+        synthesis: Tensor,
+        beta: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+        plus: Tensor,
+    ) -> Tensor:
+        """Return the output (B, M, D)."""
+        output, normal, rstd = _results(plus)
+        ctx.beta_size, beta = beta.shape, beta.expand(x.shape[-1])
+        modes = x.new_empty(len(x), basis.shape[1], x.shape[-1])
+        ctx.sizes = (*x.shape[:2], len(synthesis), x.shape[-1], basis.shape[1])
+        given = (*ctx.sizes, x, basis, synthesis, beta, 1 - beta, weight, bias, eps, dropout_mask, plus)
+        _call("frequency", given, (output, modes, normal, rstd))
+        ctx.save_for_backward(x, basis, synthesis, beta, weight, dropout_mask, modes, normal, rstd)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        x, basis, synthesis, beta, weight, dropout_mask, *kept = ctx.saved_tensors
+        grad_x = x.new_empty(x.shape)
+        grad_beta, *sums = _zeros(weight, weight, weight)
+        given = (*ctx.sizes, grad, x, basis, synthesis, beta, 1 - beta, weight, dropout_mask, *kept)
+        _call("frequency_backward", given, (grad_x, grad_beta, *sums))
+        return grad_x, None, None, grad_beta.sum_to_size(ctx.beta_size), *sums, None, None, grad
+
+
+class AttendOne(torch.autograd.Function):
+    """See `fused.attend_one`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1)."""
+        batch, heads, size = query.shape
+        mixed, weight = x.new_empty(query.shape), x.new_empty(batch, heads, 1)
+        probability = x.new_empty(batch, heads, x.shape[1])
+        ctx.sizes, ctx.scale = (batch, heads, x.shape[1], size), scale
+        given = (*ctx.sizes, x, query, mask.to(x.dtype), dropout_mask, scale)
+        _call("attend_one", given, (mixed, weight, probability))
+        ctx.save_for_backward(x, query, dropout_mask, probability)
+        return mixed, weight
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_mixed: Tensor, grad_weight: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        x, query, dropout_mask, probability = ctx.saved_tensors
+        grad_x, grad_query = x.new_empty(x.shape), x.new_empty(query.shape)
+        given = (*ctx.sizes, grad_mixed, grad_weight, x, query, dropout_mask, ctx.scale, probability)
+        _call("attend_one_backward", given, (grad_x, grad_query))
+        return grad_x, grad_query, None, None, None
+
+
+class Embed(torch.autograd.Function):
+    """See `fused.embed`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        items: Tensor,
+        positions: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        dropout_mask: Tensor | None,
+        item: Tensor,
+        position: Tensor,
+    ) -> Tensor:
+        """Return the rows (..., D)."""
+        item, position = item.long(), position.long().expand(item.shape)
+        _check_rows(item, items)
+        output, normal, rstd = _results(items.new_empty(*item.shape, items.shape[1]))
+        ctx.sizes = (item.numel(), items.shape[1])
+        given = (*ctx.sizes, item, position, items, positions, weight, bias, eps, dropout_mask)
+        _call("embed", given, (output, normal, rstd))
+        ctx.save_for_backward(item, position, items, positions, weight, dropout_mask, normal, rstd)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        item, position, items, positions, weight, dropout_mask, normal, rstd = ctx.saved_tensors
+        grad_items, grad_weight, grad_bias = _zeros(items, weight, weight)
+        grad_positions = None if positions is None else _zeros(positions)[0]
+        sums = (grad_items, grad_positions, grad_weight, grad_bias)
+        given = (*ctx.sizes, grad, item, position, weight, dropout_mask, normal, rstd)
+        _call("embed_backward", given, sums)
+        return *sums, None, None, None, None
+
+
+class CrossEntropy(torch.autograd.Function):
+    """See `losses.cross_entropy`; the derivatives are computed with the loss, so no matrix of scores is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the batch, a scalar."""
+        _check_rows(target, items)
+        losses, grad_output = output.new_empty(len(output)), output.new_empty(output.shape)
+        (grad_items,) = _zeros(items)
+        given = (len(output), *items.shape, output, items, target.long())
+        _call("cross_entropy", given, (losses, grad_output, grad_items))
+        ctx.save_for_backward(grad_output, grad_items)
+        return losses.mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` was given."""
+        grad_output, grad_items = ctx.saved_tensors
+        return grad_output * grad, grad_items * grad, None
+
+
+def _check_rows(index: Tensor, table: Tensor) -> None:
+    """Raise IndexError, as PyTorch does, for an index of no row."""
+    if index.numel():
+        least, most = (int(end) for end in index.aminmax())
+        if least < 0 or most >= len(table):
+            raise IndexError(f"index out of range: {least}..{most} of a table of {len(table)} rows")
+
+
+def coins(words: Tensor, shifts: int) -> Tensor:
+    """Return masks (shifts, words) of 0 and 2, float32: row k has 2 where bit 30 - k of a word, int32, is set."""
+    masks = torch.empty(shifts, len(words))
+    _call("coins", (len(words), shifts, words), (masks,))
+    return masks
+
+
+def _results(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return room for the output, the normalised rows, and the inverse of their deviations."""
+    like = torch.contiguous_format
+    return torch.empty_like(x, memory_format=like), torch.empty_like(x, memory_format=like), x.new_empty(x.shape[:-1])
+
+
+def _zeros(*like: Tensor) -> list[Tensor]:
+    return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
+
+
+def _part(mask: Tensor | None, rows: slice) -> Tensor | None:
+    return None if mask is None else mask[rows]
+
+
+def _sizes(group: Group, x: Tensor, w: Tensor) -> tuple[int, Tensor, int, int, int]:
+    assert group.lengths is not None
+    return len(group.lengths), group.lengths, group.mask.shape[-1], len(w) // (2 * x.shape[-1]), x.shape[-1]

@@ -1,0 +1,574 @@
+// Layers of a block with their derivatives, in float32, for one thread. compiled.py says what each of them computes.
+//
+// PyTorch computes such a layer in some twenty passes, and every pass reads and writes all activations. Here a few rows
+// at a time go through the whole layer and stay in the first caches. Matrices are stored by rows, without gaps.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int WIDTH = 16, VECTORS = 4;  // numbers in a register; registers side by side in a tile of a product
+#else
+constexpr int WIDTH = 8, VECTORS = 2;
+#endif
+constexpr int ROWS = 6;  // of a tile: its ROWS * VECTORS sums and a row of the right factor fit the registers
+constexpr long TILE = WIDTH * VECTORS;
+constexpr long BLOCK = 96;  // rows of the feed-forward network that are computed together
+constexpr long SCORED = 48;  // rows whose scores of all items are computed together
+
+typedef float Floats __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+inline Floats& at(float* data) { return *reinterpret_cast<Floats*>(data); }
+inline const Floats& at(const float* data) { return *reinterpret_cast<const Floats*>(data); }
+
+// Memory whose start is that of a cache line, so that no register is loaded from two.
+template <class T>
+struct Aligned {
+    using value_type = T;
+    static constexpr std::align_val_t LINE{64};
+    T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), LINE)); }
+    void deallocate(T* data, std::size_t) { ::operator delete(data, LINE); }
+    bool operator==(const Aligned&) const { return true; }
+    bool operator!=(const Aligned&) const { return false; }
+};
+using Buffer = std::vector<float, Aligned<float>>;
+
+inline float total(Floats x) {
+    for (int half = WIDTH / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) x[i] += x[i + half];
+    return x[0];
+}
+
+inline float largest(Floats x) {
+    for (int half = WIDTH / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) x[i] = std::max(x[i], x[i + half]);
+    return x[0];
+}
+
+inline long padded(long columns) { return (columns + TILE - 1) / TILE * TILE; }
+
+// ---- matrix products ------------------------------------------------------------------------------------------------
+
+// A left factor: element (i, k) lies at data[i * row + k * column].
+struct Left {
+    const float* data;
+    long row, column;
+};
+
+// A right factor in panels of TILE columns, which are `panel` numbers apart, as their rows are `row` numbers.
+struct Right {
+    const float* data;
+    long row, panel;
+
+    // A matrix as it is stored; the number of columns must be a multiple of TILE.
+    static Right plain(const float* data, long columns) { return {data, columns, TILE}; }
+};
+
+// A copy of a matrix (terms, columns), whose panels are without gaps: faster where many products need it.
+struct Packed {
+    long terms;
+    Buffer data;
+
+    Packed(long terms, long columns) : terms(terms), data(terms * padded(columns)) {}
+    Packed(long terms, long columns, Left from) : Packed(terms, columns) { fill(columns, from); }
+
+    void fill(long columns, Left from) {
+        for (long j = 0; j < columns; j++) {
+            float* column = data.data() + j / TILE * terms * TILE + j % TILE;
+            for (long k = 0; k < terms; k++) column[k * TILE] = from.data[k * from.row + j * from.column];
+        }
+    }
+    Right right() const { return {data.data(), TILE, terms * TILE}; }
+};
+
+// sums = a b for M rows and TILE columns. Not inlined: beside other code the sums would not all stay in registers.
+template <int M>
+__attribute__((noinline)) void tile(long terms, Left a, Right b, float* sums) {
+    Floats sum[M][VECTORS] = {};
+    for (long k = 0; k < terms; k++) {
+        Floats right[VECTORS];
+        for (int j = 0; j < VECTORS; j++) right[j] = at(b.data + k * b.row + j * WIDTH);
+        for (int i = 0; i < M; i++) {
+            const float left = a.data[i * a.row + k * a.column];
+            for (int j = 0; j < VECTORS; j++) sum[i][j] += left * right[j];
+        }
+    }
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < VECTORS; j++) at(sums + i * TILE + j * WIDTH) = sum[i][j];
+}
+
+// Pass every register of a b to take(row, column, sums); the number of columns must be a multiple of TILE.
+template <class Take>
+void product(long rows, long columns, long terms, Left a, Right b, const Take& take) {
+    static constexpr decltype(&tile<1>) tiles[ROWS] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+    alignas(64) float sums[ROWS * TILE];
+    for (long j = 0; j < columns; j += TILE)
+        for (long first = 0; first < rows; first += ROWS) {
+            const long count = std::min<long>(rows - first, ROWS);
+            tiles[count - 1](terms, {a.data + first * a.row, a.row, a.column},
+                             {b.data + j / TILE * b.panel, b.row, b.panel}, sums);
+            for (long i = 0; i < count; i++)
+                for (long v = 0; v < TILE; v += WIDTH) take(first + i, j + v, at(sums + i * TILE + v));
+        }
+}
+
+// What to do with the sums: put them into a matrix, add them to it, or put them there with a bias for each column.
+auto put(float* c, long row) {
+    return [=](long i, long j, const Floats& sum) { at(c + i * row + j) = sum; };
+}
+auto add(float* c, long row) {
+    return [=](long i, long j, const Floats& sum) { at(c + i * row + j) += sum; };
+}
+auto put_with(const float* bias, float* c, long row) {
+    return [=](long i, long j, const Floats& sum) { at(c + i * row + j) = sum + at(bias + j); };
+}
+
+void add_rows(long rows, long columns, const float* x, float* sums) {
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < columns; j += WIDTH) at(sums + j) += at(x + i * columns + j);
+}
+
+// ---- functions of single numbers ------------------------------------------------------------------------------------
+
+// exp(x) for x <= 0, to the last two digits of float32; 0 below the smallest normal number.
+inline Floats exponential(Floats x) {
+    const Ints normal = x > -87.0f;
+    x = normal ? x : Floats{};
+    const Floats rounder = Floats{} + 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
+    const Floats shifted = x * 1.44269504f + rounder, n = shifted - rounder;
+    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x = n log 2 + r
+    // Cephes' polynomial for exp on [-log(2) / 2, log(2) / 2].
+    Floats p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    const Ints power = ((Ints)shifted << 23) + 0x3f800000;  // 2^n: the last bits of `shifted` are n
+    return normal ? p * (Floats)power : Floats{};
+}
+
+// The normal distribution function and density at x, to 1e-7 (Abramowitz and Stegun, 1964, 7.1.26).
+inline void normal_distribution(Floats x, Floats& distribution, Floats& density) {
+    const Floats e = exponential(x * x * -0.5f), size = x < 0.0f ? -x : x;
+    const Floats t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
+    Floats p = 1.061405429f * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    const Floats tail = p * t * e * 0.5f;
+    distribution = x < 0.0f ? tail : 1.0f - tail;
+    density = e * 0.39894228f;
+}
+
+// Turn a row of scores into probabilities, and what fills its last register into 0; return log sum exp of the scores.
+float softmax(long keys, float* row) {
+    const long width = (keys + WIDTH - 1) / WIDTH * WIDTH;
+    std::fill(row + keys, row + width, -INFINITY);
+    Floats most = at(row), sum{};
+    for (long j = WIDTH; j < width; j += WIDTH) most = at(row + j) > most ? at(row + j) : most;
+    const float top = largest(most);
+    for (long j = 0; j < width; j += WIDTH) sum += at(row + j) = exponential(at(row + j) - top);
+    const float all = total(sum), scale = 1 / all;
+    for (long j = 0; j < width; j += WIDTH) at(row + j) *= scale;
+    return top + std::log(all);
+}
+
+// ---- the end of a layer ---------------------------------------------------------------------------------------------
+
+inline const float* after(const float* data, long offset) { return data ? data + offset : nullptr; }
+
+// output = LayerNorm(x + mask * y) + plus; the derivative needs the normalised rows, and 1 / their deviation.
+struct End {
+    long size;
+    const float *weight, *bias;
+    float eps;
+
+    void finish(long rows, const float* y, const float* x, const float* mask, float* output, float* normal, float* rstd,
+                const float* plus = nullptr) const {
+        for (long i = 0; i < rows; i++) {
+            const long row = i * size;
+            Floats sum{}, squares{};
+            for (long j = row; j < row + size; j += WIDTH) {
+                at(normal + j) = mask ? at(x + j) + at(mask + j) * at(y + j) : at(x + j) + at(y + j);
+                sum += at(normal + j);
+            }
+            const float mean = total(sum) / size;
+            for (long j = row; j < row + size; j += WIDTH) {
+                at(normal + j) -= mean;
+                squares += at(normal + j) * at(normal + j);
+            }
+            rstd[i] = 1 / std::sqrt(total(squares) / size + eps);
+            for (long j = 0; j < size; j += WIDTH) {
+                at(normal + row + j) *= rstd[i];
+                at(output + row + j) = at(normal + row + j) * at(weight + j) + at(bias + j);
+                if (plus) at(output + row + j) += at(plus + row + j);
+            }
+        }
+    }
+
+    // The derivatives by x + mask * y and by y; sums over rows are added to those of weight and bias.
+    void unfinish(long rows, const float* grad, const float* normal, const float* rstd, const float* mask,
+                  float* grad_total, float* grad_y, float* grad_weight, float* grad_bias) const {
+        for (long i = 0; i < rows; i++) {
+            const long row = i * size;
+            Floats sum{}, along{};
+            for (long j = 0; j < size; j += WIDTH) {
+                const Floats g = at(grad + row + j), scaled = g * at(weight + j);
+                at(grad_weight + j) += g * at(normal + row + j);
+                at(grad_bias + j) += g;
+                sum += scaled;
+                along += scaled * at(normal + row + j);
+            }
+            const float mean = total(sum) / size, slope = total(along) / size;
+            for (long j = 0; j < size; j += WIDTH) {
+                const long cell = row + j;
+                at(grad_total + cell) = (at(grad + cell) * at(weight + j) - mean - at(normal + cell) * slope) * rstd[i];
+                at(grad_y + cell) = mask ? at(grad_total + cell) * at(mask + cell) : at(grad_total + cell);
+            }
+        }
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+long tile_columns() { return TILE; }
+
+// ---- the feed-forward network ---------------------------------------------------------------------------------------
+
+void feed_forward(long rows, long size, long inner, const float* x, const float* w1, const float* b1, const float* w2,
+                  const float* b2, const float* weight, const float* bias, float eps, const float* mask, float* output,
+                  float* normal, float* rstd) {
+    const End end{size, weight, bias, eps};
+    const Packed up(size, inner, {w1, 1, size}), down(inner, size, {w2, 1, inner});
+    Buffer activated(BLOCK * inner), y(BLOCK * size);
+    for (long first = 0; first < rows; first += BLOCK) {
+        const long count = std::min(BLOCK, rows - first), cell = first * size;
+        product(count, inner, size, {x + cell, size, 1}, up.right(), [&](long i, long j, const Floats& sum) {
+            const Floats hidden = sum + at(b1 + j);
+            Floats distribution, density;
+            normal_distribution(hidden, distribution, density);
+            at(activated.data() + i * inner + j) = hidden * distribution;
+        });
+        product(count, size, inner, {activated.data(), inner, 1}, down.right(), put_with(b2, y.data(), size));
+        end.finish(count, y.data(), x + cell, after(mask, cell), output + cell, normal + cell, rstd + first);
+    }
+}
+
+void feed_forward_backward(long rows, long size, long inner, const float* grad, const float* x, const float* w1,
+                           const float* b1, const float* w2, const float* weight, const float* mask,
+                           const float* normal, const float* rstd, bool learns, float* grad_x, float* grad_w1,
+                           float* grad_b1, float* grad_w2_transposed, float* grad_b2, float* grad_weight,
+                           float* grad_bias) {
+    const End end{size, weight, nullptr, 0};
+    const Packed up(size, inner, {w1, 1, size}), outward(size, inner, {w2, inner, 1});
+    const Packed inward(inner, size, {w1, size, 1});
+    Buffer grad_y(BLOCK * size), grad_hidden(BLOCK * inner), activated(BLOCK * inner);
+    for (long first = 0; first < rows; first += BLOCK) {
+        const long count = std::min(BLOCK, rows - first), cell = first * size;
+        end.unfinish(count, grad + cell, normal + cell, rstd + first, after(mask, cell), grad_x + cell, grad_y.data(),
+                     grad_weight, grad_bias);
+        product(count, inner, size, {x + cell, size, 1}, up.right(), [&](long i, long j, const Floats& sum) {
+            const Floats hidden = sum + at(b1 + j);
+            Floats distribution, density;
+            normal_distribution(hidden, distribution, density);
+            at(activated.data() + i * inner + j) = hidden * distribution;
+            at(grad_hidden.data() + i * inner + j) = distribution + hidden * density;
+        });
+        product(count, inner, size, {grad_y.data(), size, 1}, outward.right(), [&](long i, long j, const Floats& sum) {
+            at(grad_hidden.data() + i * inner + j) *= sum;
+        });
+        product(count, size, inner, {grad_hidden.data(), inner, 1}, inward.right(), add(grad_x + cell, size));
+        if (!learns) continue;
+        product(inner, size, count, {grad_hidden.data(), 1, inner}, Right::plain(x + cell, size), add(grad_w1, size));
+        product(inner, size, count, {activated.data(), 1, inner}, Right::plain(grad_y.data(), size),
+                add(grad_w2_transposed, size));
+        add_rows(count, inner, grad_hidden.data(), grad_b1);
+        add_rows(count, size, grad_y.data(), grad_b2);
+    }
+}
+
+// ---- attention ------------------------------------------------------------------------------------------------------
+
+// Each head has merged weights (2 size, size), so that a row is projected to a query and a value of the full size for
+// each head, and is itself the key of all heads: the output is the sum of the heads' weighted sums of values.
+void attention(long sequences, const int64_t* lengths, long longest, long heads, long size, const float* x,
+               const float* w, const float* b, const float* b_out, const float* mask, const float* probability_mask,
+               float scale, const float* weight, const float* bias, float eps, const float* output_mask, float* output,
+               float* projected, float* probabilities, float* normal, float* rstd) {
+    const End end{size, weight, bias, eps};
+    const long width = padded(longest), wide = heads * 2 * size, cells = longest * longest;
+    const Packed project(size, wide, {w, 1, size});
+    Packed keys(size, longest);
+    Buffer scores(longest * width), y(longest * size);
+    for (long sequence = 0; sequence < sequences; sequence++) {
+        const long rows = lengths[sequence], skip = longest - rows;  // a shorter sequence is at the end of its window
+        product(rows, wide, size, {x, size, 1}, project.right(), put_with(b, projected, wide));
+        keys.fill(rows, {x, 1, size});
+        for (long head = 0; head < heads; head++) {
+            const float* query = projected + head * 2 * size;
+            product(rows, padded(rows), size, {query, wide, 1}, keys.right(), put(scores.data(), width));
+            for (long i = 0; i < rows; i++) {
+                const long cell = (skip + i) * longest + skip;
+                float* row = scores.data() + i * width;
+                for (long j = 0; j < rows; j++) row[j] = row[j] * scale + mask[cell + j];
+                softmax(rows, row);
+                std::copy(row, row + rows, probabilities + cell);
+                if (probability_mask)
+                    for (long j = 0; j < rows; j++) row[j] *= probability_mask[cell + j];
+            }
+            const Right values{query + size, wide, TILE};
+            if (head == 0)
+                product(rows, size, rows, {scores.data(), width, 1}, values, put_with(b_out, y.data(), size));
+            else
+                product(rows, size, rows, {scores.data(), width, 1}, values, add(y.data(), size));
+            probabilities += cells, probability_mask = after(probability_mask, cells);
+        }
+        end.finish(rows, y.data(), x, output_mask, output, normal, rstd);
+        x += rows * size, output += rows * size, normal += rows * size, projected += rows * wide, rstd += rows;
+        mask += cells, output_mask = after(output_mask, rows * size);
+    }
+}
+
+void attention_backward(long sequences, const int64_t* lengths, long longest, long heads, long size, const float* grad,
+                        const float* x, const float* w, const float* probability_mask, float scale,
+                        const float* weight, const float* output_mask, const float* projected,
+                        const float* probabilities, const float* normal, const float* rstd, bool learns, float* grad_x,
+                        float* grad_w, float* grad_b, float* grad_b_out, float* grad_weight, float* grad_bias) {
+    const End end{size, weight, nullptr, 0};
+    const long width = padded(longest), wide = heads * 2 * size, cells = longest * longest;
+    const Packed unproject(wide, size, {w, size, 1});
+    Packed values(size, longest);
+    Buffer grad_scores(longest * width), dropped(longest * width);
+    Buffer grad_y(longest * size), grad_projected(longest * wide);
+    for (long sequence = 0; sequence < sequences; sequence++) {
+        const long rows = lengths[sequence], skip = longest - rows;
+        end.unfinish(rows, grad, normal, rstd, output_mask, grad_x, grad_y.data(), grad_weight, grad_bias);
+        for (long head = 0; head < heads; head++) {
+            const float* query = projected + head * 2 * size;
+            float* grad_query = grad_projected.data() + head * 2 * size;
+            values.fill(rows, {query + size, 1, wide});
+            product(rows, padded(rows), size, {grad_y.data(), size, 1}, values.right(), put(grad_scores.data(), width));
+            for (long i = 0; i < rows; i++) {
+                const long cell = (skip + i) * longest + skip;
+                const float* probability = probabilities + cell;
+                float *row = grad_scores.data() + i * width, *weights = dropped.data() + i * width;
+                for (long j = 0; j < rows; j++) {
+                    weights[j] = probability_mask ? probability[j] * probability_mask[cell + j] : probability[j];
+                    row[j] *= weights[j];
+                }
+                std::fill(row + rows, row + width, 0.0f);
+                Floats sums{};
+                for (long j = 0; j < width; j += WIDTH) sums += at(row + j);
+                const float sum = total(sums);
+                for (long j = 0; j < rows; j++) row[j] = (row[j] - probability[j] * sum) * scale;
+            }
+            product(rows, size, rows, {grad_scores.data(), width, 1}, Right::plain(x, size), put(grad_query, wide));
+            product(rows, size, rows, {dropped.data(), 1, width}, Right::plain(grad_y.data(), size),
+                    put(grad_query + size, wide));
+            product(rows, size, rows, {grad_scores.data(), 1, width}, Right{query, wide, TILE}, add(grad_x, size));
+            probabilities += cells, probability_mask = after(probability_mask, cells);
+        }
+        product(rows, size, wide, {grad_projected.data(), wide, 1}, unproject.right(), add(grad_x, size));
+        if (learns) {
+            product(wide, size, rows, {grad_projected.data(), 1, wide}, Right::plain(x, size), add(grad_w, size));
+            add_rows(rows, wide, grad_projected.data(), grad_b);
+            add_rows(rows, size, grad_y.data(), grad_b_out);
+        }
+        grad += rows * size, grad_x += rows * size, x += rows * size, normal += rows * size, rstd += rows;
+        projected += rows * wide, output_mask = after(output_mask, rows * size);
+    }
+}
+
+// ---- the frequency layer --------------------------------------------------------------------------------------------
+
+// LFC + beta HFC = beta x + (1 - beta) LFC at the last `count` positions, where LFC = synthesis (basis^T x), and rest is
+// 1 - beta.
+void frequency(long sequences, long length, long count, long size, long modes, const float* x, const float* basis,
+               const float* synthesis, const float* beta, const float* rest, const float* weight, const float* bias,
+               float eps, const float* mask, const float* plus, float* output, float* coefficients, float* normal,
+               float* rstd) {
+    const End end{size, weight, bias, eps};
+    Buffer scaled(modes * size), y(count * size);
+    for (long sequence = 0; sequence < sequences; sequence++) {
+        const float* last = x + (length - count) * size;
+        product(modes, size, length, {basis, 1, modes}, Right::plain(x, size), put(coefficients, size));
+        for (long k = 0; k < modes; k++)
+            for (long j = 0; j < size; j += WIDTH)
+                at(scaled.data() + k * size + j) = at(coefficients + k * size + j) * at(rest + j);
+        product(count, size, modes, {synthesis, modes, 1}, Right::plain(scaled.data(), size),
+                [&](long i, long j, const Floats& low) {
+                    at(y.data() + i * size + j) = low + at(last + i * size + j) * at(beta + j);
+                });
+        end.finish(count, y.data(), last, mask, output, normal, rstd, plus);
+        x += length * size, output += count * size, normal += count * size, coefficients += modes * size;
+        rstd += count, mask = after(mask, count * size), plus = after(plus, count * size);
+    }
+}
+
+void frequency_backward(long sequences, long length, long count, long size, long modes, const float* grad,
+                        const float* x, const float* basis, const float* synthesis, const float* beta,
+                        const float* rest, const float* weight, const float* mask, const float* coefficients,
+                        const float* normal, const float* rstd, float* grad_x, float* grad_beta, float* grad_weight,
+                        float* grad_bias) {
+    const End end{size, weight, nullptr, 0};
+    Buffer grad_y(count * size), grad_modes(modes * size);
+    for (long sequence = 0; sequence < sequences; sequence++) {
+        const long before = (length - count) * size;
+        std::fill(grad_x, grad_x + before, 0.0f);
+        end.unfinish(count, grad, normal, rstd, mask, grad_x + before, grad_y.data(), grad_weight, grad_bias);
+        product(modes, size, count, {synthesis, 1, modes}, Right::plain(grad_y.data(), size),
+                put(grad_modes.data(), size));
+        for (long i = 0; i < count; i++)
+            for (long j = 0; j < size; j += WIDTH) {
+                const long cell = i * size + j;
+                at(grad_beta + j) += at(grad_y.data() + cell) * at(x + before + cell);
+                at(grad_x + before + cell) += at(grad_y.data() + cell) * at(beta + j);
+            }
+        for (long k = 0; k < modes; k++)
+            for (long j = 0; j < size; j += WIDTH) {
+                const long cell = k * size + j;
+                at(grad_beta + j) -= at(grad_modes.data() + cell) * at(coefficients + cell);
+                at(grad_modes.data() + cell) *= at(rest + j);
+            }
+        product(length, size, modes, {basis, modes, 1}, Right::plain(grad_modes.data(), size), add(grad_x, size));
+        grad += count * size, grad_x += length * size, x += length * size, normal += count * size, rstd += count;
+        coefficients += modes * size, mask = after(mask, count * size);
+    }
+}
+
+// ---- the ends of an encoder -----------------------------------------------------------------------------------------
+
+// output = mask * LayerNorm(item + position) for rows of both tables; positions may be null.
+void embed(long rows, long size, const int64_t* item, const int64_t* position, const float* items,
+           const float* positions, const float* weight, const float* bias, float eps, const float* mask, float* output,
+           float* normal, float* rstd) {
+    const End end{size, weight, bias, eps};
+    const Buffer nothing(size);
+    for (long i = 0; i < rows; i++) {
+        const long cell = i * size;
+        const float* where = positions ? positions + position[i] * size : nothing.data();
+        end.finish(1, where, items + item[i] * size, nullptr, output + cell, normal + cell, rstd + i);
+        if (mask)
+            for (long j = cell; j < cell + size; j += WIDTH) at(output + j) *= at(mask + j);
+    }
+}
+
+// Item 0 is padding, whose row does not learn.
+void embed_backward(long rows, long size, const float* grad, const int64_t* item, const int64_t* position,
+                    const float* weight, const float* mask, const float* normal, const float* rstd, float* grad_items,
+                    float* grad_positions, float* grad_weight, float* grad_bias) {
+    const End end{size, weight, nullptr, 0};
+    Buffer masked(size), sum(size), unused(size);
+    for (long i = 0; i < rows; i++) {
+        const long cell = i * size;
+        for (long j = 0; j < size; j += WIDTH)
+            at(masked.data() + j) = mask ? at(grad + cell + j) * at(mask + cell + j) : at(grad + cell + j);
+        end.unfinish(1, masked.data(), normal + cell, rstd + i, nullptr, sum.data(), unused.data(), grad_weight,
+                     grad_bias);
+        if (item[i]) add_rows(1, size, sum.data(), grad_items + item[i] * size);
+        if (grad_positions) add_rows(1, size, sum.data(), grad_positions + position[i] * size);
+    }
+}
+
+// One query per head, of a sequence whose positions are keys and values; mask (length,) is for all heads.
+void attend_one(long sequences, long heads, long length, long size, const float* x, const float* query,
+                const float* mask, const float* probability_mask, float scale, float* mixed, float* weight,
+                float* probabilities) {
+    Buffer row(padded(length));
+    for (long sequence = 0; sequence < sequences; sequence++, x += length * size, mask += length)
+        for (long head = 0; head < heads; head++) {
+            for (long n = 0; n < length; n++) {
+                Floats score{};
+                for (long j = 0; j < size; j += WIDTH) score += at(x + n * size + j) * at(query + j);
+                row[n] = total(score) * scale + mask[n];
+            }
+            softmax(length, row.data());
+            std::copy(row.data(), row.data() + length, probabilities);
+            std::fill(mixed, mixed + size, 0.0f);
+            *weight = 0;
+            for (long n = 0; n < length; n++) {
+                const float share = probability_mask ? row[n] * probability_mask[n] : row[n];
+                *weight += share;
+                for (long j = 0; j < size; j += WIDTH) at(mixed + j) += share * at(x + n * size + j);
+            }
+            query += size, mixed += size, weight++, probabilities += length;
+            probability_mask = after(probability_mask, length);
+        }
+}
+
+void attend_one_backward(long sequences, long heads, long length, long size, const float* grad_mixed,
+                         const float* grad_weight, const float* x, const float* query, const float* probability_mask,
+                         float scale, const float* probabilities, float* grad_x, float* grad_query) {
+    Buffer weighted(length);
+    for (long sequence = 0; sequence < sequences; sequence++, x += length * size, grad_x += length * size)
+        for (long head = 0; head < heads; head++) {
+            float sum = 0;
+            for (long n = 0; n < length; n++) {
+                Floats along{};
+                for (long j = 0; j < size; j += WIDTH) along += at(grad_mixed + j) * at(x + n * size + j);
+                const float share = probability_mask ? probabilities[n] * probability_mask[n] : probabilities[n];
+                weighted[n] = (total(along) + *grad_weight) * share;
+                sum += weighted[n];
+            }
+            std::fill(grad_query, grad_query + size, 0.0f);
+            for (long n = 0; n < length; n++) {
+                const float grad_score = (weighted[n] - probabilities[n] * sum) * scale;
+                const float share = probability_mask ? probabilities[n] * probability_mask[n] : probabilities[n];
+                for (long j = 0; j < size; j += WIDTH) {
+                    const Floats part = grad_score * at(query + j) + share * at(grad_mixed + j);
+                    at(grad_x + n * size + j) = head ? at(grad_x + n * size + j) + part : part;
+                    at(grad_query + j) += grad_score * at(x + n * size + j);
+                }
+            }
+            query += size, grad_query += size, grad_mixed += size, grad_weight++, probabilities += length;
+            probability_mask = after(probability_mask, length);
+        }
+}
+
+// ---- cross-entropy --------------------------------------------------------------------------------------------------
+
+// The loss of each row, and the gradients of their mean by the rows and (added) by the items, without a matrix of all
+// scores: some rows at a time have theirs.
+void cross_entropy(long rows, long count, long size, const float* output, const float* items, const int64_t* target,
+                   float* loss, float* grad_output, float* grad_items) {
+    const Packed table(size, count, {items, 1, size});
+    const long width = padded(count);
+    Buffer scores(SCORED * width);
+    for (long first = 0; first < rows; first += SCORED) {
+        const long block = std::min(SCORED, rows - first), cell = first * size;
+        product(block, width, size, {output + cell, size, 1}, table.right(), put(scores.data(), width));
+        for (long i = 0; i < block; i++) {
+            float* row = scores.data() + i * width;
+            const float own = row[target[first + i]];
+            loss[first + i] = softmax(count, row) - own;
+            row[target[first + i]] -= 1;
+            for (long j = 0; j < width; j += WIDTH) at(row + j) /= float(rows);
+        }
+        std::fill(grad_output + cell, grad_output + cell + block * size, 0.0f);
+        for (long item = 0; item < count; item += BLOCK)  // a few items at a time stay in the cache
+            product(block, size, std::min(BLOCK, count - item), {scores.data() + item, width, 1},
+                    Right::plain(items + item * size, size), add(grad_output + cell, size));
+        product(count, size, block, {scores.data(), 1, width}, Right::plain(output + cell, size),
+                add(grad_items, size));
+    }
+}
+
+// ---- dropout --------------------------------------------------------------------------------------------------------
+
+// Cut `shifts` masks of 0 and 2 from random words: bit 30 of a word, shifted, is the only bit that is set in 2.
+void coins(long words, long shifts, const int32_t* word, int32_t* out) {
+    for (long shift = 0; shift < shifts; shift++)
+        for (long i = 0; i < words; i++) out[shift * words + i] = int32_t(uint32_t(word[i]) << shift) & 0x40000000;
+}
+
+}  // extern "C"
