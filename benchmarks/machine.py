@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from models.command_line import print_json
+from models.layers import compiled
 from models.results.runs import name_of
 
 
 def machine(threads: int | None = None) -> dict[str, Any]:
-    """Return the processor's name, the cores that this process may use, the threads, and the versions.
+    """Return the processor's name, the cores that this process may use, the threads, the compiled layers, and versions.
 
     threads: of each process that was measured; those of this process if None.
     """
@@ -21,6 +22,7 @@ def machine(threads: int | None = None) -> dict[str, Any]:
         "processor": name_of(torch.device("cpu")),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads or torch.get_num_threads(),
+        "compiled_layers": compiled.variant(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -30,7 +32,8 @@ def machine(threads: int | None = None) -> dict[str, Any]:
 def in_words(where: Mapping[str, Any]) -> str:
     """Return one line about a machine, as `machine` describes it."""
     return (
-        f"{where['processor']}, cores: {where['cores']}, threads: {where['threads']}, Python {where['python']}, "
+        f"{where['processor']}, cores: {where['cores']}, threads: {where['threads']}, "
+        f"compiled layers: {where['compiled_layers']}, Python {where['python']}, "
         f"PyTorch {where['torch']}, NumPy {where['numpy']}"
     )
 

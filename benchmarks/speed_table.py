@@ -27,14 +27,15 @@ DIMENSIONS = {"users": "users", "items": "items", "max_len": "N", "hidden_size":
 
 
 def on(where: Mapping[str, Any]) -> str:
-    """Return on what was measured, in words; versions that an early measurement does not have are said to be missing.
+    """Return on what was measured, in words; an early measurement has neither versions nor compiled layers.
 
     >>> on({"processor": "AMD EPYC", "cores": 2, "threads": 1})
-    'AMD EPYC, cores: 2, threads of each process: 1, versions not recorded'
+    'AMD EPYC, cores: 2, threads of each process: 1, compiled layers: none, versions not recorded'
     """
     versions = [f"{title} {where[key]}" for title, key in VERSIONS.items() if key in where]
     return (
         f"{where['processor']}, cores: {where['cores']}, threads of each process: {where['threads']}, "
+        f"compiled layers: {where.get('compiled_layers', 'none')}, "
         f"{', '.join(versions) or 'versions not recorded'}"
     )
 

@@ -2,9 +2,9 @@
 
 For a whole batch at once, the inner layer of the feed-forward network and the projections of attention would be
 written to main memory and read back several times, which costs as much as the arithmetic. Group by group they stay in
-the cache, and the last matrix product of the backward pass also adds the residual's gradient. To callers these are
-ordinary differentiable functions (first derivatives only); the tests compare them with plain float64 code and with
-numerical derivatives.
+the cache, and the last matrix product of the backward pass also adds the residual's gradient. Where `compiled` takes
+the rows, it computes the same. To callers these are ordinary differentiable functions (first derivatives only); the
+tests compare them with plain float64 code and with numerical derivatives.
 """
 
 from dataclasses import dataclass

@@ -137,10 +137,10 @@ void add_rows(long rows, long columns, const float* x, float* sums) {
 
 // ---- functions of single numbers ------------------------------------------------------------------------------------
 
-// exp(x) for x <= 0, to the last two digits of float32; 0 below the smallest normal number.
+// exp(x) for x <= 0, to the last two digits of float32; 0 below the smallest normal number, NaN for NaN.
 inline Floats exponential(Floats x) {
-    const Ints normal = x > -87.0f;
-    x = normal ? x : Floats{};
+    const Ints tiny = x < -87.0f;
+    x = tiny ? Floats{} : x;
     const Floats rounder = Floats{} + 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
     const Floats shifted = x * 1.44269504f + rounder, n = shifted - rounder;
     const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x = n log 2 + r
@@ -152,7 +152,7 @@ inline Floats exponential(Floats x) {
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     const Ints power = ((Ints)shifted << 23) + 0x3f800000;  // 2^n: the last bits of `shifted` are n
-    return normal ? p * (Floats)power : Floats{};
+    return tiny ? Floats{} : p * (Floats)power;
 }
 
 // The normal distribution function and density at x, to 1e-7 (Abramowitz and Stegun, 1964, 7.1.26).
@@ -543,7 +543,7 @@ void cross_entropy(long rows, long count, long size, const float* output, const 
                    float* loss, float* grad_output, float* grad_items) {
     const Packed table(size, count, {items, 1, size});
     const long width = padded(count);
-    Buffer scores(SCORED * width);
+    Buffer scores(std::min(SCORED, rows) * width);
     for (long first = 0; first < rows; first += SCORED) {
         const long block = std::min(SCORED, rows - first), cell = first * size;
         product(block, width, size, {output + cell, size, 1}, table.right(), put(scores.data(), width));

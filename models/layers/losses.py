@@ -14,6 +14,7 @@ from models.layers import compiled
 from models.layers.matmul import linear, outer
 
 SCORES_AT_ONCE = 2**21  # of a block of the blocked cross-entropy: 8 MB in float32
+FEWEST_COMPILED = 32  # rows of a batch; the compiled cross-entropy copies the item table, which has to be worth it
 SCORES_IN_ONE = 2**24  # up to here, 67 MB in float32, all scores of a batch are one matrix, which is faster
 
 
@@ -44,10 +45,10 @@ def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tenso
     >>> round(cross_entropy(output, items, torch.tensor([1, 5])).item(), 4)  # ln 8
     2.0794
     """
-    form: type[torch.autograd.Function] = _FullSoftmax if len(output) * len(items) <= SCORES_IN_ONE else _BlockedSoftmax
-    if form is _FullSoftmax and compiled.takes(output):
-        form = compiled.CrossEntropy
-    return form.apply(output, items, target)
+    if len(output) * len(items) > SCORES_IN_ONE:
+        return _BlockedSoftmax.apply(output, items, target)
+    is_compiled = compiled.takes(output) and len(output) >= FEWEST_COMPILED
+    return (compiled.CrossEntropy if is_compiled else _FullSoftmax).apply(output, items, target)
 
 
 def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:

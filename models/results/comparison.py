@@ -18,7 +18,16 @@ from models.registry import MODELS
 from models.results.description import HEAD, cells, described, is_as_published, losses, named
 from models.results.published import published
 from models.results.runs import Result, run_name
-from models.results.significance import CONFIDENCE, POWER, TESTS, Difference, difference, holm, means_of_samples
+from models.results.significance import (
+    CONFIDENCE,
+    POWER,
+    TESTS,
+    WHAT_IS_TESTED,
+    Difference,
+    difference,
+    holm,
+    means_of_samples,
+)
 from models.results.tables import latex_table, markdown_table, notes, write_table
 
 AMONG_DRAWN = "NDCG@10"  # the metric that is also shown among drawn items, as papers with 99 negatives do
@@ -90,6 +99,12 @@ class Comparison:
             f" (p < {SIGNIFICANT}); {self.users:,} users and these seeds would detect a difference in {TESTED} of "
             f"{between} (power {POWER:.0%})."
         )
+
+    def tested(self) -> str:
+        """Return what p is, as a sentence after a space; "" if no others were tested, as in a table of one system."""
+        if self.systems.p_holm.isna().all():
+            return ""
+        return f" p: {WHAT_IS_TESTED[self.test]}, against {self.reference}, corrected after Holm."
 
     def losses(self) -> str:
         """Return which systems are trained with which loss."""

@@ -187,7 +187,7 @@ def test_the_embedding(kind, monkeypatch, positions, dropped, kind_of_ids):
         run(numbers(9, D), table, end.weight, end.bias, None)
 
 
-@pytest.mark.parametrize("batch", [1, 47, 100])
+@pytest.mark.parametrize("batch", [32, 47, 100])
 @pytest.mark.parametrize("items", [3, 130])
 def test_the_cross_entropy(kind, monkeypatch, batch, items):
     torch.manual_seed(0)
@@ -196,18 +196,39 @@ def test_the_cross_entropy(kind, monkeypatch, batch, items):
     same(run, [numbers(batch, D), numbers(items, D)])
     assert called == ["cross_entropy"]
     with pytest.raises(IndexError, match="index out of range"):
-        losses.cross_entropy(torch.ones(1, D), torch.ones(items, D), torch.tensor([items]))
+        losses.cross_entropy(torch.ones(32, D), torch.ones(items, D), torch.full((32,), items))
+    assert called == ["cross_entropy"]
+    losses.cross_entropy(torch.ones(31, D), torch.ones(items, D), torch.zeros(31, dtype=torch.int64))
+    assert called == ["cross_entropy"]
 
 
 def test_scores_and_activations_of_any_size(kind):
     far = torch.tensor([-1e4, -90.0, -12.0, -1e-30, 0.0, 1e-30, 12.0, 90.0, 1e4] + [0.5] * (D - 9))
-    x, w1 = far.expand(4, D).clone(), torch.eye(D)
-    output = fused.feed_forward(x, w1, torch.zeros(D), torch.eye(D), torch.zeros(D), end_of(4, dropped=False))
-    assert bool(output.isfinite().all())
-    loss = losses.cross_entropy(
-        torch.full((2, D), 100.0), torch.linspace(-1, 1, 5)[:, None].expand(5, D), torch.tensor([4, 0])
+    end = fused.End(torch.ones(D), torch.zeros(D), 1e-12, None)
+    x, identity, nothing = far.expand(4, D).clone(), torch.eye(D), torch.zeros(D)
+    output = fused.feed_forward(x, identity, nothing, identity, nothing, end)
+    expected = torch.nn.functional.layer_norm(far + torch.nn.functional.gelu(far), [D])
+    torch.testing.assert_close(output, expected.expand(4, D))
+    items = torch.linspace(-1, 1, 5)[:, None].expand(5, D)
+    loss = losses.cross_entropy(torch.full((32, D), 100.0), items, torch.tensor([4, 0] * 16))
+    assert math.isclose(loss.item(), 6400, rel_tol=1e-5)  # half of the targets are 12,800 below the best
+
+
+def test_what_is_no_number_stays_none(kind):
+    made = all_positions(WINDOWS)
+    x = torch.randn(*WINDOWS.shape, D)
+    x[1, 2, 3] = torch.nan
+    end = fused.End(torch.ones(D), torch.zeros(D), 1e-12, None)
+    attended, _ = fused.attention(
+        x, torch.randn(2 * D, D), torch.zeros(2 * D), torch.zeros(D), end, made.groups, None, 1.0
     )
-    assert math.isclose(loss.item(), 6400, rel_tol=1e-5)  # the second target's score is 12,800 below the best
+    assert bool(attended[1, 2:].isnan().all()) and bool(attended[[0, 2, 3, 4]].isfinite().all())
+    mixed, _ = fused.attend_one(x, torch.ones(5, 1, D), made.last_mask, None, 1.0)
+    assert mixed.isnan().flatten(1).any(1).tolist() == [False, True, False, False, False]
+    w1, w2 = torch.randn(2 * D, D), torch.randn(D, 2 * D)
+    output = fused.feed_forward(x, w1, torch.zeros(2 * D), w2, torch.zeros(D), end)
+    assert bool(output[1, 2].isnan().all()) and int(output.isnan().sum()) == D
+    assert losses.cross_entropy(x[:, 2].repeat(7, 1), torch.ones(3, D), torch.zeros(35, dtype=torch.int64)).isnan()
 
 
 def test_masks_are_cut_from_the_same_bits(kind, monkeypatch):
@@ -222,6 +243,7 @@ def test_masks_are_cut_from_the_same_bits(kind, monkeypatch):
 @pytest.mark.parametrize("model", ["sasrec", "bsarec", "bert4rec", "duorec", "tvrec"])
 def test_a_model_trains_and_scores_as_without(kind, monkeypatch, model):
     windows = torch.tensor([[0, 0, 1, 2, 3], [4, 5, 6, 7, 8], [0, 0, 0, 0, 9], [0, 2, 4, 6, 8]])
+    windows = windows.repeat(8, 1)
     network = build(configure(model, 9, max_len=5, dropout=0.5, num_layers=3))
     network.initialise(seed=0)
     called = spied(monkeypatch)
@@ -229,7 +251,7 @@ def test_a_model_trains_and_scores_as_without(kind, monkeypatch, model):
     def run():
         network.train().masks.seed(0)
         network.zero_grad()
-        losses.cross_entropy(network.encode(windows), network.items.weight, torch.tensor([1, 2, 3, 4])).backward()
+        losses.cross_entropy(network.encode(windows), network.items.weight, windows[:, -1]).backward()
         grads = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
         return grads, network.eval().encode(windows)
 

@@ -62,6 +62,13 @@ def test_the_difference_is_that_of_the_means_over_all_seeds_with_its_interval():
     assert alike.sentence().startswith("Over users none of the others can be told from")
 
 
+def test_a_caption_names_the_test_that_was_made_and_none_where_none_was():
+    assert compare(RUNS).tested().startswith(" p: a permutation test over users")
+    assert compare(RUNS, test="wilcoxon").tested().startswith(" p: Wilcoxon")
+    alone = compare(RUNS[:3])
+    assert alone.tested() == alone.sentence() == ""
+
+
 def test_rows_say_how_the_runs_were_trained():
     capped = [replace(run, epochs=9, best_epoch=7) for run in RUNS[:3]]
     bce = [replace(run, training=run.training | {"loss": "bce"}) for run in RUNS[3:]]
