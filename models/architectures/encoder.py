@@ -215,7 +215,7 @@ class Encoder(Recommender):
 
     def embed(self, packing: Packing) -> Tensor:
         """Return dropout(LayerNorm(item + position)), the input of the first block, for the packing's rows."""
-        mask = self.dropout.mask((*packing.items.shape, self.norm.normalized_shape[0]), packing.items.device)
+        mask = self.dropout.coins((*packing.items.shape, self.norm.normalized_shape[0]), packing.items.device)
         end = fused.End(self.norm.weight, self.norm.bias, self.norm.eps, mask)
         table = None if self.positions is None else self.positions.weight
         return fused.embed(self.items.weight, table, end, packing.items, packing.positions)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.layers import NORM_EPS, fused
-from models.layers.dropout import Dropout, MaskSource
+from models.layers.dropout import Dropout, Mask, MaskSource
 from models.layers.parts import Part, count_parameters
 from models.layers.remedies import Remedy
 
@@ -121,7 +121,7 @@ class AddNorm(nn.Module):
         name = "add, LayerNorm" if self.scale is None else "scale, add, LayerNorm"
         return *own, Part(name, "", count_parameters(self), adds_input=True)
 
-    def end(self, dropout_mask: Tensor | None, share: float = 1.0) -> fused.End:
+    def end(self, dropout_mask: Mask, share: float = 1.0) -> fused.End:
         """Return what `models.layers.fused` needs to end a layer without remedy.
 
         The share is multiplied into the weight and bias of the norm, which is cheaper than into the output.

@@ -126,11 +126,12 @@ class SelfAttention(Mixer):
         is_plain = self.add_norm.is_plain and not self.needs_all_positions
         is_merged = is_plain and fused.takes_heads(x, self.heads, packing.groups)
         groups = packing.groups if packing.whole is None or not is_merged else [packing.whole]
-        dropout_masks = self.attention_dropout.masks([self._shape(group) for group in groups], x.device)
+        shapes = [self._shape(group) for group in groups]
         if not is_merged:
-            update, attention = self._update(x, packing, dropout_masks)
+            update, attention = self._update(x, packing, self.attention_dropout.masks(shapes, x.device))
             return self.add_norm(update, x, share), attention
-        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device), share)
+        dropout_masks = self.attention_dropout.coins_for(shapes, x.device)
+        end = self.add_norm.end(self.add_norm.dropout.coins(x.shape, x.device), share)
         weights = (*self._merged(), self.output.bias)
         return fused.attention(x, *weights, end, groups, dropout_masks, self.scale)
 
@@ -213,11 +214,11 @@ class SelfAttention(Mixer):
         b_query, _, b_value = self.qkv.bias.view(3, self.heads, 1, -1)
         queried = self.add_norm.before(at).expand(self.heads, -1, -1)
         query = torch.baddbmm(b_query, queried, w_query.mT) @ w_key  # (H, B, D)
-        dropout_mask = self.attention_dropout.mask((batch, self.heads, x.shape[1]), x.device)
+        dropout_mask = self.attention_dropout.coins((batch, self.heads, x.shape[1]), x.device)
         mixed, weight = fused.attend_one(keys, query.transpose(0, 1), mask, dropout_mask, self.scale)
         context = mixed.transpose(0, 1) @ w_value.mT + b_value * weight.transpose(0, 1)  # (H, B, D / H)
         return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
 
-    def _shape(self, group: Group) -> tuple[int, int, int, int]:
+    def _shape(self, group: Group) -> tuple[int, ...]:
         sequences, _, length, _ = group.mask.shape
         return sequences, self.heads, length, length

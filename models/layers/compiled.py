@@ -41,7 +41,7 @@ def takes(x: Tensor, *sizes: int) -> bool:
 def load(name: str) -> ctypes.CDLL | None:
     """Return the layers compiled for avx512 or avx2; None if the installation could not compile them."""
     for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"kernels_{name}{suffix}")
+        path = Path(__file__).with_name(f"_kernels_{name}{suffix}")
         if path.exists():
             return ctypes.CDLL(str(path))
     return None
@@ -56,7 +56,7 @@ def _library() -> tuple[str, ctypes.CDLL] | None:
     return None
 
 
-def _call(function: str, given: tuple[Tensor | int | float | None, ...], written: tuple[Tensor | None, ...]) -> None:
+def _call(function: str, given: tuple[Any, ...], written: tuple[Tensor | None, ...]) -> None:
     """Call a function of kernels.cpp with what it is given and the tensors that it writes to."""
     found = _library()
     assert found is not None
@@ -65,7 +65,29 @@ def _call(function: str, given: tuple[Tensor | int | float | None, ...], written
     getattr(found[1], function)(*map(_as_c, (*kept, *written)))
 
 
-def _as_c(value: Tensor | int | float | None) -> Any:
+class _Factors(ctypes.Structure):
+    """The struct Mask of kernels.cpp: numbers, random words, the number of words, and of the first factor."""
+
+    _fields_ = (
+        ("numbers", ctypes.c_void_p),
+        ("words", ctypes.c_void_p),
+        ("count", ctypes.c_long),
+        ("start", ctypes.c_long),
+    )
+
+    @classmethod
+    def of(cls, mask: Any, start: int = 0) -> "_Factors":
+        """Describe a mask of `models.layers.dropout`, a tensor in order among them, from the factor `start` on."""
+        if mask is None:
+            return cls()
+        if isinstance(mask, Tensor):
+            return cls(numbers=mask.data_ptr() + start * mask.element_size())
+        return cls(words=mask.words.data_ptr(), count=len(mask.words), start=mask.start + start)
+
+
+def _as_c(value: Any) -> Any:
+    if isinstance(value, ctypes.Structure):
+        return value
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
     if isinstance(value, bool):
@@ -89,23 +111,24 @@ class FeedForward(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        dropout_mask: Tensor | None,
+        dropout_mask: Any,
     ) -> Tensor:
         """Return the output (M, D)."""
         output, normal, rstd = _results(x)
-        given = (*x.shape, len(w1), x, w1, b1, w2, b2, weight, bias, eps, dropout_mask)
+        ctx.mask = _ready(dropout_mask)
+        given = (*x.shape, len(w1), x, w1, b1, w2, b2, weight, bias, eps, _Factors.of(ctx.mask))
         _call("feed_forward", given, (output, normal, rstd))
-        ctx.save_for_backward(x, w1, b1, w2, weight, dropout_mask, normal, rstd)
+        ctx.save_for_backward(x, w1, b1, w2, weight, normal, rstd)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
-        x, w1, b1, w2, weight, dropout_mask, normal, rstd = ctx.saved_tensors
+        x, w1, b1, w2, weight, normal, rstd = ctx.saved_tensors
         grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
         grad_w1, grad_b1, grad_w2, grad_b2, *ends = sums = _zeros(w1, b1, w2.T, weight, weight, weight)
-        given = (*x.shape, len(w1), grad, x, w1, b1, w2, weight, dropout_mask, normal, rstd, learns)
+        given = (*x.shape, len(w1), grad, x, w1, b1, w2, weight, _Factors.of(ctx.mask), normal, rstd, learns)
         _call("feed_forward_backward", given, (grad_x, *sums))
         return grad_x, grad_w1, grad_b1, grad_w2.T, grad_b2, *ends, None, None
 
@@ -123,50 +146,42 @@ class Attention(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        dropout_mask: Tensor | None,
+        dropout_mask: Any,
         groups: list[Group],
-        dropout_masks: list[Tensor] | None,
+        dropout_masks: list[Any] | None,
         scale: float,
         probabilities: list[Tensor],
     ) -> Tensor:
         """Return the output (M, D); the probabilities of each group are appended to `probabilities`."""
         output, normal, rstd = _results(x)
         projected = x.new_empty(len(x), len(w))
+        ctx.mask, ctx.masks = _ready(dropout_mask), [_ready(mask) for mask in dropout_masks or [None] * len(groups)]
         for index, group in enumerate(groups):
             rows, mask = group.rows, group.mask.to(x.dtype)
-            probability = x.new_zeros(len(mask), len(w) // (2 * x.shape[-1]), *mask.shape[2:])
+            room = x.new_empty if group.cells is None else x.new_zeros  # cells without a row are not written
+            probability = room(len(mask), len(w) // (2 * x.shape[-1]), *mask.shape[2:])
             probabilities.append(probability)
-            attention_mask = None if dropout_masks is None else dropout_masks[index]
-            given = (x[rows], w, b, b_out, mask, attention_mask, scale, weight, bias, eps, _part(dropout_mask, rows))
+            end = (weight, bias, eps, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
+            given = (x[rows], w, b, b_out, mask, _Factors.of(ctx.masks[index]), scale, *end)
             written = (output[rows], projected[rows], probability, normal[rows], rstd[rows])
             _call("attention", (*_sizes(group, x, w), *given), written)
-        ctx.groups, ctx.dropout_masks, ctx.scale, ctx.probabilities = groups, dropout_masks, scale, probabilities
-        ctx.save_for_backward(x, w, weight, dropout_mask, projected, normal, rstd)
+        ctx.groups, ctx.scale, ctx.probabilities = groups, scale, probabilities
+        ctx.save_for_backward(x, w, weight, projected, normal, rstd)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
-        x, w, weight, dropout_mask, projected, normal, rstd = ctx.saved_tensors
+        x, w, weight, projected, normal, rstd = ctx.saved_tensors
         grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
         sums = _zeros(w, w[:, 0], weight, weight, weight)
         for index, group in enumerate(ctx.groups):
-            rows, masks = group.rows, ctx.dropout_masks
-            attention_mask = None if masks is None else masks[index]
+            rows = group.rows
+            end = (weight, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
             kept = (projected[rows], ctx.probabilities[index], normal[rows], rstd[rows])
-            given = (
-                grad[rows],
-                x[rows],
-                w,
-                attention_mask,
-                ctx.scale,
-                weight,
-                _part(dropout_mask, rows),
-                *kept,
-                learns,
-            )
-            _call("attention_backward", (*_sizes(group, x, w), *given), (grad_x[rows], *sums))
+            given = (grad[rows], x[rows], w, _Factors.of(ctx.masks[index]), ctx.scale, *end)
+            _call("attention_backward", (*_sizes(group, x, w), *given, *kept, learns), (grad_x[rows], *sums))
         return grad_x, *sums, *[None] * 6
 
 
@@ -183,7 +198,7 @@ class Frequency(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        dropout_mask: Tensor | None,
+        dropout_mask: Any,
         plus: Tensor,
     ) -> Tensor:
         """Return the output (B, M, D)."""
@@ -191,19 +206,20 @@ class Frequency(torch.autograd.Function):
         ctx.beta_size, beta = beta.shape, beta.expand(x.shape[-1])
         modes = x.new_empty(len(x), basis.shape[1], x.shape[-1])
         ctx.sizes = (*x.shape[:2], len(synthesis), x.shape[-1], basis.shape[1])
-        given = (*ctx.sizes, x, basis, synthesis, beta, 1 - beta, weight, bias, eps, dropout_mask, plus)
+        ctx.mask = _ready(dropout_mask)
+        given = (*ctx.sizes, x, basis, synthesis, beta, 1 - beta, weight, bias, eps, _Factors.of(ctx.mask), plus)
         _call("frequency", given, (output, modes, normal, rstd))
-        ctx.save_for_backward(x, basis, synthesis, beta, weight, dropout_mask, modes, normal, rstd)
+        ctx.save_for_backward(x, basis, synthesis, beta, weight, modes, normal, rstd)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
-        x, basis, synthesis, beta, weight, dropout_mask, *kept = ctx.saved_tensors
+        x, basis, synthesis, beta, weight, *kept = ctx.saved_tensors
         grad_x = x.new_empty(x.shape)
         grad_beta, *sums = _zeros(weight, weight, weight)
-        given = (*ctx.sizes, grad, x, basis, synthesis, beta, 1 - beta, weight, dropout_mask, *kept)
+        given = (*ctx.sizes, grad, x, basis, synthesis, beta, 1 - beta, weight, _Factors.of(ctx.mask), *kept)
         _call("frequency_backward", given, (grad_x, grad_beta, *sums))
         return grad_x, None, None, grad_beta.sum_to_size(ctx.beta_size), *sums, None, None, grad
 
@@ -213,25 +229,25 @@ class AttendOne(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
+        ctx: Any, x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Any, scale: float
     ) -> tuple[Tensor, Tensor]:
         """Return the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1)."""
         batch, heads, size = query.shape
         mixed, weight = x.new_empty(query.shape), x.new_empty(batch, heads, 1)
         probability = x.new_empty(batch, heads, x.shape[1])
-        ctx.sizes, ctx.scale = (batch, heads, x.shape[1], size), scale
-        given = (*ctx.sizes, x, query, mask.to(x.dtype), dropout_mask, scale)
+        ctx.sizes, ctx.scale, ctx.mask = (batch, heads, x.shape[1], size), scale, _ready(dropout_mask)
+        given = (*ctx.sizes, x, query, mask.to(x.dtype), _Factors.of(ctx.mask), scale)
         _call("attend_one", given, (mixed, weight, probability))
-        ctx.save_for_backward(x, query, dropout_mask, probability)
+        ctx.save_for_backward(x, query, probability)
         return mixed, weight
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_mixed: Tensor, grad_weight: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
-        x, query, dropout_mask, probability = ctx.saved_tensors
+        x, query, probability = ctx.saved_tensors
         grad_x, grad_query = x.new_empty(x.shape), x.new_empty(query.shape)
-        given = (*ctx.sizes, grad_mixed, grad_weight, x, query, dropout_mask, ctx.scale, probability)
+        given = (*ctx.sizes, grad_mixed, grad_weight, x, query, _Factors.of(ctx.mask), ctx.scale, probability)
         _call("attend_one_backward", given, (grad_x, grad_query))
         return grad_x, grad_query, None, None, None
 
@@ -247,7 +263,7 @@ class Embed(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        dropout_mask: Tensor | None,
+        dropout_mask: Any,
         item: Tensor,
         position: Tensor,
     ) -> Tensor:
@@ -255,21 +271,21 @@ class Embed(torch.autograd.Function):
         item, position = item.long(), position.long().expand(item.shape)
         _check_rows(item, items)
         output, normal, rstd = _results(items.new_empty(*item.shape, items.shape[1]))
-        ctx.sizes = (item.numel(), items.shape[1])
-        given = (*ctx.sizes, item, position, items, positions, weight, bias, eps, dropout_mask)
+        ctx.sizes, ctx.mask = (item.numel(), items.shape[1]), _ready(dropout_mask)
+        given = (*ctx.sizes, item, position, items, positions, weight, bias, eps, _Factors.of(ctx.mask))
         _call("embed", given, (output, normal, rstd))
-        ctx.save_for_backward(item, position, items, positions, weight, dropout_mask, normal, rstd)
+        ctx.save_for_backward(item, position, items, positions, weight, normal, rstd)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
-        item, position, items, positions, weight, dropout_mask, normal, rstd = ctx.saved_tensors
+        item, position, items, positions, weight, normal, rstd = ctx.saved_tensors
         grad_items, grad_weight, grad_bias = _zeros(items, weight, weight)
         grad_positions = None if positions is None else _zeros(positions)[0]
         sums = (grad_items, grad_positions, grad_weight, grad_bias)
-        given = (*ctx.sizes, grad, item, position, weight, dropout_mask, normal, rstd)
+        given = (*ctx.sizes, grad, item, position, weight, _Factors.of(ctx.mask), normal, rstd)
         _call("embed_backward", given, sums)
         return *sums, None, None, None, None
 
@@ -321,8 +337,9 @@ def _zeros(*like: Tensor) -> list[Tensor]:
     return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
 
 
-def _part(mask: Tensor | None, rows: slice) -> Tensor | None:
-    return None if mask is None else mask[rows]
+def _ready(mask: Any) -> Any:
+    """Return a mask of `models.layers.dropout`; one that is a tensor in order and in float32."""
+    return mask.to(torch.float32).contiguous() if isinstance(mask, Tensor) else mask
 
 
 def _sizes(group: Group, x: Tensor, w: Tensor) -> tuple[int, Tensor, int, int, int]:

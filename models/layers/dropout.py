@@ -1,6 +1,8 @@
 """Dropout with masks cut from bulk random bits; drawing them one by one would dominate training on a CPU."""
 
 import math
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -42,11 +44,15 @@ class MaskSource:
         """Return a float32 mask of this shape; each entry is 0 with probability p, else 1 / (1 - p)."""
         if device.type != "cpu":
             return (self.uniform(shape, device) >= p) / (1 - p)
-        size = shape.numel()
         if p == 0.5:
-            return _coins(self._random_words(-(-size // len(_SHIFTS)))).view(-1)[:size].view(shape)
+            return self.coins(shape).dense()
+        size = shape.numel()
         dropped = self._random_words(size) < round(p * 2**32) - 2**31
         return torch.where(dropped, 0.0, 1 / (1 - p)).view(shape)
+
+    def coins(self, shape: torch.Size) -> "Coins":
+        """Return a mask of this shape at p = 0.5 for the CPU, as the random words that it is cut from."""
+        return Coins(self._random_words(-(-shape.numel() // len(_SHIFTS))), shape)
 
     def uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
         """Return independent uniform numbers in [0, 1) of this shape; float64 on the CPU, else float32."""
@@ -61,11 +67,46 @@ class MaskSource:
         return torch.from_numpy(self._words.random_raw(-(-count // 2)).view(np.int32))[:count]
 
 
-def _coins(words: Tensor) -> Tensor:
-    """Return masks (31, words) of 0 and 2, cut from the bits of random words (words,)."""
-    if compiled.takes(torch.empty(0)):
-        return compiled.coins(words, len(_SHIFTS))
-    return (words << _SHIFTS).bitwise_and_(_TWO).view(torch.float32)
+@dataclass(frozen=True)
+class Coins:
+    """A dropout mask at p = 0.5 as random words, a 31st of its memory; compiled layers need no other form.
+
+    Attributes:
+        words: (count,) int32. Factor n of the mask that they were drawn for is 2 where bit 30 - n // count of word
+            n % count is set, else 0.
+        shape: Of the mask.
+        start: Number n of its first factor: a part of a mask has the words of the whole.
+
+    >>> coins = MaskSource(seed=0).coins(torch.Size([4, 5]))
+    >>> torch.equal(coins.dense(), MaskSource(seed=0).mask(torch.Size([4, 5]), 0.5, torch.device("cpu")))
+    True
+    >>> torch.equal(coins.part(10, (2, 5)).dense(), coins.dense()[2:])
+    True
+    """
+
+    words: Tensor
+    shape: torch.Size
+    start: int = 0
+
+    def part(self, start: int, shape: tuple[int, ...]) -> "Coins":
+        """Return the factors from number `start` on, in a shape of their own."""
+        return Coins(self.words, torch.Size(shape), self.start + start)
+
+    def dense(self) -> Tensor:
+        """Return the mask, float32."""
+        if compiled.takes(torch.empty(0)):
+            factors = compiled.coins(self.words, len(_SHIFTS))
+        else:
+            factors = (self.words << _SHIFTS).bitwise_and_(_TWO).view(torch.float32)
+        return factors.view(-1)[self.start : self.start + self.shape.numel()].view(self.shape)
+
+
+Mask = Tensor | Coins | None  # the factors of dropout; None for no dropout
+
+
+def dense(mask: Mask) -> Tensor | None:
+    """Return a mask as a tensor."""
+    return mask.dense() if isinstance(mask, Coins) else mask
 
 
 class Dropout(nn.Module):
@@ -91,6 +132,10 @@ class Dropout(nn.Module):
             return None
         return self.source.mask(torch.Size(shape), self.p, device)
 
+    def coins(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Mask:
+        """Return the same mask, as random words where p is 0.5 and compiled layers may take it."""
+        return self.source.coins(torch.Size(shape)) if self._is_coins(device) else self.mask(shape, device)
+
     def masks(self, shapes: list[tuple[int, ...]], device: torch.device) -> list[Tensor] | None:
         """Return a mask for each shape, drawn together; None in evaluation or if p is 0."""
         sizes = [math.prod(shape) for shape in shapes]
@@ -99,7 +144,20 @@ class Dropout(nn.Module):
             return None
         return [part.view(shape) for part, shape in zip(mask.split(sizes), shapes, strict=True)]
 
+    def coins_for(self, shapes: list[tuple[int, ...]], device: torch.device) -> list[Tensor] | list[Coins] | None:
+        """Return the same masks, as `coins` does."""
+        sizes = [math.prod(shape) for shape in shapes]
+        if not self._is_coins(device):
+            return self.masks(shapes, device)
+        coins = self.source.coins(torch.Size([sum(sizes)]))
+        return [
+            coins.part(stop - size, shape) for stop, size, shape in zip(accumulate(sizes), sizes, shapes, strict=True)
+        ]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return x with a fresh mask applied; x itself in evaluation or if p is 0."""
         mask = self.mask(x.shape, x.device)
         return x if mask is None else x * mask
+
+    def _is_coins(self, device: torch.device) -> bool:
+        return self.training and self.p == 0.5 and device.type == "cpu" and compiled.takes(torch.empty(0))

@@ -33,7 +33,7 @@ class FeedForward(nn.Module):
         """x: (..., D). Returns (..., D)."""
         if not self.add_norm.is_plain:
             return self.add_norm(self._update(x), x)
-        end = self.add_norm.end(self.add_norm.dropout.mask(x.shape, x.device))
+        end = self.add_norm.end(self.add_norm.dropout.coins(x.shape, x.device))
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
 
     def step(self, x: Tensor) -> ResidualStep:

@@ -181,11 +181,11 @@ class FrequencyLayer(nn.Module):
         return self.add_norm.around(low, high)
 
     def _filter(self, x: Tensor, at: Tensor, synthesis_at: Tensor, share: float, plus: Tensor) -> Tensor:
-        dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
         basis = self.basis.like(x)
         if self.add_norm.is_plain:
-            end = self.add_norm.end(dropout_mask, share)
+            end = self.add_norm.end(self.add_norm.dropout.coins(at.shape, at.device), share)
             return fused.frequency_layer(x, at, basis, synthesis_at, self.beta, end, plus)
+        dropout_mask = self.add_norm.dropout.mask(at.shape, at.device)
         inner, inner_at = self.add_norm.before(x), self.add_norm.before(at)
         total = fused.frequency_filter(inner, inner_at, basis, synthesis_at, self.beta, dropout_mask)
         if inner is not x:  # the residual is of the layer's input

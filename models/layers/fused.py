@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.layers import compiled
+from models.layers.dropout import Coins, Mask, dense
 from models.layers.matmul import linear, outer
 from models.layers.packing import CACHED_ROWS, Group
 
@@ -29,7 +30,7 @@ class End:
     weight: Tensor
     bias: Tensor
     eps: float
-    dropout_mask: Tensor | None  # the shape of x; None for no dropout
+    dropout_mask: Mask  # the shape of x; None for no dropout
 
 
 def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end: End) -> Tensor:
@@ -43,10 +44,10 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     >>> torch.allclose(output, torch.nn.functional.layer_norm(x, [4]), atol=1e-3)
     True
     """
-    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
-    rows = x.flatten(end_dim=-2)
-    function = compiled.FeedForward if compiled.takes(x, len(w1)) else _FeedForward
-    return function.apply(rows, w1, b1, w2, b2, end.weight, end.bias, end.eps, mask).view(x.shape)
+    given = (x.flatten(end_dim=-2), w1, b1, w2, b2, end.weight, end.bias, end.eps)
+    if compiled.takes(x, len(w1)):
+        return compiled.FeedForward.apply(*given, end.dropout_mask).view(x.shape)
+    return _FeedForward.apply(*given, _by_rows(end.dropout_mask)).view(x.shape)
 
 
 def attention(
@@ -56,7 +57,7 @@ def attention(
     output_bias: Tensor,
     end: End,
     groups: list[Group],
-    dropout_masks: list[Tensor] | None,
+    dropout_masks: list[Tensor] | list[Coins] | None,
     scale: float,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the output of an attention layer with merged weights, including its end; the rows are the keys.
@@ -78,12 +79,13 @@ def attention(
     More than one head is for what `takes_heads` takes.
     """
     probabilities: list[Tensor] = []
-    mask = None if end.dropout_mask is None else end.dropout_mask.flatten(end_dim=-2)
-    rows = x.flatten(end_dim=-2)
-    parameters = (weight, bias, output_bias, end.weight, end.bias)
-    function = compiled.Attention if _is_compiled(x, groups) else _SingleHead
-    output = function.apply(rows, *parameters, end.eps, mask, groups, dropout_masks, scale, probabilities)
-    return output.view(x.shape), probabilities
+    given = (x.flatten(end_dim=-2), weight, bias, output_bias, end.weight, end.bias, end.eps)
+    if _is_compiled(x, groups):
+        rows = compiled.Attention.apply(*given, end.dropout_mask, groups, dropout_masks, scale, probabilities)
+    else:
+        own = None if dropout_masks is None else [dense(mask) for mask in dropout_masks]
+        rows = _SingleHead.apply(*given, _by_rows(end.dropout_mask), groups, own, scale, probabilities)
+    return rows.view(x.shape), probabilities
 
 
 def takes_heads(x: Tensor, heads: int, groups: list[Group]) -> bool:
@@ -95,9 +97,7 @@ def _is_compiled(x: Tensor, groups: list[Group]) -> bool:
     return compiled.takes(x) and all(group.lengths is not None for group in groups)
 
 
-def attend_one(
-    x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor]:
+def attend_one(x: Tensor, query: Tensor, mask: Tensor, dropout_mask: Mask, scale: float) -> tuple[Tensor, Tensor]:
     """Attend to the positions of a sequence with one query per head; the positions are both keys and values.
 
     x: (B, N, D); query: (B, H, D); mask: (B, 1, N), added to scale * query . x; dropout_mask: (B, H, N) or None.
@@ -107,8 +107,9 @@ def attend_one(
     >>> attend_one(x, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), None, scale=1.0)  # a query of 0 takes the mean
     (tensor([[[0.5000, 0.5000]]]), tensor([[[1.]]]))
     """
-    function = compiled.AttendOne if compiled.takes(x) else _AttendOne
-    return function.apply(x, query, mask, dropout_mask, scale)
+    if compiled.takes(x):
+        return compiled.AttendOne.apply(x, query, mask, dropout_mask, scale)
+    return _AttendOne.apply(x, query, mask, dense(dropout_mask), scale)
 
 
 def embed(items: Tensor, positions: Tensor | None, end: End, item: Tensor, position: Tensor) -> Tensor:
@@ -124,7 +125,8 @@ def embed(items: Tensor, positions: Tensor | None, end: End, item: Tensor, posit
     if positions is not None:
         x = x + functional.embedding(position, positions)
     x = torch.layer_norm(x, [x.shape[-1]], end.weight, end.bias, end.eps)
-    return x if end.dropout_mask is None else x * end.dropout_mask
+    mask = dense(end.dropout_mask)
+    return x if mask is None else x * mask
 
 
 def with_last(grid: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +145,7 @@ def frequency_layer(
     if compiled.takes(x):
         ending = (end.weight, end.bias, end.eps, end.dropout_mask)
         return compiled.Frequency.apply(x, basis, synthesis_at, beta, *ending, plus)
-    total = frequency_filter(x, at, basis, synthesis_at, beta, end.dropout_mask)
+    total = frequency_filter(x, at, basis, synthesis_at, beta, dense(end.dropout_mask))
     return plus + torch.layer_norm(total, [x.shape[-1]], end.weight, end.bias, end.eps)
 
 
@@ -157,6 +159,11 @@ def frequency_filter(
     (1,); dropout_mask: (B, M, D) or None.
     """
     return _FrequencyFilter.apply(x, at, basis, basis_at, beta, dropout_mask)
+
+
+def _by_rows(mask: Mask) -> Tensor | None:
+    factors = dense(mask)
+    return None if factors is None else factors.flatten(end_dim=-2)
 
 
 def _blocks(x: Tensor) -> list[slice]:

@@ -185,20 +185,47 @@ float softmax(long keys, float* row) {
 
 inline const float* after(const float* data, long offset) { return data ? data + offset : nullptr; }
 
+// The factors of dropout: numbers, or 0 and 2 as bits of random words; neither for no dropout. Factor n is bit 30, the
+// only one that is set in 2, of word n % count shifted by n / count (models/layers/dropout.py).
+struct Mask {
+    const float* numbers;
+    const int32_t* words;
+    long count, start;
+
+    explicit operator bool() const { return numbers || words; }
+    Mask after(long offset) const { return {::after(numbers, offset), words, count, start + offset}; }
+
+    // The factors from `first` on, as numbers; `room` is for those that are bits.
+    const float* at(long first, long length, float* room) const {
+        if (numbers) return numbers + first;
+        int32_t* bits = reinterpret_cast<int32_t*>(room);
+        long shift = (start + first) / count, word = (start + first) % count;
+        for (long done = 0; done < length; shift++, word = 0) {
+            const long run = std::min(length - done, count - word);
+            for (long i = 0; i < run; i++) bits[done + i] = int32_t(uint32_t(words[word + i]) << shift) & 0x40000000;
+            done += run;
+        }
+        return room;
+    }
+};
+
 // output = LayerNorm(x + mask * y) + plus; the derivative needs the normalised rows, and 1 / their deviation.
 struct End {
     long size;
     const float *weight, *bias;
     float eps;
 
-    void finish(long rows, const float* y, const float* x, const float* mask, float* output, float* normal, float* rstd,
+    void finish(long rows, const float* y, const float* x, const Mask& mask, float* output, float* normal, float* rstd,
                 const float* plus = nullptr) const {
+        Buffer room(size);
         for (long i = 0; i < rows; i++) {
             const long row = i * size;
+            const float* factor = mask ? mask.at(row, size, room.data()) : nullptr;
             Floats sum{}, squares{};
-            for (long j = row; j < row + size; j += WIDTH) {
-                at(normal + j) = mask ? at(x + j) + at(mask + j) * at(y + j) : at(x + j) + at(y + j);
-                sum += at(normal + j);
+            for (long j = 0; j < size; j += WIDTH) {
+                const Floats added = factor ? at(factor + j) * at(y + row + j) : at(y + row + j);
+                at(normal + row + j) = at(x + row + j) + added;
+                sum += at(normal + row + j);
             }
             const float mean = total(sum) / size;
             for (long j = row; j < row + size; j += WIDTH) {
@@ -215,10 +242,12 @@ struct End {
     }
 
     // The derivatives by x + mask * y and by y; sums over rows are added to those of weight and bias.
-    void unfinish(long rows, const float* grad, const float* normal, const float* rstd, const float* mask,
+    void unfinish(long rows, const float* grad, const float* normal, const float* rstd, const Mask& mask,
                   float* grad_total, float* grad_y, float* grad_weight, float* grad_bias) const {
+        Buffer room(size);
         for (long i = 0; i < rows; i++) {
             const long row = i * size;
+            const float* factor = mask ? mask.at(row, size, room.data()) : nullptr;
             Floats sum{}, along{};
             for (long j = 0; j < size; j += WIDTH) {
                 const Floats g = at(grad + row + j), scaled = g * at(weight + j);
@@ -231,7 +260,7 @@ struct End {
             for (long j = 0; j < size; j += WIDTH) {
                 const long cell = row + j;
                 at(grad_total + cell) = (at(grad + cell) * at(weight + j) - mean - at(normal + cell) * slope) * rstd[i];
-                at(grad_y + cell) = mask ? at(grad_total + cell) * at(mask + cell) : at(grad_total + cell);
+                at(grad_y + cell) = factor ? at(grad_total + cell) * at(factor + j) : at(grad_total + cell);
             }
         }
     }
@@ -246,7 +275,7 @@ long tile_columns() { return TILE; }
 // ---- the feed-forward network ---------------------------------------------------------------------------------------
 
 void feed_forward(long rows, long size, long inner, const float* x, const float* w1, const float* b1, const float* w2,
-                  const float* b2, const float* weight, const float* bias, float eps, const float* mask, float* output,
+                  const float* b2, const float* weight, const float* bias, float eps, Mask mask, float* output,
                   float* normal, float* rstd) {
     const End end{size, weight, bias, eps};
     const Packed up(size, inner, {w1, 1, size}), down(inner, size, {w2, 1, inner});
@@ -260,12 +289,12 @@ void feed_forward(long rows, long size, long inner, const float* x, const float*
             at(activated.data() + i * inner + j) = hidden * distribution;
         });
         product(count, size, inner, {activated.data(), inner, 1}, down.right(), put_with(b2, y.data(), size));
-        end.finish(count, y.data(), x + cell, after(mask, cell), output + cell, normal + cell, rstd + first);
+        end.finish(count, y.data(), x + cell, mask.after(cell), output + cell, normal + cell, rstd + first);
     }
 }
 
 void feed_forward_backward(long rows, long size, long inner, const float* grad, const float* x, const float* w1,
-                           const float* b1, const float* w2, const float* weight, const float* mask,
+                           const float* b1, const float* w2, const float* weight, Mask mask,
                            const float* normal, const float* rstd, bool learns, float* grad_x, float* grad_w1,
                            float* grad_b1, float* grad_w2_transposed, float* grad_b2, float* grad_weight,
                            float* grad_bias) {
@@ -275,7 +304,7 @@ void feed_forward_backward(long rows, long size, long inner, const float* grad, 
     Buffer grad_y(BLOCK * size), grad_hidden(BLOCK * inner), activated(BLOCK * inner);
     for (long first = 0; first < rows; first += BLOCK) {
         const long count = std::min(BLOCK, rows - first), cell = first * size;
-        end.unfinish(count, grad + cell, normal + cell, rstd + first, after(mask, cell), grad_x + cell, grad_y.data(),
+        end.unfinish(count, grad + cell, normal + cell, rstd + first, mask.after(cell), grad_x + cell, grad_y.data(),
                      grad_weight, grad_bias);
         product(count, inner, size, {x + cell, size, 1}, up.right(), [&](long i, long j, const Floats& sum) {
             const Floats hidden = sum + at(b1 + j);
@@ -302,14 +331,14 @@ void feed_forward_backward(long rows, long size, long inner, const float* grad, 
 // Each head has merged weights (2 size, size), so that a row is projected to a query and a value of the full size for
 // each head, and is itself the key of all heads: the output is the sum of the heads' weighted sums of values.
 void attention(long sequences, const int64_t* lengths, long longest, long heads, long size, const float* x,
-               const float* w, const float* b, const float* b_out, const float* mask, const float* probability_mask,
-               float scale, const float* weight, const float* bias, float eps, const float* output_mask, float* output,
+               const float* w, const float* b, const float* b_out, const float* mask, Mask probability_mask,
+               float scale, const float* weight, const float* bias, float eps, Mask output_mask, float* output,
                float* projected, float* probabilities, float* normal, float* rstd) {
     const End end{size, weight, bias, eps};
     const long width = padded(longest), wide = heads * 2 * size, cells = longest * longest;
     const Packed project(size, wide, {w, 1, size});
     Packed keys(size, longest);
-    Buffer scores(longest * width), y(longest * size);
+    Buffer scores(longest * width), y(longest * size), room(longest);
     for (long sequence = 0; sequence < sequences; sequence++) {
         const long rows = lengths[sequence], skip = longest - rows;  // a shorter sequence is at the end of its window
         product(rows, wide, size, {x, size, 1}, project.right(), put_with(b, projected, wide));
@@ -323,32 +352,33 @@ void attention(long sequences, const int64_t* lengths, long longest, long heads,
                 for (long j = 0; j < rows; j++) row[j] = row[j] * scale + mask[cell + j];
                 softmax(rows, row);
                 std::copy(row, row + rows, probabilities + cell);
-                if (probability_mask)
-                    for (long j = 0; j < rows; j++) row[j] *= probability_mask[cell + j];
+                if (!probability_mask) continue;
+                const float* factor = probability_mask.at(cell, rows, room.data());
+                for (long j = 0; j < rows; j++) row[j] *= factor[j];
             }
             const Right values{query + size, wide, TILE};
             if (head == 0)
                 product(rows, size, rows, {scores.data(), width, 1}, values, put_with(b_out, y.data(), size));
             else
                 product(rows, size, rows, {scores.data(), width, 1}, values, add(y.data(), size));
-            probabilities += cells, probability_mask = after(probability_mask, cells);
+            probabilities += cells, probability_mask = probability_mask.after(cells);
         }
         end.finish(rows, y.data(), x, output_mask, output, normal, rstd);
         x += rows * size, output += rows * size, normal += rows * size, projected += rows * wide, rstd += rows;
-        mask += cells, output_mask = after(output_mask, rows * size);
+        mask += cells, output_mask = output_mask.after(rows * size);
     }
 }
 
 void attention_backward(long sequences, const int64_t* lengths, long longest, long heads, long size, const float* grad,
-                        const float* x, const float* w, const float* probability_mask, float scale,
-                        const float* weight, const float* output_mask, const float* projected,
+                        const float* x, const float* w, Mask probability_mask, float scale,
+                        const float* weight, Mask output_mask, const float* projected,
                         const float* probabilities, const float* normal, const float* rstd, bool learns, float* grad_x,
                         float* grad_w, float* grad_b, float* grad_b_out, float* grad_weight, float* grad_bias) {
     const End end{size, weight, nullptr, 0};
     const long width = padded(longest), wide = heads * 2 * size, cells = longest * longest;
     const Packed unproject(wide, size, {w, size, 1});
     Packed values(size, longest);
-    Buffer grad_scores(longest * width), dropped(longest * width);
+    Buffer grad_scores(longest * width), dropped(longest * width), room(longest);
     Buffer grad_y(longest * size), grad_projected(longest * wide);
     for (long sequence = 0; sequence < sequences; sequence++) {
         const long rows = lengths[sequence], skip = longest - rows;
@@ -361,9 +391,10 @@ void attention_backward(long sequences, const int64_t* lengths, long longest, lo
             for (long i = 0; i < rows; i++) {
                 const long cell = (skip + i) * longest + skip;
                 const float* probability = probabilities + cell;
+                const float* factor = probability_mask ? probability_mask.at(cell, rows, room.data()) : nullptr;
                 float *row = grad_scores.data() + i * width, *weights = dropped.data() + i * width;
                 for (long j = 0; j < rows; j++) {
-                    weights[j] = probability_mask ? probability[j] * probability_mask[cell + j] : probability[j];
+                    weights[j] = factor ? probability[j] * factor[j] : probability[j];
                     row[j] *= weights[j];
                 }
                 std::fill(row + rows, row + width, 0.0f);
@@ -376,7 +407,7 @@ void attention_backward(long sequences, const int64_t* lengths, long longest, lo
             product(rows, size, rows, {dropped.data(), 1, width}, Right::plain(grad_y.data(), size),
                     put(grad_query + size, wide));
             product(rows, size, rows, {grad_scores.data(), 1, width}, Right{query, wide, TILE}, add(grad_x, size));
-            probabilities += cells, probability_mask = after(probability_mask, cells);
+            probabilities += cells, probability_mask = probability_mask.after(cells);
         }
         product(rows, size, wide, {grad_projected.data(), wide, 1}, unproject.right(), add(grad_x, size));
         if (learns) {
@@ -385,17 +416,16 @@ void attention_backward(long sequences, const int64_t* lengths, long longest, lo
             add_rows(rows, size, grad_y.data(), grad_b_out);
         }
         grad += rows * size, grad_x += rows * size, x += rows * size, normal += rows * size, rstd += rows;
-        projected += rows * wide, output_mask = after(output_mask, rows * size);
+        projected += rows * wide, output_mask = output_mask.after(rows * size);
     }
 }
 
 // ---- the frequency layer --------------------------------------------------------------------------------------------
 
-// LFC + beta HFC = beta x + (1 - beta) LFC at the last `count` positions, where LFC = synthesis (basis^T x), and rest is
-// 1 - beta.
+// LFC + beta HFC = beta x + (1 - beta) LFC at the last `count` positions; LFC = synthesis (basis^T x), rest = 1 - beta.
 void frequency(long sequences, long length, long count, long size, long modes, const float* x, const float* basis,
                const float* synthesis, const float* beta, const float* rest, const float* weight, const float* bias,
-               float eps, const float* mask, const float* plus, float* output, float* coefficients, float* normal,
+               float eps, Mask mask, const float* plus, float* output, float* coefficients, float* normal,
                float* rstd) {
     const End end{size, weight, bias, eps};
     Buffer scaled(modes * size), y(count * size);
@@ -411,13 +441,13 @@ void frequency(long sequences, long length, long count, long size, long modes, c
                 });
         end.finish(count, y.data(), last, mask, output, normal, rstd, plus);
         x += length * size, output += count * size, normal += count * size, coefficients += modes * size;
-        rstd += count, mask = after(mask, count * size), plus = after(plus, count * size);
+        rstd += count, mask = mask.after(count * size), plus = after(plus, count * size);
     }
 }
 
 void frequency_backward(long sequences, long length, long count, long size, long modes, const float* grad,
                         const float* x, const float* basis, const float* synthesis, const float* beta,
-                        const float* rest, const float* weight, const float* mask, const float* coefficients,
+                        const float* rest, const float* weight, Mask mask, const float* coefficients,
                         const float* normal, const float* rstd, float* grad_x, float* grad_beta, float* grad_weight,
                         float* grad_bias) {
     const End end{size, weight, nullptr, 0};
@@ -442,7 +472,7 @@ void frequency_backward(long sequences, long length, long count, long size, long
             }
         product(length, size, modes, {basis, modes, 1}, Right::plain(grad_modes.data(), size), add(grad_x, size));
         grad += count * size, grad_x += length * size, x += length * size, normal += count * size, rstd += count;
-        coefficients += modes * size, mask = after(mask, count * size);
+        coefficients += modes * size, mask = mask.after(count * size);
     }
 }
 
@@ -450,41 +480,52 @@ void frequency_backward(long sequences, long length, long count, long size, long
 
 // output = mask * LayerNorm(item + position) for rows of both tables; positions may be null.
 void embed(long rows, long size, const int64_t* item, const int64_t* position, const float* items,
-           const float* positions, const float* weight, const float* bias, float eps, const float* mask, float* output,
+           const float* positions, const float* weight, const float* bias, float eps, Mask mask, float* output,
            float* normal, float* rstd) {
     const End end{size, weight, bias, eps};
-    const Buffer nothing(size);
-    for (long i = 0; i < rows; i++) {
-        const long cell = i * size;
-        const float* where = positions ? positions + position[i] * size : nothing.data();
-        end.finish(1, where, items + item[i] * size, nullptr, output + cell, normal + cell, rstd + i);
-        if (mask)
-            for (long j = cell; j < cell + size; j += WIDTH) at(output + j) *= at(mask + j);
+    Buffer what(BLOCK * size), where(BLOCK * size), room(size);
+    for (long first = 0; first < rows; first += BLOCK) {
+        const long count = std::min(BLOCK, rows - first), cell = first * size;
+        for (long i = 0; i < count; i++) {
+            std::copy_n(items + item[first + i] * size, size, what.data() + i * size);
+            if (positions) std::copy_n(positions + position[first + i] * size, size, where.data() + i * size);
+        }
+        end.finish(count, where.data(), what.data(), {}, output + cell, normal + cell, rstd + first);
+        for (long i = first; mask && i < first + count; i++) {
+            const float* factor = mask.at(i * size, size, room.data());
+            for (long j = 0; j < size; j += WIDTH) at(output + i * size + j) *= at(factor + j);
+        }
     }
 }
 
 // Item 0 is padding, whose row does not learn.
 void embed_backward(long rows, long size, const float* grad, const int64_t* item, const int64_t* position,
-                    const float* weight, const float* mask, const float* normal, const float* rstd, float* grad_items,
+                    const float* weight, Mask mask, const float* normal, const float* rstd, float* grad_items,
                     float* grad_positions, float* grad_weight, float* grad_bias) {
     const End end{size, weight, nullptr, 0};
-    Buffer masked(size), sum(size), unused(size);
-    for (long i = 0; i < rows; i++) {
-        const long cell = i * size;
-        for (long j = 0; j < size; j += WIDTH)
-            at(masked.data() + j) = mask ? at(grad + cell + j) * at(mask + cell + j) : at(grad + cell + j);
-        end.unfinish(1, masked.data(), normal + cell, rstd + i, nullptr, sum.data(), unused.data(), grad_weight,
+    Buffer masked(BLOCK * size), sums(BLOCK * size), unused(BLOCK * size), room(size);
+    for (long first = 0; first < rows; first += BLOCK) {
+        const long count = std::min(BLOCK, rows - first), cell = first * size;
+        std::copy_n(grad + cell, count * size, masked.data());
+        for (long i = 0; mask && i < count; i++) {
+            const float* factor = mask.at((first + i) * size, size, room.data());
+            for (long j = 0; j < size; j += WIDTH) at(masked.data() + i * size + j) *= at(factor + j);
+        }
+        end.unfinish(count, masked.data(), normal + cell, rstd + first, {}, sums.data(), unused.data(), grad_weight,
                      grad_bias);
-        if (item[i]) add_rows(1, size, sum.data(), grad_items + item[i] * size);
-        if (grad_positions) add_rows(1, size, sum.data(), grad_positions + position[i] * size);
+        for (long i = 0; i < count; i++) {
+            const float* sum = sums.data() + i * size;
+            if (item[first + i]) add_rows(1, size, sum, grad_items + item[first + i] * size);
+            if (grad_positions) add_rows(1, size, sum, grad_positions + position[first + i] * size);
+        }
     }
 }
 
 // One query per head, of a sequence whose positions are keys and values; mask (length,) is for all heads.
 void attend_one(long sequences, long heads, long length, long size, const float* x, const float* query,
-                const float* mask, const float* probability_mask, float scale, float* mixed, float* weight,
+                const float* mask, Mask probability_mask, float scale, float* mixed, float* weight,
                 float* probabilities) {
-    Buffer row(padded(length));
+    Buffer row(padded(length)), room(length);
     for (long sequence = 0; sequence < sequences; sequence++, x += length * size, mask += length)
         for (long head = 0; head < heads; head++) {
             for (long n = 0; n < length; n++) {
@@ -496,34 +537,36 @@ void attend_one(long sequences, long heads, long length, long size, const float*
             std::copy(row.data(), row.data() + length, probabilities);
             std::fill(mixed, mixed + size, 0.0f);
             *weight = 0;
+            const float* factor = probability_mask ? probability_mask.at(0, length, room.data()) : nullptr;
             for (long n = 0; n < length; n++) {
-                const float share = probability_mask ? row[n] * probability_mask[n] : row[n];
+                const float share = factor ? row[n] * factor[n] : row[n];
                 *weight += share;
                 for (long j = 0; j < size; j += WIDTH) at(mixed + j) += share * at(x + n * size + j);
             }
             query += size, mixed += size, weight++, probabilities += length;
-            probability_mask = after(probability_mask, length);
+            probability_mask = probability_mask.after(length);
         }
 }
 
 void attend_one_backward(long sequences, long heads, long length, long size, const float* grad_mixed,
-                         const float* grad_weight, const float* x, const float* query, const float* probability_mask,
+                         const float* grad_weight, const float* x, const float* query, Mask probability_mask,
                          float scale, const float* probabilities, float* grad_x, float* grad_query) {
-    Buffer weighted(length);
+    Buffer weighted(length), room(length);
     for (long sequence = 0; sequence < sequences; sequence++, x += length * size, grad_x += length * size)
         for (long head = 0; head < heads; head++) {
+            const float* factor = probability_mask ? probability_mask.at(0, length, room.data()) : nullptr;
             float sum = 0;
             for (long n = 0; n < length; n++) {
                 Floats along{};
                 for (long j = 0; j < size; j += WIDTH) along += at(grad_mixed + j) * at(x + n * size + j);
-                const float share = probability_mask ? probabilities[n] * probability_mask[n] : probabilities[n];
+                const float share = factor ? probabilities[n] * factor[n] : probabilities[n];
                 weighted[n] = (total(along) + *grad_weight) * share;
                 sum += weighted[n];
             }
             std::fill(grad_query, grad_query + size, 0.0f);
             for (long n = 0; n < length; n++) {
                 const float grad_score = (weighted[n] - probabilities[n] * sum) * scale;
-                const float share = probability_mask ? probabilities[n] * probability_mask[n] : probabilities[n];
+                const float share = factor ? probabilities[n] * factor[n] : probabilities[n];
                 for (long j = 0; j < size; j += WIDTH) {
                     const Floats part = grad_score * at(query + j) + share * at(grad_mixed + j);
                     at(grad_x + n * size + j) = head ? at(grad_x + n * size + j) + part : part;
@@ -531,7 +574,7 @@ void attend_one_backward(long sequences, long heads, long length, long size, con
                 }
             }
             query += size, grad_query += size, grad_mixed += size, grad_weight++, probabilities += length;
-            probability_mask = after(probability_mask, length);
+            probability_mask = probability_mask.after(length);
         }
 }
 

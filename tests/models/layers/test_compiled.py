@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.layers import compiled, fused, losses
-from models.layers.dropout import MaskSource
+from models.layers.dropout import Dropout, MaskSource, dense
 from models.layers.frequency import LowPass
 from models.layers.packing import all_positions, real_positions
 from models.registry import build, configure
@@ -37,9 +37,14 @@ def numbers(*shape, scale=1.0):
     return (torch.randn(shape) * scale).requires_grad_()
 
 
-def end_of(*shape, dropped=True):
-    mask = torch.randint(0, 2, (*shape, D)) * 2.0 if dropped else None
-    return fused.End(numbers(D), numbers(D), 1e-12, mask)
+def mask_of(*shape, dropped):
+    if dropped == "coins":
+        return MaskSource(seed=1).coins(torch.Size(shape))
+    return torch.randint(0, 2, shape) * 2.0 if dropped else None
+
+
+def end_of(*shape, dropped="numbers"):
+    return fused.End(numbers(D), numbers(D), 1e-12, mask_of(*shape, D, dropped=dropped))
 
 
 def same(function, tensors, fixed=(), tolerance=1e-5):
@@ -73,7 +78,7 @@ def spied(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 97, 200])
-@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
 def test_the_feed_forward_network(kind, monkeypatch, rows, dropped):
     torch.manual_seed(rows)
     called, end = spied(monkeypatch), end_of(rows, dropped=dropped)
@@ -83,11 +88,11 @@ def test_the_feed_forward_network(kind, monkeypatch, rows, dropped):
         return fused.feed_forward(x, w1, b1, w2, b2, fused.End(weight, bias, end.eps, mask))
 
     same(run, [numbers(rows, D), *weights, end.weight, end.bias], [end.dropout_mask])
-    assert called == ["feed_forward", "feed_forward_backward"]
+    assert [name for name in called if name != "coins"] == ["feed_forward", "feed_forward_backward"]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("packing", [all_positions, real_positions])
 def test_attention(kind, monkeypatch, packing, causal, dropped, heads):
@@ -98,7 +103,10 @@ def test_attention(kind, monkeypatch, packing, causal, dropped, heads):
     made = packing(WINDOWS, causal)
     assert len(made.groups) > 1 and fused.takes_heads(torch.ones(1, D), heads, made.groups)
     end = end_of(*made.items.shape, dropped=dropped)
-    masks = [(torch.rand(len(g.mask), heads, *g.mask.shape[2:]) < 0.5) * 2.0 for g in made.groups] if dropped else None
+    dropout = Dropout(0.5, MaskSource(seed=2))
+    shapes = [(len(group.mask), heads, *group.mask.shape[2:]) for group in made.groups]
+    drawn = {"": lambda *_: None, "numbers": dropout.masks, "coins": dropout.coins_for}
+    masks = drawn[dropped](shapes, torch.device("cpu"))
     called = spied(monkeypatch)
 
     def run(x, w, b, b_out, weight, bias, mask, masks):
@@ -109,7 +117,7 @@ def test_attention(kind, monkeypatch, packing, causal, dropped, heads):
 
     weights = [numbers(heads * 2 * D, D, scale=0.1), numbers(heads * 2 * D), numbers(D)]
     same(run, [numbers(*made.items.shape, D), *weights, end.weight, end.bias], [end.dropout_mask, masks])
-    assert called == ["attention"] * len(made.groups) + ["attention_backward"] * len(made.groups)
+    assert called.count("attention") == called.count("attention_backward") == len(made.groups)
 
 
 def plain_attention(x, w, b, b_out, end, groups, masks, scale=0.3):
@@ -119,10 +127,10 @@ def plain_attention(x, w, b, b_out, end, groups, masks, scale=0.3):
         for head in range(len(w)):
             query, value = (group.to_grid(rows[group.rows] @ w[head, part].T + b[head, part]) for part in (0, 1))
             probability = (query @ key.mT * scale + group.mask[:, 0]).softmax(-1)
-            update = update + (probability if masks is None else probability * masks[index][:, head]) @ value
+            update = update + (probability if masks is None else probability * dense(masks[index])[:, head]) @ value
         updates.append(group.to_rows(update))
     update = torch.cat(updates).view(x.shape)
-    total = x + (update if end.dropout_mask is None else update * end.dropout_mask)
+    total = x + (update if end.dropout_mask is None else update * dense(end.dropout_mask))
     return torch.nn.functional.layer_norm(total, [D], end.weight, end.bias, end.eps)
 
 
@@ -131,7 +139,7 @@ def test_forbidden_keys_have_the_weight_0_exactly(kind):
     made = all_positions(WINDOWS)
     x = torch.randn(*WINDOWS.shape, D)
     parameters = torch.randn(2 * D, D), torch.randn(2 * D), torch.randn(D)
-    _, (probability,) = fused.attention(x, *parameters, end_of(*WINDOWS.shape, dropped=False), made.groups, None, 0.3)
+    _, (probability,) = fused.attention(x, *parameters, end_of(*WINDOWS.shape, dropped=""), made.groups, None, 0.3)
     real = (WINDOWS > 0)[:, None, :, None].expand_as(probability)
     forbidden = made.groups[0].mask.expand_as(probability) < 0
     assert bool((probability[real & forbidden] == 0).all()) and bool((probability[real & ~forbidden] > 0).all())
@@ -139,22 +147,20 @@ def test_forbidden_keys_have_the_weight_0_exactly(kind):
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
 def test_one_query_attends(kind, monkeypatch, heads, dropped):
     torch.manual_seed(heads)
-    called, mask = spied(monkeypatch), all_positions(WINDOWS).last_mask
-    drop = (torch.rand(5, heads, 5) < 0.5) * 2.0 if dropped else None
+    called = spied(monkeypatch)
+    some = WINDOWS[WINDOWS.any(1)]  # the plain form rounds the scores of padding alone, which are -10000
+    mask, drop = all_positions(some).last_mask, mask_of(4, heads, 5, dropped=dropped)
     run = lambda x, query, drop: torch.cat(fused.attend_one(x, query, mask, drop, 0.3), dim=-1)  # noqa: E731
-    padding_counts = torch.where(WINDOWS.any(1))[0]  # elsewhere the plain form rounds scores of -10000
-    x, query = numbers(5, 5, D), numbers(5, heads, D)
-    mask = mask[padding_counts]
-    same(run, [x[padding_counts], query[padding_counts]], [None if drop is None else drop[padding_counts]])
-    assert called == ["attend_one", "attend_one_backward"]
+    same(run, [numbers(4, 5, D), numbers(4, heads, D)], [drop])
+    assert called.count("attend_one") == called.count("attend_one_backward") == 1
 
 
 @pytest.mark.parametrize("low_pass", [LowPass.fourier(9, 1), LowPass.fourier(9, 5), LowPass.wavelet(9, "sym4")])
 @pytest.mark.parametrize("beta_size", [1, D])
-@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
 @pytest.mark.parametrize("last", [9, 1])
 def test_the_frequency_layer(kind, monkeypatch, low_pass, beta_size, dropped, last):
     torch.manual_seed(0)
@@ -167,11 +173,11 @@ def test_the_frequency_layer(kind, monkeypatch, low_pass, beta_size, dropped, la
     given = [numbers(3, 9, D), numbers(beta_size), end.weight, end.bias, numbers(3, last, D)]
     # The gradient of a single beta is a sum over all dimensions, most of which cancels.
     same(run, given, [low_pass.basis, low_pass.synthesis, end.dropout_mask], 1e-5 if beta_size > 1 else 1e-4)
-    assert called == ["frequency", "frequency_backward"]
+    assert called.count("frequency") == called.count("frequency_backward") == 1
 
 
 @pytest.mark.parametrize("positions", [None, 5])
-@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
 @pytest.mark.parametrize("kind_of_ids", [torch.int32, torch.int64])
 def test_the_embedding(kind, monkeypatch, positions, dropped, kind_of_ids):
     torch.manual_seed(0)
@@ -182,7 +188,7 @@ def test_the_embedding(kind, monkeypatch, positions, dropped, kind_of_ids):
 
     table = None if positions is None else numbers(positions, D)
     same(run, [numbers(10, D), table, end.weight, end.bias], [end.dropout_mask])
-    assert called == ["embed", "embed_backward"]
+    assert called.count("embed") == called.count("embed_backward") == 1
     with pytest.raises(IndexError, match=r"0\.\.9 of a table of 9 rows"):
         run(numbers(9, D), table, end.weight, end.bias, None)
 
@@ -231,13 +237,20 @@ def test_what_is_no_number_stays_none(kind):
     assert losses.cross_entropy(x[:, 2].repeat(7, 1), torch.ones(3, D), torch.zeros(35, dtype=torch.int64)).isnan()
 
 
-def test_masks_are_cut_from_the_same_bits(kind, monkeypatch):
-    called = spied(monkeypatch)
-    shape = torch.Size([7, 33])
-    mask = MaskSource(seed=3).mask(shape, 0.5, torch.device("cpu"))
-    assert called == ["coins"]
+@pytest.mark.parametrize("p", [0.5, 0.2])
+def test_masks_are_the_same_in_every_form(kind, monkeypatch, p):
+    called, shapes = spied(monkeypatch), [(7, 33), (2, 5), (1,)]
+    drawn = lambda name, *given: getattr(Dropout(p, MaskSource(seed=3)), name)(*given, torch.device("cpu"))  # noqa: E731
+    forms = drawn("masks", shapes), [dense(mask) for mask in drawn("coins_for", shapes)]
+    alone = drawn("mask", (7 * 33 + 11,)), dense(drawn("coins", (7 * 33 + 11,)))
+    assert called.count("coins") == (6 if p == 0.5 else 0)
     monkeypatch.setattr(compiled, "_library", lambda: None)
-    assert torch.equal(mask, MaskSource(seed=3).mask(shape, 0.5, torch.device("cpu")))
+    plain = drawn("masks", shapes)
+    assert isinstance(drawn("coins", (5,)), torch.Tensor)  # only compiled layers take words
+    for form in forms:
+        assert all(torch.equal(mask, expected) for mask, expected in zip(form, plain, strict=True))
+    for mask in alone:
+        assert torch.equal(mask, torch.cat([part.flatten() for part in plain]))
 
 
 @pytest.mark.parametrize("model", ["sasrec", "bsarec", "bert4rec", "duorec", "tvrec"])
@@ -276,14 +289,15 @@ def test_frozen_weights_leave_the_derivative_by_the_input_as_it_is(kind):
     assert torch.equal(found, expected)
 
 
-def test_gradients_and_rows_may_lie_anyhow(kind):
+def test_gradients_rows_and_masks_may_lie_anyhow(kind):
     torch.manual_seed(0)
     weights, end = [numbers(4 * D, D), numbers(4 * D), numbers(D, 4 * D), numbers(D)], end_of(5)
+    lying_end = fused.End(end.weight, end.bias, end.eps, end.dropout_mask.T.contiguous().T)
     x, outward = torch.randn(D, 5), torch.randn(D, 5)
     lying = x.T.requires_grad_()
     standing = x.T.contiguous().requires_grad_()
-    for rows, along in ((lying, outward.T), (standing, outward.T.contiguous())):
-        fused.feed_forward(rows, *weights, end).backward(along)
+    fused.feed_forward(lying, *weights, lying_end).backward(outward.T)
+    fused.feed_forward(standing, *weights, end).backward(outward.T.contiguous())
     assert torch.equal(lying.grad, standing.grad)
 
 
