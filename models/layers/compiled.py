@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.layers.packing import Group
 
-_THREADS = 2  # of PyTorch, up to which one thread here is faster
+_THREADS = 2  # of PyTorch, up to which one thread here is as fast
 _VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # by what PyTorch finds in the processor, best first
 
 
@@ -85,6 +85,14 @@ class _Factors(ctypes.Structure):
         return cls(words=mask.words.data_ptr(), count=len(mask.words), start=mask.start + start)
 
 
+def _expect(*expected: tuple[Tensor, tuple[int, ...]]) -> None:
+    """Raise ValueError for a tensor of another shape or type: C++ would read what lies behind it."""
+    for tensor, shape in expected:
+        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
+            found = f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+            raise ValueError(f"expected float32 of shape {shape}, got {found}")
+
+
 def _as_c(value: Any) -> Any:
     if isinstance(value, ctypes.Structure):
         return value
@@ -114,8 +122,11 @@ class FeedForward(torch.autograd.Function):
         dropout_mask: Any,
     ) -> Tensor:
         """Return the output (M, D)."""
+        inner, size = len(w1), x.shape[-1]
+        _expect((w1, (inner, size)), (b1, (inner,)), (w2, (size, inner)))
+        _expect(*((row, (size,)) for row in (b2, weight, bias)))
         output, normal, rstd = _results(x)
-        ctx.mask = _ready(dropout_mask)
+        ctx.mask = _ready(dropout_mask, x.numel())
         given = (*x.shape, len(w1), x, w1, b1, w2, b2, weight, bias, eps, _Factors.of(ctx.mask))
         _call("feed_forward", given, (output, normal, rstd))
         ctx.save_for_backward(x, w1, b1, w2, weight, normal, rstd)
@@ -127,7 +138,7 @@ class FeedForward(torch.autograd.Function):
         """Return the gradients of what `forward` was given."""
         x, w1, b1, w2, weight, normal, rstd = ctx.saved_tensors
         grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
-        grad_w1, grad_b1, grad_w2, grad_b2, *ends = sums = _zeros(w1, b1, w2.T, weight, weight, weight)
+        grad_w1, grad_b1, grad_w2, grad_b2, *ends = sums = zeros(w1, b1, w2.T, weight, weight, weight)
         given = (*x.shape, len(w1), grad, x, w1, b1, w2, weight, _Factors.of(ctx.mask), normal, rstd, learns)
         _call("feed_forward_backward", given, (grad_x, *sums))
         return grad_x, grad_w1, grad_b1, grad_w2.T, grad_b2, *ends, None, None
@@ -153,13 +164,18 @@ class Attention(torch.autograd.Function):
         probabilities: list[Tensor],
     ) -> Tensor:
         """Return the output (M, D); the probabilities of each group are appended to `probabilities`."""
+        size, heads = x.shape[-1], len(w) // (2 * x.shape[-1])
+        _expect((w, (2 * heads * size, size)), (b, (2 * heads * size,)))
+        _expect(*((row, (size,)) for row in (b_out, weight, bias)))
         output, normal, rstd = _results(x)
         projected = x.new_empty(len(x), len(w))
-        ctx.mask, ctx.masks = _ready(dropout_mask), [_ready(mask) for mask in dropout_masks or [None] * len(groups)]
+        masks = zip(dropout_masks or [None] * len(groups), groups, strict=True)
+        ctx.masks = [_ready(mask, heads * group.mask.numel()) for mask, group in masks]
+        ctx.mask = _ready(dropout_mask, x.numel())
         for index, group in enumerate(groups):
             rows, mask = group.rows, group.mask.to(x.dtype)
             room = x.new_empty if group.cells is None else x.new_zeros  # cells without a row are not written
-            probability = room(len(mask), len(w) // (2 * x.shape[-1]), *mask.shape[2:])
+            probability = room(len(mask), heads, *mask.shape[2:])
             probabilities.append(probability)
             end = (weight, bias, eps, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
             given = (x[rows], w, b, b_out, mask, _Factors.of(ctx.masks[index]), scale, *end)
@@ -175,7 +191,7 @@ class Attention(torch.autograd.Function):
         """Return the gradients of what `forward` was given."""
         x, w, weight, projected, normal, rstd = ctx.saved_tensors
         grad_x, learns = x.new_empty(x.shape), any(ctx.needs_input_grad[1:])
-        sums = _zeros(w, w[:, 0], weight, weight, weight)
+        sums = zeros(w, w[:, 0], weight, weight, weight)
         for index, group in enumerate(ctx.groups):
             rows = group.rows
             end = (weight, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
@@ -202,11 +218,13 @@ class Frequency(torch.autograd.Function):
         plus: Tensor,
     ) -> Tensor:
         """Return the output (B, M, D)."""
+        (batch, length, size), (last, count) = x.shape, synthesis.shape
+        ctx.beta_size, beta = beta.shape, beta.expand(size)
+        _expect((basis, (length, count)), (synthesis, (min(last, length), count)), (plus, (batch, last, size)))
+        _expect(*((row, (size,)) for row in (beta, weight, bias)))
         output, normal, rstd = _results(plus)
-        ctx.beta_size, beta = beta.shape, beta.expand(x.shape[-1])
-        modes = x.new_empty(len(x), basis.shape[1], x.shape[-1])
-        ctx.sizes = (*x.shape[:2], len(synthesis), x.shape[-1], basis.shape[1])
-        ctx.mask = _ready(dropout_mask)
+        modes = x.new_empty(batch, count, size)
+        ctx.sizes, ctx.mask = (batch, length, last, size, count), _ready(dropout_mask, plus.numel())
         given = (*ctx.sizes, x, basis, synthesis, beta, 1 - beta, weight, bias, eps, _Factors.of(ctx.mask), plus)
         _call("frequency", given, (output, modes, normal, rstd))
         ctx.save_for_backward(x, basis, synthesis, beta, weight, modes, normal, rstd)
@@ -218,7 +236,7 @@ class Frequency(torch.autograd.Function):
         """Return the gradients of what `forward` was given."""
         x, basis, synthesis, beta, weight, *kept = ctx.saved_tensors
         grad_x = x.new_empty(x.shape)
-        grad_beta, *sums = _zeros(weight, weight, weight)
+        grad_beta, *sums = zeros(weight, weight, weight)
         given = (*ctx.sizes, grad, x, basis, synthesis, beta, 1 - beta, weight, _Factors.of(ctx.mask), *kept)
         _call("frequency_backward", given, (grad_x, grad_beta, *sums))
         return grad_x, None, None, grad_beta.sum_to_size(ctx.beta_size), *sums, None, None, grad
@@ -233,10 +251,12 @@ class AttendOne(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return the weighted sums of positions (B, H, D), and the sums of their weights (B, H, 1)."""
         batch, heads, size = query.shape
+        _expect((x, (batch, x.shape[1], size)), (query, (batch, heads, size)), (mask, (batch, 1, x.shape[1])))
         mixed, weight = x.new_empty(query.shape), x.new_empty(batch, heads, 1)
         probability = x.new_empty(batch, heads, x.shape[1])
-        ctx.sizes, ctx.scale, ctx.mask = (batch, heads, x.shape[1], size), scale, _ready(dropout_mask)
-        given = (*ctx.sizes, x, query, mask.to(x.dtype), _Factors.of(ctx.mask), scale)
+        ctx.sizes, ctx.scale = (batch, heads, x.shape[1], size), scale
+        ctx.mask = _ready(dropout_mask, probability.numel())
+        given = (*ctx.sizes, x, query, mask, _Factors.of(ctx.mask), scale)
         _call("attend_one", given, (mixed, weight, probability))
         ctx.save_for_backward(x, query, probability)
         return mixed, weight
@@ -269,9 +289,14 @@ class Embed(torch.autograd.Function):
     ) -> Tensor:
         """Return the rows (..., D)."""
         item, position = item.long(), position.long().expand(item.shape)
+        size = items.shape[1]
+        _expect((weight, (size,)), (bias, (size,)))
         _check_rows(item, items)
-        output, normal, rstd = _results(items.new_empty(*item.shape, items.shape[1]))
-        ctx.sizes, ctx.mask = (item.numel(), items.shape[1]), _ready(dropout_mask)
+        if positions is not None:
+            _expect((positions, (len(positions), size)))
+            _check_rows(position, positions)
+        output, normal, rstd = _results(items.new_empty(*item.shape, size))
+        ctx.sizes, ctx.mask = (item.numel(), size), _ready(dropout_mask, output.numel())
         given = (*ctx.sizes, item, position, items, positions, weight, bias, eps, _Factors.of(ctx.mask))
         _call("embed", given, (output, normal, rstd))
         ctx.save_for_backward(item, position, items, positions, weight, normal, rstd)
@@ -282,8 +307,8 @@ class Embed(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
         item, position, items, positions, weight, normal, rstd = ctx.saved_tensors
-        grad_items, grad_weight, grad_bias = _zeros(items, weight, weight)
-        grad_positions = None if positions is None else _zeros(positions)[0]
+        grad_items, grad_weight, grad_bias = zeros(items, weight, weight)
+        grad_positions = None if positions is None else zeros(positions)[0]
         sums = (grad_items, grad_positions, grad_weight, grad_bias)
         given = (*ctx.sizes, grad, item, position, weight, _Factors.of(ctx.mask), normal, rstd)
         _call("embed_backward", given, sums)
@@ -296,9 +321,10 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the batch, a scalar."""
+        _expect((output, (len(target), output.shape[1])), (items, (len(items), output.shape[1])))
         _check_rows(target, items)
         losses, grad_output = output.new_empty(len(output)), output.new_empty(output.shape)
-        (grad_items,) = _zeros(items)
+        (grad_items,) = zeros(items)
         given = (len(output), *items.shape, output, items, target.long())
         _call("cross_entropy", given, (losses, grad_output, grad_items))
         ctx.save_for_backward(grad_output, grad_items)
@@ -333,12 +359,16 @@ def _results(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x, memory_format=like), torch.empty_like(x, memory_format=like), x.new_empty(x.shape[:-1])
 
 
-def _zeros(*like: Tensor) -> list[Tensor]:
+def zeros(*like: Tensor) -> list[Tensor]:
+    """Return a tensor of zeros for each of these, in order: room for sums over blocks."""
     return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
 
 
-def _ready(mask: Any) -> Any:
-    """Return a mask of `models.layers.dropout`; one that is a tensor in order and in float32."""
+def _ready(mask: Any, count: int) -> Any:
+    """Return a mask of `models.layers.dropout`, of so many factors; one that is a tensor in order and in float32."""
+    found = count if mask is None else mask.shape.numel()
+    if found != count:
+        raise ValueError(f"expected a mask of {count} factors, got {found}")
     return mask.to(torch.float32).contiguous() if isinstance(mask, Tensor) else mask
 
 

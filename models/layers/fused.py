@@ -251,7 +251,9 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, w1, w2, weight, bias, dropout_mask = ctx.saved_tensors
         grad_x = torch.empty_like(x)
-        grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = _zeros(w1, w1[:, 0], w2, bias, weight, bias)
+        grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias = sums = compiled.zeros(
+            w1, w1[:, 0], w2, bias, weight, bias
+        )
         for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
             grad_inner = _gelu_backward(linear(grad_y, w2.T), inner)
@@ -307,7 +309,7 @@ class _SingleHead(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, w, weight, bias, dropout_mask = ctx.saved_tensors
         grad_x = torch.empty_like(x)
-        grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = _zeros(w, w[:, 0], bias, weight, bias)
+        grad_w, grad_b, grad_b_out, grad_weight, grad_bias = sums = compiled.zeros(w, w[:, 0], bias, weight, bias)
         for index, (group, (query, key, value, finished)) in enumerate(zip(ctx.groups, ctx.kept, strict=True)):
             rows = group.rows
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
@@ -328,10 +330,6 @@ class _SingleHead(torch.autograd.Function):
             grad_total += group.to_rows(grad_scores.mT @ query)  # as keys, beside the residual
             grad_x[rows] = linear(grad_projected, w.T, add=grad_total)
         return grad_x, *sums, *[None] * 6
-
-
-def _zeros(*like: Tensor) -> list[Tensor]:
-    return [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
 
 
 class _AttendOne(torch.autograd.Function):

@@ -312,6 +312,43 @@ def test_what_they_do_not_take(kind, monkeypatch):
     assert not compiled.takes(rows)
 
 
+def test_what_does_not_fit_is_refused_and_not_read(kind):
+    """C++ would read what lies behind a tensor that is too small."""
+    x, row, end = torch.ones(3, 5, D), torch.ones(D), end_of(3, 5)
+    one, table, target = torch.zeros(3, 1, 5), torch.ones(9, D), torch.zeros(32, dtype=torch.int64)
+    w1, b1, w2 = torch.ones(2 * D, D), torch.ones(2 * D), torch.ones(D, 2 * D)
+    less = fused.End(end.weight, end.bias, end.eps, end.dropout_mask[:, 1:])
+    basis, long = torch.ones(5, 3), all_positions(WINDOWS[:3])
+    wrong = [
+        lambda: fused.feed_forward(x, w1, b1[1:], w2, row, end),
+        lambda: fused.feed_forward(x, w1, b1, w2.double(), row, end),
+        lambda: fused.feed_forward(x, w1, b1, w2, row, less),
+        lambda: fused.attention(x, w1[1:], b1[1:], row, end, long.groups, None, 1.0),
+        lambda: fused.attention(x, w1, b1, row, end, long.groups, [torch.ones(3, 1, 5, 4)], 1.0),
+        lambda: fused.frequency_layer(x, x, basis[1:], basis, row, end, x),
+        lambda: fused.frequency_layer(x, x, torch.ones(6, 3), torch.ones(6, 3), row, end, torch.ones(3, 6, D)),
+        lambda: fused.attend_one(x, torch.ones(2, 1, D), one, None, 1.0),
+        lambda: fused.attend_one(x, torch.ones(3, 1, D), one[..., 1:], None, 1.0),
+        lambda: fused.embed(table, torch.ones(5, 2 * D), end, WINDOWS[:3] * 0, torch.arange(5)),
+        lambda: losses.cross_entropy(torch.ones(32, D), torch.ones(9, 2 * D), target),
+        lambda: losses.cross_entropy(torch.ones(32, D), table, target[1:]),
+    ]
+    for call in wrong:
+        with pytest.raises(ValueError, match="expected"):
+            call()
+
+
+@pytest.mark.parametrize(("model", "window"), [("sasrec", 7), ("bsarec", 7), ("bsarec", 4)])
+def test_windows_of_another_length_are_refused_as_without(kind, monkeypatch, model, window):
+    network = build(configure(model, 9, max_len=5)).eval()
+    items = torch.ones(2, window, dtype=torch.int64)
+    with pytest.raises((IndexError, ValueError), match=r"index out of range|expected float32 of shape"):
+        network.encode(items)
+    monkeypatch.setattr(compiled, "_library", lambda: None)
+    with pytest.raises((IndexError, RuntimeError)):
+        network.encode(items)
+
+
 def test_rows_that_are_not_the_last_of_their_window_are_for_the_plain_form():
     with_hole = real_positions(torch.tensor([[1, 0, 2], [0, 0, 3]]))
     assert all(group.lengths is None for group in with_hole.groups)
