@@ -6,8 +6,10 @@
     python benchmarks/gpu.py --device cpu --steps 2             the same where there is no GPU, to see that it runs
 
 Every model has its published settings and loss, with batches of 256. Nothing in a step waits for the device, so many
-steps are timed together, and the device is waited for once, before and after them. (The exception is BERT4Rec: how many
-items are masked is read from the device in every step.) Validation, which follows each epoch, is timed once in whole.
+steps are timed together, and the device is waited for once, before and after them. They are timed one operation after
+the other (eager) and as training takes them on this device: a GPU replays a captured step (models.step_graph). (The
+exception is BERT4Rec: how many items are masked is read from the device in every step.) Validation, which follows each
+epoch, is timed once in whole.
 
 The share of the peak compares the arithmetic of a step, its matrix products and convolutions, with a product of large
 float32 matrices on the same device in the same run. The time of the main table is extrapolated: one run of each model
@@ -26,6 +28,7 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -38,6 +41,7 @@ from models.layers.allocator import old_objects_aside
 from models.precision import reproducible
 from models.registry import configure, model_type
 from models.results.runs import name_of
+from models.step_graph import WARM_UP
 from models.training import Trainer, TrainingConfig
 
 MODELS = ("caser", "gru4rec", "sasrec", "bert4rec", "fmlprec", "duorec", "fearec", "bsarec")
@@ -50,8 +54,9 @@ SMALL = 1024  # on other devices
 def measure(name: str, sequences: Sequences, device: torch.device, steps: int, peak: float) -> dict[str, Any]:
     """Return the row of a model on a dataset.
 
-    Its keys are dataset, model, step_ms, steps (of an epoch), epoch_seconds, validation_seconds, gflop (of a step) and
-    share_of_peak. steps: how many are timed; peak: floating point operations per second.
+    Its keys are dataset, model, eager_ms, step_ms, gain (of replaying captured steps), steps (of an epoch),
+    epoch_seconds, validation_seconds, gflop (of a step) and share_of_peak. steps: how many are timed; peak: floating
+    point operations per second.
     """
     config = configure(name, sequences.num_items, sequences.num_users)
     training = TrainingConfig(loss=model_type(name).published_loss)
@@ -59,14 +64,14 @@ def measure(name: str, sequences: Sequences, device: torch.device, steps: int, p
     trainer.model.train()
     batches = endless(trainer)
     with reproducible(device), old_objects_aside():  # as Trainer.fit does
-        for batch in islice(batches, 2):  # warm up
-            trainer.step(batch)
-        seconds = timed(lambda: [trainer.step(batch) for batch in islice(batches, steps)], device) / steps
+        eager, seconds = (seconds_of(take, batches, steps, device) for take in (trainer.eager_step, trainer.step))
     operations = operations_of_step(trainer, next(batches))
     return {
         "dataset": sequences.name,
         "model": name,
+        "eager_ms": eager * 1000,
         "step_ms": seconds * 1000,
+        "gain": eager / seconds,
         "steps": len(trainer.sampler),
         "epoch_seconds": seconds * len(trainer.sampler),
         "validation_seconds": timed(lambda: evaluate(trainer.model, sequences, "valid"), device),
@@ -79,6 +84,13 @@ def endless(trainer: Trainer) -> Iterator[Batch]:
     """Yield the batches of one epoch after another."""
     for epoch in count():
         yield from trainer.sampler.epoch(epoch, trainer.device)
+
+
+def seconds_of(take: Callable[[Batch], Tensor], batches: Iterator[Batch], steps: int, device: torch.device) -> float:
+    """Return the mean seconds of a training step, after some that warm up."""
+    for batch in islice(batches, WARM_UP + 1):  # and the capture
+        take(batch)
+    return timed(lambda: [take(batch) for batch in islice(batches, steps)], device) / steps
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

@@ -124,6 +124,9 @@ class Recommender(nn.Module):
     losses: ClassVar[tuple[str, ...]] = ("ce", "bce", "bpr", "sampled_softmax")  # that the model can be trained with
     needs_same_target: ClassVar[bool] = False  # whether batches bring a second input with the same target
     attends_padding: ClassVar[bool] = False  # whether attention at real positions also looks at padding before them
+    # Whether training on a GPU captures a step as a CUDA graph (models.step_graph): no shape and no choice in the step
+    # depends on numbers of the device, and no random number in it comes from elsewhere than `masks`.
+    capturable: ClassVar[bool] = False
     # What the architecture promises beyond what every model does; models.integrity checks it.
     promises: ClassVar[tuple[str, ...]] = ("causal", "padding_independent")
     # Parameters of the published model with entries that have no effect, by the end of their names, and why.

@@ -32,6 +32,7 @@ from models.recommender import Recommender, RecommenderConfig
 from models.registry import build
 from models.results.runs import RESULT_FILE, UNKNOWN, name_of, result_of
 from models.safe_load.limits import DAMAGE
+from models.step_graph import StepGraph
 
 logger = logging.getLogger("models")
 
@@ -149,6 +150,10 @@ class Trainer:
         self.model.initialise(training.seed)
         self.model.to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, fused=True)
+        self._take: Callable[[Batch], Tensor] = self.eager_step
+        if self.device.type == "cuda" and self.model.capturable:
+            self.optimizer.param_groups[0]["capturable"] = True
+            self._take = StepGraph(self.eager_step, self.model.masks, self.device)
         self.progress = _Progress()
         self.callbacks, self.on_epoch = callbacks, on_epoch
         self._best: dict[str, Any] | None = None
@@ -264,15 +269,23 @@ class Trainer:
             )
         self.training = replace(self.training, threads=state["threads"])
         self.model.load_state_dict(state["model"])
+        (group,) = self.optimizer.param_groups
+        capturable = group["capturable"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.param_groups[0]["capturable"] = capturable  # of this device, not of the one that it was saved on
         self.progress = _Progress(**{"processors": [UNKNOWN]} | state["progress"])  # older files do not name them
         self._best = state["best"]
 
     def step(self, batch: Batch) -> Tensor:
         """Take one step of the optimizer on a batch, and return the mean loss before the step, a scalar.
 
-        The loss is not read here, so that a GPU need not be waited for.
+        The loss is not read here, so that a GPU need not be waited for; and a GPU replays a captured step, if the model
+        is capturable (models.step_graph).
         """
+        return self._take(batch)
+
+    def eager_step(self, batch: Batch) -> Tensor:
+        """Take the same step one operation after the other."""
         self.optimizer.zero_grad()
         loss = self.batch_loss(batch)
         loss.backward()

@@ -158,6 +158,7 @@ class BSARec(Encoder):
     name, title = "bsarec", "BSARec"
     config_type = BSARecConfig
     published_loss = "ce"
+    capturable = True
     promises = ()
     inert_padding = False
 

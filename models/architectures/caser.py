@@ -42,6 +42,7 @@ class Caser(Recommender):
     name, title = "caser", "Caser"
     config_type = CaserConfig
     published_loss = "bce"
+    capturable = True
     promises = ("causal",)  # its one output is for the last position
 
     def __init__(self, config: CaserConfig) -> None:

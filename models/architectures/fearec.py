@@ -183,6 +183,7 @@ class FEARec(Encoder):
     name, title = "fearec", "FEARec"
     config_type = FEARecConfig
     published_loss = "ce"
+    capturable = True
     needs_same_target = True
     promises = ()
     inert_padding = False

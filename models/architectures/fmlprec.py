@@ -34,6 +34,7 @@ class FMLPRec(FilterEncoder):
     name, title = "fmlprec", "FMLP-Rec"
     config_type = FMLPRecConfig
     published_loss = "bce"
+    capturable = True
 
     def __init__(self, config: FMLPRecConfig) -> None:
         super().__init__(config, lambda masks: LearnedFilter(config.hidden_size, config.max_len, config.dropout, masks))

@@ -33,6 +33,7 @@ class GRU4Rec(Recommender):
     name, title = "gru4rec", "GRU4Rec"
     config_type = GRU4RecConfig
     published_loss = "bpr"
+    capturable = True
     promises = ("causal",)
 
     def __init__(self, config: GRU4RecConfig) -> None:

@@ -70,6 +70,7 @@ class LoWARec(Encoder):
     name, title = "lowarec", "LoWARec"
     config_type = LoWARecConfig
     published_loss = "ce"
+    capturable = True
     promises = ()
     inert_padding = False
     attends_padding = True

@@ -18,6 +18,7 @@ class SASRec(Encoder):
     name, title = "sasrec", "SASRec"
     config_type = SASRecConfig
     published_loss = "bce"
+    capturable = True
     inert_padding = True
 
     def __init__(self, config: SASRecConfig) -> None:

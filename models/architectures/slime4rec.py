@@ -59,6 +59,7 @@ class SLIME4Rec(FilterEncoder):
     name, title = "slime4rec", "SLIME4Rec"
     config_type = SLIME4RecConfig
     published_loss = "ce"
+    capturable = True
     idle = (("filter", "a filter acts in its band of frequencies only"),)  # the dynamic and the static one
     needs_same_target = True
 

@@ -40,6 +40,7 @@ class TVRec(Encoder):
     name, title = "tvrec", "TV-Rec"
     config_type = TVRecConfig
     published_loss = "ce"
+    capturable = True
     idle = (("mixer.coefficients", "of the N + K - 1 rows of coefficients only the first N are those of positions"),)
     inert_padding = True
     positioned = False

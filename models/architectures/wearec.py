@@ -32,6 +32,7 @@ class WEARec(Encoder):
     name, title = "wearec", "WEARec"
     config_type = WEARecConfig
     published_loss = "ce"
+    capturable = True
     promises = ()
     idle = (
         ("mixer.gate", "alpha mixes the filters, and the gate is not used"),

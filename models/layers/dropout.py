@@ -31,6 +31,7 @@ class MaskSource:
     """
 
     def __init__(self, seed: int = 0) -> None:
+        self._generators: dict[torch.device, torch.Generator] = {}
         self.seed(seed)
 
     def seed(self, *entropy: int) -> None:
@@ -38,7 +39,13 @@ class MaskSource:
         sequence = np.random.SeedSequence(entropy)
         self._words = np.random.SFC64(sequence)
         self._device_seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
-        self._generators: dict[torch.device, torch.Generator] = {}
+        for generator in self.generators:  # kept, because a captured step draws from the same ones (models.step_graph)
+            generator.manual_seed(self._device_seed)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The generators of the devices on which masks were drawn."""
+        return list(self._generators.values())
 
     def mask(self, shape: torch.Size, p: float, device: torch.device) -> Tensor:
         """Return a float32 mask of this shape; each entry is 0 with probability p, else 1 / (1 - p)."""

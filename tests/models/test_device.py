@@ -4,6 +4,8 @@ Where there is no GPU, the steps are taken on torch's device "meta", whose tenso
 choose a shape by one, is an error there. It takes the same path through the code as a GPU.
 """
 
+from itertools import chain, count, islice
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,6 +14,7 @@ from models.datasets import load
 from models.datasets.sampling import Batch
 from models.layers.dropout import MaskSource
 from models.registry import MODELS, configure, model_type
+from models.step_graph import WARM_UP
 from models.train import train
 from models.training import Trainer, TrainingConfig
 
@@ -101,13 +104,15 @@ def test_losses_are_read_once_an_epoch(monkeypatch):
 def test_no_step_synchronises_with_a_gpu(model):
     trainer = trainer_of(model, "cuda")
     trainer.model.train()
-    batches = trainer.sampler.epoch(0, trainer.device)
-    trainer.step(next(batches))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        trainer.step(next(batches))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    batches = chain.from_iterable(trainer.sampler.epoch(epoch, trainer.device) for epoch in count())
+    for take in (trainer.eager_step, trainer.step):
+        for batch in islice(batches, WARM_UP + 1):  # and the capture
+            take(batch)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            take(next(batches))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @needs_gpu
@@ -115,6 +120,29 @@ def test_no_step_synchronises_with_a_gpu(model):
 def test_a_seed_gives_the_same_bytes_on_the_same_card(model, tmp_path):
     runs = [train(model, DATA, out=tmp_path / f"{i}/m.pt", device="cuda", epochs=2, **SMALL) for i in range(2)]
     assert runs[0].path.read_bytes() == runs[1].path.read_bytes()
+
+
+@needs_gpu
+@pytest.mark.parametrize("model", MODELS)
+def test_captured_steps_give_the_bytes_of_eager_ones_and_of_a_resumed_run(model, tmp_path, monkeypatch):
+    def run(name: str, **options) -> bytes:
+        settings = SMALL | {"out": tmp_path / name / "m.pt", "device": "cuda", "epochs": 3, "batch_size": 64} | options
+        return train(model, DATA, **settings).path.read_bytes()
+
+    captured = run("captured")
+    run_epoch = Trainer._run_epoch
+
+    def until_second(self: Trainer, epoch: int):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return run_epoch(self, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_run_epoch", until_second)
+        run("resumed")
+    assert run("resumed", resume=True) == captured
+    monkeypatch.setattr(model_type(model), "capturable", False)
+    assert run("eager") == captured
 
 
 @needs_gpu
