@@ -17,7 +17,8 @@ from models.recommender import Recommender
 
 CUTOFFS = (5, 10, 20)
 USERS_AT_ONCE = 256
-ITEMS_AT_ONCE = 8192  # with USERS_AT_ONCE this bounds a block of scores to 8 MB
+USERS_ON_GPU = 4096  # to hand a GPU the work of a few users takes longer than to do it
+ITEMS_AT_ONCE = 8192  # with these a block of scores is bounded to 8 MB, on a GPU to 128 MB
 
 
 @dataclass(frozen=True)
@@ -263,8 +264,9 @@ def _user_batches(model: Recommender, sequences: Sequences, split: str) -> Itera
     device = model.device
     windows = sequences.windows(split, model.config.max_len, model.config.padding)
     items, offsets = sequences.history(split)
-    for start in range(0, len(windows), USERS_AT_ONCE):
-        rows = slice(start, min(start + USERS_AT_ONCE, len(windows)))
+    size = USERS_AT_ONCE if device.type == "cpu" else USERS_ON_GPU
+    for start in range(0, len(windows), size):
+        rows = slice(start, min(start + size, len(windows)))
         seen_rows = np.repeat(np.arange(rows.stop - start), np.diff(offsets[start : rows.stop + 1]))
         seen_items = items[offsets[start] : offsets[rows.stop]].astype(np.int64)
         arrays = (windows.inputs[rows], windows.targets[rows], seen_rows, seen_items)
