@@ -2,9 +2,10 @@
 
     python benchmarks/speed_table.py
 
-The text between `<!-- speed -->`, `<!-- memory -->` or `<!-- scaling -->` and the next `<!-- end -->` is made from the
-files of benchmarks/results: what `--json` of a benchmark printed, and what `--out` of scaling.py wrote. Several files
-of a benchmark, train_speed.json and train_speed.other.json, are of several machines; each has a table of its own.
+The text between `<!-- speed -->`, `<!-- gpu -->`, `<!-- memory -->` or `<!-- scaling -->` and the next `<!-- end -->`
+is made from the files of benchmarks/results: what `--json` of a benchmark printed, and what `--out` of scaling.py
+wrote. Several files of a benchmark, train_speed.json and train_speed.other.json, are of several machines; each has a
+table of its own.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from models.command_line import run
@@ -53,6 +55,35 @@ def speed(found: Mapping[str, Any]) -> list[str]:
             for name, row in rows.items()
         ),
     ]
+
+
+def gpu(found: Mapping[str, Any]) -> list[str]:
+    """Return the table of `gpu.py --json`: means over the datasets, and sums of the seconds of one epoch of each."""
+    models = list(dict.fromkeys(row["model"] for row in found["rows"]))
+    datasets = list(dict.fromkeys(row["dataset"] for row in found["rows"]))
+    return [
+        f"On {found['device']}, with {on(found['machine'])}; products of large float32 matrices run at "
+        f"{found['peak_tflops']:.0f} TFLOP/s. Means over {', '.join(datasets)}:",
+        "",
+        "| | eager, ms per step | as trained | gain | share of the peak | seconds of training, one epoch of each |",
+        "|---|---|---|---|---|---|",
+        *(gpu_row(model, [row for row in found["rows"] if row["model"] == model]) for model in models),
+        "",
+        f"One run of each on each dataset, of {found['epochs']} epochs with their validation, one after another: "
+        f"{found['hours']:.1f} hours, extrapolated.",
+    ]
+
+
+def gpu_row(model: str, rows: list[Mapping[str, Any]]) -> str:
+    """Return the line of a model.
+
+    >>> row = {"eager_ms": 8.0, "step_ms": 2.0, "share_of_peak": 0.05, "epoch_seconds": 0.4}
+    >>> gpu_row("sasrec", [row, row])
+    '| SASRec | 8.0 | 2.0 | 4.0x | 5.0% | 0.8 |'
+    """
+    eager, step, share = (fmean(row[key] for row in rows) for key in ("eager_ms", "step_ms", "share_of_peak"))
+    seconds = sum(row["epoch_seconds"] for row in rows)
+    return f"| {title_of(model)} | {eager:.1f} | {step:.1f} | {eager / step:.1f}x | {share:.1%} | {seconds:.1f} |"
 
 
 def memory(found: Mapping[str, Any]) -> list[str]:
@@ -101,6 +132,7 @@ def exponent(fit: Mapping[str, float]) -> str:
 # Of each block: the page, the benchmark, and what makes the text of one of its files.
 BLOCKS: dict[str, tuple[str, str, Callable[[Mapping[str, Any]], list[str]]]] = {
     "speed": ("docs/speed.md", "train_speed", speed),
+    "gpu": ("docs/speed.md", "gpu", gpu),
     "memory": ("docs/scaling.md", "train_memory", memory),
     "scaling": ("docs/scaling.md", "scaling", scaling),
 }

@@ -198,10 +198,22 @@ def test_tables_say_what_was_measured_and_where(tmp_path):
         "scaling": {"exponents": [fit]},
     }.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, **found}))
-    speed = rewritten("docs/speed.md", "a\n<!-- speed -->\nold\n<!-- end -->\nb", tmp_path)
+    step = {"eager_ms": 9.0, "step_ms": 3.0, "share_of_peak": 0.04, "epoch_seconds": 0.5}
+    gpu = {
+        "machine": machine,
+        "device": "Card",
+        "peak_tflops": 51.6,
+        "epochs": 50,
+        "hours": 3.02,
+        "rows": [step | {"dataset": dataset, "model": "gru4rec"} for dataset in ("beauty", "toys")],
+    }
+    (tmp_path / "gpu.json").write_text(json.dumps(gpu))
+    speed = rewritten("docs/speed.md", "a\n<!-- speed -->\nold\n<!-- end -->\nb<!-- gpu -->\n<!-- end -->\n", tmp_path)
+    assert "On Card, with Mill" in speed and "51.6 TFLOP/s" not in speed and "at 52 TFLOP/s" in speed
+    assert "\n| GRU4Rec | 9.0 | 3.0 | 3.0x | 4.0% | 1.0 |\n" in speed and "one after another: 3.0 hours" in speed
     assert "On Mill, cores: 2, threads of each process: 1, compiled layers: none, Python 3.13, PyTorch 2.13" in speed
     assert speed.index("| BSARec | 90 | 30 | 3.0x |") < speed.index("| two BSARec runs") < speed.index("| SASRec |")
-    assert speed.startswith("a\n<!-- speed -->\n\nOn") and speed.endswith("|\n\n<!-- end -->\nb")
+    assert speed.startswith("a\n<!-- speed -->\n\nOn") and "|\n\n<!-- end -->\nb<!-- gpu -->" in speed
     marks = "<!-- memory -->\n<!-- end -->\n<!-- scaling -->\n<!-- end -->\n"
     scaling = rewritten("docs/scaling.md", marks, tmp_path)
     assert "Not measured yet" in scaling and "| items | 0.50 ± 0.10 |" in scaling
@@ -222,6 +234,7 @@ def test_gpu_times_every_model_on_every_dataset():
     for row in found["rows"]:
         assert row["steps"] == -(-len(load(row["dataset"]).prefixes(50)) // 256)
         assert row["epoch_seconds"] == pytest.approx(row["step_ms"] * row["steps"] / 1000)
+        assert row["gain"] == pytest.approx(row["eager_ms"] / row["step_ms"])
         rate = row["gflop"] / row["step_ms"]  # TFLOP/s
         assert row["share_of_peak"] == pytest.approx(rate / found["peak_tflops"])
         seconds += row["epoch_seconds"] + row["validation_seconds"]
