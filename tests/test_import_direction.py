@@ -11,7 +11,7 @@ RANKS = (
     ("errors", "choices", "checkpoint_fields"),
     ("files", "precision", "installation"),
     ("safe_load", "layers", "datasets", "examples"),
-    ("recommender", "sharded"),
+    ("recommender", "sharded", "step_graph"),
     ("architectures", "integrity"),
     ("third_party",),
     ("registry", "callbacks"),  # of third-party models too; what follows a run
