@@ -269,10 +269,9 @@ class Trainer:
             )
         self.training = replace(self.training, threads=state["threads"])
         self.model.load_state_dict(state["model"])
-        (group,) = self.optimizer.param_groups
-        capturable = group["capturable"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.optimizer.param_groups[0]["capturable"] = capturable  # of this device, not of the one that it was saved on
+        # As this device needs it, which may be another than the one where the state was saved.
+        self.optimizer.param_groups[0]["capturable"] = isinstance(self._take, StepGraph)
         self.progress = _Progress(**{"processors": [UNKNOWN]} | state["progress"])  # older files do not name them
         self._best = state["best"]
 

@@ -61,7 +61,6 @@ class DuoRec(SASRec):
     name, title = "duorec", "DuoRec"
     config_type = DuoRecConfig
     published_loss = "ce"
-    capturable = True
     needs_same_target = True
 
     def objective(self, batch: Batch, loss: Loss) -> Tensor:
