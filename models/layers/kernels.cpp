@@ -3,6 +3,8 @@
 // PyTorch computes such a layer in some twenty passes, and every pass reads and writes all activations. Here a few rows
 // at a time go through the whole layer and stay in the first caches. Matrices are stored by rows, without gaps.
 
+#include <immintrin.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -20,6 +22,7 @@ constexpr int WIDTH = 8, VECTORS = 2;
 constexpr int ROWS = 6;  // of a tile: its ROWS * VECTORS sums and a row of the right factor fit the registers
 constexpr long TILE = WIDTH * VECTORS;
 constexpr long BLOCK = 96;  // rows of the feed-forward network that are computed together
+constexpr long TERMS = 128;  // of a long product that are summed together
 constexpr long SCORED = 48;  // rows whose scores of all items are computed together
 
 typedef float Floats __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -40,16 +43,27 @@ struct Aligned {
 };
 using Buffer = std::vector<float, Aligned<float>>;
 
+// Combine the numbers of a register, one half with the other until one number is left.
+template <class Combine>
+inline float folded(Floats x, const Combine& combine) {
+#ifdef __AVX512F__
+    const __mmask8 all = 0xff;
+    const __m256 eight = combine(_mm512_maskz_extractf32x8_ps(all, (__m512)x, 0),
+                                 _mm512_maskz_extractf32x8_ps(all, (__m512)x, 1));
+#else
+    const __m256 eight = (__m256)x;
+#endif
+    const __m128 four = combine(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = combine(four, _mm_movehl_ps(four, four));
+    return combine(two[0], two[1]);
+}
+
 inline float total(Floats x) {
-    for (int half = WIDTH / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) x[i] += x[i + half];
-    return x[0];
+    return folded(x, [](auto a, auto b) { return a + b; });
 }
 
 inline float largest(Floats x) {
-    for (int half = WIDTH / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) x[i] = std::max(x[i], x[i + half]);
-    return x[0];
+    return folded(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 inline long padded(long columns) { return (columns + TILE - 1) / TILE * TILE; }
@@ -79,18 +93,30 @@ struct Packed {
     Packed(long terms, long columns) : terms(terms), data(terms * padded(columns)) {}
     Packed(long terms, long columns, Left from) : Packed(terms, columns) { fill(columns, from); }
 
+    // Where columns lie in memory one after the other, 4 x 4 numbers are transposed at a time.
     void fill(long columns, Left from) {
-        for (long j = 0; j < columns; j++) {
-            float* column = data.data() + j / TILE * terms * TILE + j % TILE;
-            for (long k = 0; k < terms; k++) column[k * TILE] = from.data[k * from.row + j * from.column];
+        for (long j = 0; j < columns; j += 4) {
+            const float* source = from.data + j * from.column;
+            float* target = data.data() + j / TILE * terms * TILE + j % TILE;
+            const long count = std::min(columns - j, 4L);
+            long k = 0;
+            for (; from.row == 1 && count == 4 && k + 4 <= terms; k += 4) {
+                __m128 part[4];
+                for (int i = 0; i < 4; i++) part[i] = _mm_loadu_ps(source + k + i * from.column);
+                _MM_TRANSPOSE4_PS(part[0], part[1], part[2], part[3]);
+                for (int i = 0; i < 4; i++) _mm_storeu_ps(target + (k + i) * TILE, part[i]);
+            }
+            for (; k < terms; k++)
+                for (long i = 0; i < count; i++) target[k * TILE + i] = source[k * from.row + i * from.column];
         }
     }
     Right right() const { return {data.data(), TILE, terms * TILE}; }
 };
 
-// sums = a b for M rows and TILE columns. Not inlined: beside other code the sums would not all stay in registers.
-template <int M>
-__attribute__((noinline)) void tile(long terms, Left a, Right b, float* sums) {
+// Pass every register of a b, for M rows and TILE columns from (row, column) on, to take(row, column, sums). Not inlined:
+// beside other code the sums would not all stay in registers, nor would they if the last loops were not unrolled.
+template <int M, class Take>
+__attribute__((noinline)) void tile(long terms, Left a, Right b, long row, long column, const Take& take) {
     Floats sum[M][VECTORS] = {};
     for (long k = 0; k < terms; k++) {
         Floats right[VECTORS];
@@ -100,22 +126,22 @@ __attribute__((noinline)) void tile(long terms, Left a, Right b, float* sums) {
             for (int j = 0; j < VECTORS; j++) sum[i][j] += left * right[j];
         }
     }
+#pragma GCC unroll 6
     for (int i = 0; i < M; i++)
-        for (int j = 0; j < VECTORS; j++) at(sums + i * TILE + j * WIDTH) = sum[i][j];
+#pragma GCC unroll 4
+        for (int j = 0; j < VECTORS; j++) take(row + i, column + j * WIDTH, sum[i][j]);
 }
 
 // Pass every register of a b to take(row, column, sums); the number of columns must be a multiple of TILE.
 template <class Take>
 void product(long rows, long columns, long terms, Left a, Right b, const Take& take) {
-    static constexpr decltype(&tile<1>) tiles[ROWS] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
-    alignas(64) float sums[ROWS * TILE];
+    static constexpr decltype(&tile<1, Take>) tiles[ROWS] = {tile<1, Take>, tile<2, Take>, tile<3, Take>,
+                                                             tile<4, Take>, tile<5, Take>, tile<6, Take>};
     for (long j = 0; j < columns; j += TILE)
         for (long first = 0; first < rows; first += ROWS) {
             const long count = std::min<long>(rows - first, ROWS);
             tiles[count - 1](terms, {a.data + first * a.row, a.row, a.column},
-                             {b.data + j / TILE * b.panel, b.row, b.panel}, sums);
-            for (long i = 0; i < count; i++)
-                for (long v = 0; v < TILE; v += WIDTH) take(first + i, j + v, at(sums + i * TILE + v));
+                             {b.data + j / TILE * b.panel, b.row, b.panel}, first, j, take);
         }
 }
 
@@ -130,9 +156,16 @@ auto put_with(const float* bias, float* c, long row) {
     return [=](long i, long j, const Floats& sum) { at(c + i * row + j) = sum + at(bias + j); };
 }
 
-void add_rows(long rows, long columns, const float* x, float* sums) {
+// Add a b to a matrix, a few terms at a time, so that these rows of the right factor stay in the first cache.
+void add_product(long rows, long columns, long terms, Left a, Right b, float* c, long row) {
+    for (long k = 0; k < terms; k += TERMS)
+        product(rows, columns, std::min(TERMS, terms - k), {a.data + k * a.column, a.row, a.column},
+                {b.data + k * b.row, b.row, b.panel}, add(c, row));
+}
+
+void add_rows(long rows, long columns, const float* x, long row, float* sums) {
     for (long i = 0; i < rows; i++)
-        for (long j = 0; j < columns; j += WIDTH) at(sums + j) += at(x + i * columns + j);
+        for (long j = 0; j < columns; j += WIDTH) at(sums + j) += at(x + i * row + j);
 }
 
 // ---- functions of single numbers ------------------------------------------------------------------------------------
@@ -155,10 +188,20 @@ inline Floats exponential(Floats x) {
     return tiny ? Floats{} : p * (Floats)power;
 }
 
+// 1 / x for finite x > 0, to the last digit or two of float32: an approximation and a step of Newton's method.
+inline Floats reciprocal(Floats x) {
+#ifdef __AVX512F__
+    const Floats near = (Floats)_mm512_maskz_rcp14_ps(0xffff, (__m512)x);
+#else
+    const Floats near = (Floats)_mm256_rcp_ps((__m256)x);
+#endif
+    return near * (2.0f - x * near);
+}
+
 // The normal distribution function and density at x, to 1e-7 (Abramowitz and Stegun, 1964, 7.1.26).
 inline void normal_distribution(Floats x, Floats& distribution, Floats& density) {
     const Floats e = exponential(x * x * -0.5f), size = x < 0.0f ? -x : x;
-    const Floats t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
+    const Floats t = reciprocal((size < 32.0f ? size : Floats{} + 32.0f) * (0.3275911f * 0.70710678f) + 1.0f);
     Floats p = 1.061405429f * t - 1.453152027f;
     p = p * t + 1.421413741f;
     p = p * t - 0.284496736f;
@@ -288,7 +331,8 @@ void feed_forward(long rows, long size, long inner, const float* x, const float*
             normal_distribution(hidden, distribution, density);
             at(activated.data() + i * inner + j) = hidden * distribution;
         });
-        product(count, size, inner, {activated.data(), inner, 1}, down.right(), put_with(b2, y.data(), size));
+        for (long i = 0; i < count; i++) std::copy_n(b2, size, y.data() + i * size);
+        add_product(count, size, inner, {activated.data(), inner, 1}, down.right(), y.data(), size);
         end.finish(count, y.data(), x + cell, mask.after(cell), output + cell, normal + cell, rstd + first);
     }
 }
@@ -299,9 +343,10 @@ void feed_forward_backward(long rows, long size, long inner, const float* grad, 
                            float* grad_b1, float* grad_w2_transposed, float* grad_b2, float* grad_weight,
                            float* grad_bias) {
     const End end{size, weight, nullptr, 0};
+    const long wide = inner + WIDTH;  // rows a power of two apart would push each other out of the first cache
     const Packed up(size, inner, {w1, 1, size}), outward(size, inner, {w2, inner, 1});
     const Packed inward(inner, size, {w1, size, 1});
-    Buffer grad_y(BLOCK * size), grad_hidden(BLOCK * inner), activated(BLOCK * inner);
+    Buffer grad_y(BLOCK * size), grad_hidden(BLOCK * wide), activated(BLOCK * wide);
     for (long first = 0; first < rows; first += BLOCK) {
         const long count = std::min(BLOCK, rows - first), cell = first * size;
         end.unfinish(count, grad + cell, normal + cell, rstd + first, mask.after(cell), grad_x + cell, grad_y.data(),
@@ -310,19 +355,19 @@ void feed_forward_backward(long rows, long size, long inner, const float* grad, 
             const Floats hidden = sum + at(b1 + j);
             Floats distribution, density;
             normal_distribution(hidden, distribution, density);
-            at(activated.data() + i * inner + j) = hidden * distribution;
-            at(grad_hidden.data() + i * inner + j) = distribution + hidden * density;
+            at(activated.data() + i * wide + j) = hidden * distribution;
+            at(grad_hidden.data() + i * wide + j) = distribution + hidden * density;
         });
         product(count, inner, size, {grad_y.data(), size, 1}, outward.right(), [&](long i, long j, const Floats& sum) {
-            at(grad_hidden.data() + i * inner + j) *= sum;
+            at(grad_hidden.data() + i * wide + j) *= sum;
         });
-        product(count, size, inner, {grad_hidden.data(), inner, 1}, inward.right(), add(grad_x + cell, size));
+        add_product(count, size, inner, {grad_hidden.data(), wide, 1}, inward.right(), grad_x + cell, size);
         if (!learns) continue;
-        product(inner, size, count, {grad_hidden.data(), 1, inner}, Right::plain(x + cell, size), add(grad_w1, size));
-        product(inner, size, count, {activated.data(), 1, inner}, Right::plain(grad_y.data(), size),
+        product(inner, size, count, {grad_hidden.data(), 1, wide}, Right::plain(x + cell, size), add(grad_w1, size));
+        product(inner, size, count, {activated.data(), 1, wide}, Right::plain(grad_y.data(), size),
                 add(grad_w2_transposed, size));
-        add_rows(count, inner, grad_hidden.data(), grad_b1);
-        add_rows(count, size, grad_y.data(), grad_b2);
+        add_rows(count, inner, grad_hidden.data(), wide, grad_b1);
+        add_rows(count, size, grad_y.data(), size, grad_b2);
     }
 }
 
@@ -412,8 +457,8 @@ void attention_backward(long sequences, const int64_t* lengths, long longest, lo
         product(rows, size, wide, {grad_projected.data(), wide, 1}, unproject.right(), add(grad_x, size));
         if (learns) {
             product(wide, size, rows, {grad_projected.data(), 1, wide}, Right::plain(x, size), add(grad_w, size));
-            add_rows(rows, wide, grad_projected.data(), grad_b);
-            add_rows(rows, size, grad_y.data(), grad_b_out);
+            add_rows(rows, wide, grad_projected.data(), wide, grad_b);
+            add_rows(rows, size, grad_y.data(), size, grad_b_out);
         }
         grad += rows * size, grad_x += rows * size, x += rows * size, normal += rows * size, rstd += rows;
         projected += rows * wide, output_mask = output_mask.after(rows * size);
@@ -515,8 +560,8 @@ void embed_backward(long rows, long size, const float* grad, const int64_t* item
                      grad_bias);
         for (long i = 0; i < count; i++) {
             const float* sum = sums.data() + i * size;
-            if (item[first + i]) add_rows(1, size, sum, grad_items + item[first + i] * size);
-            if (grad_positions) add_rows(1, size, sum, grad_positions + position[first + i] * size);
+            if (item[first + i]) add_rows(1, size, sum, size, grad_items + item[first + i] * size);
+            if (grad_positions) add_rows(1, size, sum, size, grad_positions + position[first + i] * size);
         }
     }
 }
