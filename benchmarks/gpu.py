@@ -7,9 +7,8 @@
 
 Every model has its published settings and loss, with batches of 256. Nothing in a step waits for the device, so many
 steps are timed together, and the device is waited for once, before and after them. They are timed one operation after
-the other (eager) and as training takes them on this device: a GPU replays a captured step (models.step_graph). (The
-exception is BERT4Rec: how many items are masked is read from the device in every step.) Validation, which follows each
-epoch, is timed once in whole.
+the other (eager) and as training takes them on this device: a GPU replays a captured step (models.step_graph).
+Validation, which follows each epoch, is timed once in whole.
 
 The share of the peak compares the arithmetic of a step, its matrix products and convolutions, with a product of large
 float32 matrices on the same device in the same run. The time of the main table is extrapolated: one run of each model

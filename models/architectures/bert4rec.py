@@ -1,5 +1,6 @@
 """BERT4Rec: attention in both directions, trained to fill in masked items (Sun et al., CIKM 2019)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,35 @@ class BERT4RecConfig(RemediedConfig):
         return int(self.mask_ratio * self.max_len)
 
 
+def most_masked(sequences: int, length: int, ratio: float) -> int:
+    """Return how many items are masked at most, but for one batch in 10^14.
+
+    The last item of each sequence is masked, and each of the others with this probability. Their number is bounded by
+    Bernstein's inequality: it is t above its mean with probability exp(-t^2 / (2 variance + 2 t / 3)) at most.
+
+    >>> most_masked(256, 50, 0.2)  # of 12,800; 2,765 on average
+    3136
+    """
+    others, rare = sequences * (length - 1), math.log(1e14)
+    variance = others * ratio * (1 - ratio)
+    above = rare / 3 + math.sqrt((rare / 3) ** 2 + 2 * rare * variance)
+    return sequences + min(math.ceil(others * ratio + above), others)
+
+
+def first_true(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return numbers of elements of a mask (M,), those that are true first, and the share of each, (count,).
+
+    What is true has equal shares, which sum to 1, and the rest has none. If more than `count` are true, the shares are
+    NaN, as then is what is computed with them.
+
+    >>> first_true(torch.tensor([False, True, False, True]), count=3)
+    (tensor([1, 3, 0]), tensor([0.5000, 0.5000, 0.0000]))
+    """
+    numbers = mask.int().argsort(descending=True, stable=True)[:count]
+    total = mask.sum()
+    return numbers, torch.where(total <= count, mask[numbers] / total, torch.nan)
+
+
 class BERT4Rec(Encoder):
     """Attention to all real positions; a mask token in the last position stands for the item to predict.
 
@@ -59,6 +89,7 @@ class BERT4Rec(Encoder):
     published_loss = "ce"
     # The negatives of the others are sampled for the target only, not for every masked item.
     losses = ("ce", "sampled_softmax")
+    capturable = True
     special_items = 1  # the mask token
     promises = ("padding_independent",)
     inert_padding = True
@@ -90,10 +121,20 @@ class BERT4Rec(Encoder):
         masked = self.mask_items(sequences)
         packing = self.pack(masked)
         x, last = self.up_to_last_block(packing)
-        asked = packing.items == self.mask_token
+        asked, share = self._asked((packing.items == self.mask_token).flatten(), len(sequences))
         output = last.some(x, packing, asked)
-        targets = packing.pack(sequences)[asked].long()
-        return loss.function(output, self.candidates, targets, batch.negatives)
+        targets = packing.pack(sequences).flatten()[asked].long()
+        return loss.function(output, self.candidates, targets, batch.negatives, share)
+
+    def _asked(self, is_masked: Tensor, sequences: int) -> tuple[Tensor, Tensor | None]:
+        """Return the numbers of the rows that are masked, and their shares of the loss; None where all have the same.
+
+        How many these are is a number of the device, which a GPU would have to be waited for. There, always as many
+        rows are returned, and those that are not masked have no share.
+        """
+        if is_masked.device.type == "cpu":
+            return is_masked.nonzero()[:, 0], None
+        return first_true(is_masked, most_masked(sequences, self.config.max_len, self.config.mask_ratio))
 
     def _next_loss(self, batch: Batch, loss: Loss) -> Tensor:
         order = self.masks.uniform(batch.inputs.shape, batch.inputs.device).argsort(dim=1)

@@ -13,7 +13,7 @@ from models.layers.dropout import Dropout
 from models.layers.losses import Loss
 from models.recommender import Recommender, RecommenderConfig, Trace
 
-HEIGHTS_AT_ONCE = 10  # filters of this many heights are one convolution: convolutions with few channels are slow
+HEIGHTS_AT_ONCE = 10  # filters of this many heights are one matrix product: products with few columns are slow
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,14 @@ class Caser(Recommender):
             layers = cast(list[nn.Conv1d], list(self.horizontal)[first : first + HEIGHTS_AT_ONCE])
             tallest, spare = first + len(layers), len(layers) - 1
             weight = torch.cat([functional.pad(layer.weight, (0, tallest - layer.kernel_size[0])) for layer in layers])
-            found = functional.conv1d(
-                functional.pad(x.mT, (0, spare)), weight, torch.cat([cast(Tensor, layer.bias) for layer in layers])
-            ).unflatten(1, (len(layers), -1))  # (B, heights, filters, places)
-            height, place = torch.arange(len(layers), device=x.device), torch.arange(length - first, device=x.device)
-            inside = place < length - first - height[:, None]  # the filter does not extend beyond the end
+            bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
+            windows = functional.pad(x, (0, 0, 0, spare)).unfold(1, tallest, 1)  # (B, places, D, tallest)
+            found = functional.linear(windows.mT.flatten(2), weight.mT.flatten(1), bias)
+            place, height = torch.arange(length - first, device=x.device), torch.arange(len(layers), device=x.device)
+            inside = place[:, None] < length - first - height  # the filter does not extend beyond the end
             # ReLU follows the maximum, so a 0 at a place that is not inside changes nothing.
-            features.append(functional.relu((found * inside[:, None]).amax(-1)).flatten(1))
+            best = (found.unflatten(2, (len(layers), -1)) * inside[..., None]).amax(1)  # (B, heights, filters)
+            features.append(functional.relu(best).flatten(1))
         return features
 
     def trace(self, input_ids: Tensor, causal: bool = True) -> Trace:

@@ -107,10 +107,10 @@ class Block(nn.Module):
         return self._normalised(self.feed_forward(mixed))
 
     def some(self, x: Tensor, packing: Packing, asked: Tensor) -> Tensor:
-        """Return the output of the asked rows only, (asked, D), from the input rows x; asked: bool, (...) of x."""
+        """Return the output of some rows only, (R, D), from the input rows x (..., D); asked: (R,) their numbers."""
         if self.contrast is not None:
-            return self(x, packing)[0][asked]
-        return self._normalised(self.feed_forward(self.mixer(x, packing)[0][asked]))
+            return self(x, packing)[0].flatten(end_dim=-2)[asked]
+        return self._normalised(self.feed_forward(self.mixer(x, packing)[0].flatten(end_dim=-2)[asked]))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps after the mixing layer, except for the final norm of the last block."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,44 +18,60 @@ FEWEST_COMPILED = 32  # rows of a batch; the compiled cross-entropy copies the i
 SCORES_IN_ONE = 2**24  # up to here, 67 MB in float32, all scores of a batch are one matrix, which is faster
 
 
+class LossFunction(Protocol):
+    """Takes the encoder's output (B, D), the item table (num_items + 1, D), the targets (B,) and the negatives or None.
+
+    Returns the mean loss over the batch in nats, a scalar; with `share` (B,), the sum of the losses times their share.
+    """
+
+    def __call__(
+        self, output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None, share: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A training loss.
 
     Attributes:
-        function: Takes the encoder's output (B, D), the item table (num_items + 1, D), the targets (B,) and the
-            negatives or None; returns the mean loss over the batch in nats, a scalar.
+        function: Returns the loss of a batch.
         needs_negatives: Whether the function needs a sampled negative item for each target, (B,).
         draw: Draws the negatives that all samples of a batch share, (K,) ids; None if there are no such.
     """
 
-    function: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+    function: LossFunction
     needs_negatives: bool
     draw: Callable[[np.random.Generator], NDArray[np.int64]] | None = None
 
 
-def cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None = None, share: Tensor | None = None
+) -> Tensor:
     """Full-softmax cross-entropy over all items, including the padding item, as published; BSARec's loss.
 
-    output: (B, D); items: (num_items + 1, D); target: (B,); negative is not used. Returns the mean over the batch in
-    nats, a scalar. Where a batch has more than SCORES_IN_ONE scores, they are computed block of items by block of
-    items, once more for the derivative, so that memory does not grow with the product of batch and items.
+    See `LossFunction`; negative is not used. Where a batch has more than SCORES_IN_ONE scores, they are computed block
+    of items by block of items, once more for the derivative, so that memory does not grow with the product of batch and
+    items.
 
     >>> output, items = torch.zeros(2, 4), torch.randn(8, 4)  # an output of 0 scores all 8 rows alike
     >>> round(cross_entropy(output, items, torch.tensor([1, 5])).item(), 4)  # ln 8
     2.0794
     """
     if len(output) * len(items) > SCORES_IN_ONE:
-        return _BlockedSoftmax.apply(output, items, target)
-    is_compiled = compiled.takes(output) and len(output) >= FEWEST_COMPILED
-    return (compiled.CrossEntropy if is_compiled else _FullSoftmax).apply(output, items, target)
+        return _BlockedSoftmax.apply(output, items, target, share)
+    if share is None and compiled.takes(output) and len(output) >= FEWEST_COMPILED:
+        return compiled.CrossEntropy.apply(output, items, target)
+    return _FullSoftmax.apply(output, items, target, share)
 
 
-def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+def binary_cross_entropy(
+    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None, share: Tensor | None = None
+) -> Tensor:
     """-log sigmoid(positive) - log(1 - sigmoid(negative)) with one sampled negative; SASRec's published loss.
 
-    positive and negative are the scores of the target and of the negative item. Shapes and unit are those of
-    `cross_entropy`; negative: (B,). Raises ValueError without negatives.
+    positive and negative are the scores of the target and of the negative item. See `LossFunction`; negative: (B,).
+    Raises ValueError without negatives.
 
     Source: Kang and McAuley, ICDM 2018; here at the last position only.
 
@@ -64,13 +80,15 @@ def binary_cross_entropy(output: Tensor, items: Tensor, target: Tensor, negative
     1.3863
     """
     positive_score, negative_score = _pair_scores(output, items, target, negative)
-    return -(functional.logsigmoid(positive_score) + functional.logsigmoid(-negative_score)).mean()
+    return mean_loss(-functional.logsigmoid(positive_score) - functional.logsigmoid(-negative_score), share)
 
 
-def bayesian_personalized_ranking(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+def bayesian_personalized_ranking(
+    output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None, share: Tensor | None = None
+) -> Tensor:
     """-log sigmoid(positive - negative) with one sampled negative (Rendle et al., UAI 2009).
 
-    Shapes, unit and errors are those of `binary_cross_entropy`.
+    See `LossFunction`; errors are those of `binary_cross_entropy`.
 
     >>> output, items = torch.tensor([[1.0]]), torch.tensor([[0.0], [2.0], [-1.0]])  # scores 0, 2 and -1
     >>> loss = bayesian_personalized_ranking(output, items, torch.tensor([1]), torch.tensor([2]))
@@ -78,7 +96,12 @@ def bayesian_personalized_ranking(output: Tensor, items: Tensor, target: Tensor,
     0.0486
     """
     positive_score, negative_score = _pair_scores(output, items, target, negative)
-    return -functional.logsigmoid(positive_score - negative_score).mean()
+    return mean_loss(-functional.logsigmoid(positive_score - negative_score), share)
+
+
+def mean_loss(losses: Tensor, share: Tensor | None) -> Tensor:
+    """Return the mean of losses (B,), or their sum with these shares (B,)."""
+    return losses.mean() if share is None else (losses * share).sum()
 
 
 def _pair_scores(output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -95,51 +118,51 @@ class _FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy that keeps only one B x items matrix, the probabilities, and passes over it few times."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
         scores = linear(output, items)
         best, target_score = scores.amax(dim=-1), scores.gather(1, target[:, None])[:, 0]
         probability = torch.softmax(scores, dim=-1, out=scores)
         log_total = (
             best - probability.amax(dim=-1).log()
         )  # log sum exp, from the best item: its probability is not tiny
-        ctx.save_for_backward(probability, output, items, target)
-        return (log_total - target_score).mean()
+        ctx.save_for_backward(probability, output, items, target, share)
+        return mean_loss(log_total - target_score, share)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        probability, output, items, target = ctx.saved_tensors
+        probability, output, items, target, share = ctx.saved_tensors
         # The derivative with respect to the scores is (probability - one-hot target) / B.
-        scale = grad / len(target)
+        scale = grad / len(target) if share is None else grad * share[:, None]
         grad_output = (linear(probability, items.T) - items[target]) * scale
         output = output * scale
         grad_items = outer(probability, output).index_add_(0, target, output, alpha=-1)
-        return grad_output, grad_items, None
+        return grad_output, grad_items, None, None
 
 
 class _BlockedSoftmax(torch.autograd.Function):
     """The same mean cross-entropy with one block of scores at a time, and no B x items matrix at all."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
         log_total = torch.full_like(output[:, 0], -torch.inf)
         for rows in _blocks(output, items):
             log_total = torch.logaddexp(log_total, torch.logsumexp(linear(output, items[rows]), dim=-1))
-        ctx.save_for_backward(log_total, output, items, target)
-        return (log_total - (output * items[target]).sum(-1)).mean()
+        ctx.save_for_backward(log_total, output, items, target, share)
+        return mean_loss(log_total - (output * items[target]).sum(-1), share)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        log_total, output, items, target = ctx.saved_tensors
-        scale = grad / len(target)
+        log_total, output, items, target, share = ctx.saved_tensors
+        scale = grad / len(target) if share is None else grad * share[:, None]
         scaled = output * scale
         grad_output, grad_items = -items[target], torch.empty_like(items)
         for rows in _blocks(output, items):
             probability = linear(output, items[rows]).sub_(log_total[:, None]).exp_()
             grad_output += linear(probability, items[rows].T)
             grad_items[rows] = outer(probability, scaled)
-        return grad_output * scale, grad_items.index_add_(0, target, scaled, alpha=-1), None
+        return grad_output * scale, grad_items.index_add_(0, target, scaled, alpha=-1), None, None
 
 
 def _blocks(output: Tensor, items: Tensor) -> list[slice]:

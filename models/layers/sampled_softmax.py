@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.errors import ConfigError, did_you_mean
-from models.layers.losses import LOSSES, Loss
+from models.layers.losses import LOSSES, Loss, mean_loss
 
 NAME = "sampled_softmax"
 SAMPLINGS = ("frequency", "uniform")
@@ -85,19 +85,28 @@ class _Corrected:
     def __init__(self, log_probability: Tensor) -> None:
         self.log_probability = log_probability
 
-    def __call__(self, output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None) -> Tensor:
+    def __call__(
+        self, output: Tensor, items: Tensor, target: Tensor, negative: Tensor | None, share: Tensor | None = None
+    ) -> Tensor:
         if negative is None:
             raise ValueError("sampled softmax compares targets with drawn items; none were given")
         self.log_probability = self.log_probability.to(output)
-        return sampled_softmax(output, items, target, negative, self.log_probability)
+        return sampled_softmax(output, items, target, negative, self.log_probability, share)
 
 
-def sampled_softmax(output: Tensor, items: Tensor, target: Tensor, drawn: Tensor, log_probability: Tensor) -> Tensor:
+def sampled_softmax(
+    output: Tensor,
+    items: Tensor,
+    target: Tensor,
+    drawn: Tensor,
+    log_probability: Tensor,
+    share: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of the target among K drawn items, whose scores s_j are corrected to s_j - log(K q_j).
 
     output: (B, D); items: (num_items + 1, D); target: (B,); drawn: (K,) items of all samples, drawn with replacement;
     log_probability: (num_items + 1,) log q_j, with which an item is drawn. Returns the mean over the batch in nats, a
-    scalar. A drawn item that is a sample's target is left out for this sample.
+    scalar, or the sum with these shares (B,). A drawn item that is a sample's target is left out for this sample.
 
     Bias: with the correction, the sum in the denominator is an unbiased estimate of that of the full softmax. The loss
     is its logarithm, which is concave, so it is too small on average, and its gradient is biased too; both biases
@@ -117,7 +126,7 @@ def sampled_softmax(output: Tensor, items: Tensor, target: Tensor, drawn: Tensor
     scores = output @ functional.embedding(drawn, items).T - (log_probability[drawn] + np.log(len(drawn)))  # (B, K)
     scores = scores.masked_fill(drawn == target[:, None], -torch.inf)
     total = torch.logaddexp(target_score, torch.logsumexp(scores, dim=-1))
-    return (total - target_score).mean()
+    return mean_loss(total - target_score, share)
 
 
 def check_name(text: str) -> None:

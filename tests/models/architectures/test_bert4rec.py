@@ -1,10 +1,13 @@
 """BERT4Rec: its forward pass and its two training tasks written plainly, what is masked, and what is scored."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import plain_models
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,12 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from models.architectures.bert4rec import BERT4Rec, BERT4RecConfig
+from models.architectures.bert4rec import BERT4Rec, BERT4RecConfig, first_true, most_masked
 from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.evaluation import evaluate
 from models.layers.dropout import MaskSource
 from models.layers.losses import LOSSES
+from models.layers.sampled_softmax import loss_named
 from models.train import train
 from models.training import Trainer
 
@@ -27,6 +31,7 @@ WINDOWS = torch.tensor([[0] * N, [0] * (N - 1) + [7], [0] * (N - 4) + [3, 9, 3, 
 
 MASK = ITEMS + 1
 CPU = torch.device("cpu")
+COUNTS = lambda: np.arange(ITEMS + 1)  # noqa: E731
 BATCH = Batch(WINDOWS, torch.tensor([1, 2, 3, 4]), torch.arange(4))
 
 
@@ -159,6 +164,39 @@ def test_the_cloze_loss_is_the_mean_over_masked_items(heads: int, layers: int):
     assert count > len(WINDOWS)  # more than the targets
     model.masks.seed(5)
     assert model.objective(BATCH, LOSSES["ce"]).item() == pytest.approx(total / count, rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", ["ce", "sampled_softmax:negatives=5"])
+def test_a_fixed_number_of_rows_has_the_loss_and_the_gradients_of_the_masked_ones(loss: str, monkeypatch):
+    model = make(mask_ratio=0.4)
+    found = []
+    for asked in (BERT4Rec._asked, lambda self, is_masked, sequences: first_true(is_masked, 2 * N)):  # as on a GPU
+        monkeypatch.setattr(BERT4Rec, "_asked", asked)
+        model.masks.seed(5)
+        model.zero_grad()
+        value = model.objective(replace(BATCH, negatives=torch.tensor([1, 5, 7, 7, 2])), loss_named(loss, COUNTS))
+        value.backward()
+        found.append([value, *(p.grad for p in model.parameters() if p.grad is not None)])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(1, 12))
+def test_the_first_that_are_true_share_one_and_too_many_are_no_number(mask: list[bool], count: int):
+    numbers, share = first_true(torch.tensor(mask), count)
+    true = [number for number, value in enumerate(mask) if value]
+    if len(true) > count:
+        assert share.isnan().all()
+    elif true:
+        assert numbers[: len(true)].tolist() == true
+        assert share.tolist() == pytest.approx([1 / len(true)] * len(true) + [0] * (len(share) - len(true)))
+
+
+@pytest.mark.parametrize("ratio", [0, 0.01, 0.2, 0.9, 0.99])
+@pytest.mark.parametrize("sequences", [1, 4, 256])
+def test_more_items_than_the_bound_are_practically_never_masked(ratio: float, sequences: int):
+    bound, others = most_masked(sequences, 50, ratio), sequences * 49
+    assert sequences <= bound <= sequences * 50
+    assert scipy.stats.binom.sf(bound - sequences, others, ratio) <= 1e-14  # P(more)
 
 
 @pytest.mark.parametrize("heads", [1, 2])

@@ -85,6 +85,23 @@ def test_cross_entropy_in_blocks_is_finite_for_scores_far_apart(monkeypatch):
     assert loss == 200 and all(gradient.isfinite().all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("scores_in_one", [0, losses.SCORES_IN_ONE])  # in blocks, and at once
+@pytest.mark.parametrize("name", LOSSES)
+def test_shares_weigh_the_losses_and_their_gradients(name: str, scores_in_one: int, monkeypatch):
+    monkeypatch.setattr(losses, "SCORES_IN_ONE", scores_in_one)
+    generator = torch.Generator().manual_seed(0)
+    output, items = (torch.randn(size, 4, dtype=torch.float64, generator=generator) for size in (3, 9))
+    target, negative, share = torch.tensor([8, 1, 1]), torch.tensor([2, 3, 4]), torch.tensor([0.7, 0.0, 0.3]).double()
+
+    def weighed(output, items):
+        rows = [slice(i, i + 1) for i in range(3)]
+        own = [LOSSES[name].function(output[i], items, target[i], negative[i]) for i in rows]
+        return (torch.stack(own) * share).sum()
+
+    at_once = value_and_gradients(lambda o, i: LOSSES[name].function(o, i, target, negative, share), output, items)
+    torch.testing.assert_close(at_once, value_and_gradients(weighed, output, items))
+
+
 def test_many_scores_are_taken_in_blocks_and_few_at_once(monkeypatch):
     used = []
     for name in ("_FullSoftmax", "_BlockedSoftmax"):
