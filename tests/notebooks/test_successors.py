@@ -58,7 +58,7 @@ def test_all_models_are_in_all_three_figures_each_with_the_nulls_that_it_has(fol
         assert (low <= high).all() and (low < high).any()
         note = notes[f"successors_{name}"]
         assert note.systems == ["tvrec", "bsarec"] and note.seeds == [7]
-        assert "1 trained models and 1 loaded files" in note.caption and "TV-Rec" in note.see
+        assert "2 models (1 trained, 1 loaded from files)" in note.caption and "TV-Rec" in note.see
         assert (
             "one model, users only" in note.caption and "uniform attention under the same mask (BSARec)" in note.caption
         )

@@ -77,12 +77,12 @@ def spied(monkeypatch):
     return called
 
 
-@pytest.mark.parametrize("rows", [1, 5, 6, 97, 200])
+@pytest.mark.parametrize(("rows", "inner"), [(1, 4 * D), (5, 4 * D), (6, 4 * D), (97, 3 * D), (200, 4 * D)])
 @pytest.mark.parametrize("dropped", ["", "numbers", "coins"])
-def test_the_feed_forward_network(kind, monkeypatch, rows, dropped):
+def test_the_feed_forward_network(kind, monkeypatch, rows, inner, dropped):
     torch.manual_seed(rows)
     called, end = spied(monkeypatch), end_of(rows, dropped=dropped)
-    weights = [numbers(4 * D, D, scale=0.3), numbers(4 * D), numbers(D, 4 * D, scale=0.1), numbers(D)]
+    weights = [numbers(inner, D, scale=0.3), numbers(inner), numbers(D, inner, scale=0.1), numbers(D)]
 
     def run(x, w1, b1, w2, b2, weight, bias, mask):
         return fused.feed_forward(x, w1, b1, w2, b2, fused.End(weight, bias, end.eps, mask))
