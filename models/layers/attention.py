@@ -220,5 +220,5 @@ class SelfAttention(Mixer):
         return self.add_norm(self.output(context.transpose(0, 1).flatten(1)), at, share)
 
     def _shape(self, group: Group) -> tuple[int, ...]:
-        sequences, _, length, _ = group.mask.shape
+        sequences, length = group.keys.shape
         return sequences, self.heads, length, length

@@ -170,15 +170,17 @@ class Attention(torch.autograd.Function):
         output, normal, rstd = _results(x)
         projected = x.new_empty(len(x), len(w))
         masks = zip(dropout_masks or [None] * len(groups), groups, strict=True)
-        ctx.masks = [_ready(mask, heads * group.mask.numel()) for mask, group in masks]
+        ctx.masks = [_ready(mask, heads * group.keys.numel() * group.keys.shape[1]) for mask, group in masks]
         ctx.mask = _ready(dropout_mask, x.numel())
         for index, group in enumerate(groups):
-            rows, mask = group.rows, group.mask.to(x.dtype)
+            rows, (sequences, longest) = group.rows, group.keys.shape
+            _expect((group.keys, (sequences, longest)), (group.queries, (longest, longest)))
             room = x.new_empty if group.cells is None else x.new_zeros  # cells without a row are not written
-            probability = room(len(mask), heads, *mask.shape[2:])
+            probability = room(sequences, heads, longest, longest)
             probabilities.append(probability)
             end = (weight, bias, eps, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
-            given = (x[rows], w, b, b_out, mask, _Factors.of(ctx.masks[index]), scale, *end)
+            added = (group.keys, group.queries)
+            given = (x[rows], w, b, b_out, *added, _Factors.of(ctx.masks[index]), scale, *end)
             written = (output[rows], projected[rows], probability, normal[rows], rstd[rows])
             _call("attention", (*_sizes(group, x, w), *given), written)
         ctx.groups, ctx.scale, ctx.probabilities = groups, scale, probabilities
@@ -374,4 +376,4 @@ def _ready(mask: Any, count: int) -> Any:
 
 def _sizes(group: Group, x: Tensor, w: Tensor) -> tuple[int, Tensor, int, int, int]:
     assert group.lengths is not None
-    return len(group.lengths), group.lengths, group.mask.shape[-1], len(w) // (2 * x.shape[-1]), x.shape[-1]
+    return len(group.lengths), group.lengths, group.keys.shape[1], len(w) // (2 * x.shape[-1]), x.shape[-1]

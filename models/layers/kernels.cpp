@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -113,8 +114,8 @@ struct Packed {
     Right right() const { return {data.data(), TILE, terms * TILE}; }
 };
 
-// Pass every register of a b, for M rows and TILE columns from (row, column) on, to take(row, column, sums). Not inlined:
-// beside other code the sums would not all stay in registers, nor would they if the last loops were not unrolled.
+// Pass every register of a b, for M rows and TILE columns from (row, column) on, to take(row, column, sums). Not
+// inlined: beside other code the sums would not all stay in registers, nor would they if the last loops were loops.
 template <int M, class Take>
 __attribute__((noinline)) void tile(long terms, Left a, Right b, long row, long column, const Take& take) {
     Floats sum[M][VECTORS] = {};
@@ -211,8 +212,9 @@ inline void normal_distribution(Floats x, Floats& distribution, Floats& density)
     density = e * 0.39894228f;
 }
 
-// Turn a row of scores into probabilities, and what fills its last register into 0; return log sum exp of the scores.
-float softmax(long keys, float* row) {
+// Turn a row of scores into probabilities, and what fills its last register into 0; return the largest score, and the
+// sum of all exp(score - largest).
+std::pair<float, float> softmax(long keys, float* row) {
     const long width = (keys + WIDTH - 1) / WIDTH * WIDTH;
     std::fill(row + keys, row + width, -INFINITY);
     Floats most = at(row), sum{};
@@ -221,7 +223,7 @@ float softmax(long keys, float* row) {
     for (long j = 0; j < width; j += WIDTH) sum += at(row + j) = exponential(at(row + j) - top);
     const float all = total(sum), scale = 1 / all;
     for (long j = 0; j < width; j += WIDTH) at(row + j) *= scale;
-    return top + std::log(all);
+    return {top, all};
 }
 
 // ---- the end of a layer ---------------------------------------------------------------------------------------------
@@ -376,9 +378,9 @@ void feed_forward_backward(long rows, long size, long inner, const float* grad, 
 // Each head has merged weights (2 size, size), so that a row is projected to a query and a value of the full size for
 // each head, and is itself the key of all heads: the output is the sum of the heads' weighted sums of values.
 void attention(long sequences, const int64_t* lengths, long longest, long heads, long size, const float* x,
-               const float* w, const float* b, const float* b_out, const float* mask, Mask probability_mask,
-               float scale, const float* weight, const float* bias, float eps, Mask output_mask, float* output,
-               float* projected, float* probabilities, float* normal, float* rstd) {
+               const float* w, const float* b, const float* b_out, const float* key_mask, const float* query_mask,
+               Mask probability_mask, float scale, const float* weight, const float* bias, float eps, Mask output_mask,
+               float* output, float* projected, float* probabilities, float* normal, float* rstd) {
     const End end{size, weight, bias, eps};
     const long width = padded(longest), wide = heads * 2 * size, cells = longest * longest;
     const Packed project(size, wide, {w, 1, size});
@@ -394,7 +396,8 @@ void attention(long sequences, const int64_t* lengths, long longest, long heads,
             for (long i = 0; i < rows; i++) {
                 const long cell = (skip + i) * longest + skip;
                 float* row = scores.data() + i * width;
-                for (long j = 0; j < rows; j++) row[j] = row[j] * scale + mask[cell + j];
+                for (long j = 0; j < rows; j++)
+                    row[j] = row[j] * scale + std::min(key_mask[skip + j], query_mask[cell + j]);
                 softmax(rows, row);
                 std::copy(row, row + rows, probabilities + cell);
                 if (!probability_mask) continue;
@@ -410,7 +413,7 @@ void attention(long sequences, const int64_t* lengths, long longest, long heads,
         }
         end.finish(rows, y.data(), x, output_mask, output, normal, rstd);
         x += rows * size, output += rows * size, normal += rows * size, projected += rows * wide, rstd += rows;
-        mask += cells, output_mask = output_mask.after(rows * size);
+        key_mask += longest, output_mask = output_mask.after(rows * size);
     }
 }
 
@@ -638,7 +641,8 @@ void cross_entropy(long rows, long count, long size, const float* output, const 
         for (long i = 0; i < block; i++) {
             float* row = scores.data() + i * width;
             const float own = row[target[first + i]];
-            loss[first + i] = softmax(count, row) - own;
+            const auto [top, all] = softmax(count, row);
+            loss[first + i] = top + std::log(all) - own;
             row[target[first + i]] -= 1;
             for (long j = 0; j < width; j += WIDTH) at(row + j) /= float(rows);
         }

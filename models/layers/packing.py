@@ -6,6 +6,7 @@ gives a padding key the weight 0 exactly), only real positions are computed, whi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,13 +23,19 @@ class Group:
     """Some sequences of a batch whose attention is computed together, on a grid of b sequences x T positions."""
 
     rows: slice  # its part of all rows that are computed
-    mask: Tensor  # (b, 1, T, T), added to the scores
+    keys: Tensor  # (b, T), added to the scores of each key: 0, or -10000 for padding
+    queries: Tensor  # (T, T), the same for each query and key of all sequences: -10000 for the future, if causal
     cells: Tensor | None  # (rows,) the grid cell of each row; None if the rows fill the grid in order
     lengths: Tensor | None  # (b,) the rows of each sequence, which are the last of its T cells; None if others are
 
+    @cached_property
+    def mask(self) -> Tensor:
+        """What is added to the scores, (b, 1, T, T): the smaller of `keys` and `queries`."""
+        return torch.minimum(self.keys[:, None, None], self.queries)
+
     def to_grid(self, rows: Tensor) -> Tensor:
         """Return rows (rows, D) on the grid (b, T, D), 0 in cells without a row."""
-        sequences, _, length, _ = self.mask.shape
+        sequences, length = self.keys.shape
         if self.cells is not None:
             rows = rows.new_zeros(sequences * length, rows.shape[-1]).index_copy_(0, self.cells, rows)
         return rows.view(sequences, length, -1)
@@ -46,7 +53,7 @@ class Packing:
     items: Tensor  # item ids, (B, N) or (M,)
     positions: Tensor  # indices into the window, (N,) or (M,)
     groups: list[Group]
-    last_mask: Tensor  # (B, 1, N), added to the scores of the last position's query
+    last_mask: Tensor  # (B, 1, N), added to the scores of the last position's query; nothing comes after it
     grid: Tensor | None  # (B, N) the row of each position, M where there is none; None if all are computed
     whole: Group | None = None  # all groups as one, where their sequences have the same length
 
@@ -82,27 +89,36 @@ def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
     >>> attention_mask(torch.tensor([[0, 7, 4]]), causal=False)[0, 0, 1].tolist()
     [-10000.0, 0.0, 0.0]
     """
+    return torch.minimum(key_mask(input_ids)[:, None, None], query_mask(input_ids, causal))
+
+
+def key_mask(input_ids: Tensor) -> Tensor:
+    """Return what is added to the scores of keys: 0, and -10000 for padding, (B, N); input_ids: (B, N)."""
+    return torch.where(input_ids > 0, 0.0, MASKED)
+
+
+def query_mask(input_ids: Tensor, causal: bool) -> Tensor:
+    """Return what is added to the scores of queries (rows) and keys: 0, and if causal -10000 for the future, (N, N)."""
     length = input_ids.shape[1]
-    padding = torch.where(input_ids > 0, 0.0, MASKED)[:, None, None, :]
-    future = torch.zeros(length, length, device=input_ids.device)
-    if causal:
-        future = future.masked_fill(torch.ones_like(future, dtype=torch.bool).triu(1), MASKED)
-    return torch.minimum(padding, future)
+    allowed = torch.zeros(length, length, device=input_ids.device)
+    if not causal:
+        return allowed
+    return allowed.masked_fill(torch.ones_like(allowed, dtype=torch.bool).triu(1), MASKED)
 
 
 def all_positions(input_ids: Tensor, causal: bool = True) -> Packing:
     """Pack all positions of windows (B, N), padding included; each position is a row."""
     batch, length = input_ids.shape
-    mask = attention_mask(input_ids, causal)
+    keys, queries = key_mask(input_ids), query_mask(input_ids, causal)
     size = max(CACHED_ROWS // length, 1) if input_ids.device.type == "cpu" else max(batch, 1)
     lengths = torch.full((batch,), length)
 
     def group(start: int, stop: int) -> Group:
-        return Group(slice(start * length, stop * length), mask[start:stop], None, lengths[start:stop])
+        return Group(slice(start * length, stop * length), keys[start:stop], queries, None, lengths[start:stop])
 
     groups = [group(start, min(start + size, batch)) for start in range(0, batch, size)]
     positions = torch.arange(length, device=input_ids.device)
-    return Packing(input_ids, positions, groups, mask[:, :, -1], None, group(0, batch))
+    return Packing(input_ids, positions, groups, keys[:, None], None, group(0, batch))
 
 
 def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
@@ -134,10 +150,9 @@ def real_positions(input_ids: Tensor, causal: bool = True) -> Packing:
         cells = None if fills_grid else (sequence[rows] - first) * widest + position[rows] - (length - widest)
         window = input_ids[order[first:stop], length - widest :]
         own_lengths = lengths[first:stop] if are_last else None
-        groups.append(Group(rows, attention_mask(window, causal), cells, own_lengths))
+        groups.append(Group(rows, key_mask(window), query_mask(window, causal), cells, own_lengths))
     items = input_ids[order[sequence], position]
-    last_mask = torch.where(input_ids > 0, 0.0, MASKED)[:, None]  # nothing comes after the last position
-    return Packing(items, position, groups, last_mask, grid)
+    return Packing(items, position, groups, key_mask(input_ids)[:, None], grid)
 
 
 def _by_length(lengths: list[int]) -> list[tuple[int, int]]:
