@@ -174,12 +174,12 @@ class Attention(torch.autograd.Function):
         ctx.mask = _ready(dropout_mask, x.numel())
         for index, group in enumerate(groups):
             rows, (sequences, longest) = group.rows, group.keys.shape
-            _expect((group.keys, (sequences, longest)), (group.queries, (longest, longest)))
+            added = (group.keys.to(x.dtype), group.queries.to(x.dtype))
+            _expect((added[1], (longest, longest)))
             room = x.new_empty if group.cells is None else x.new_zeros  # cells without a row are not written
             probability = room(sequences, heads, longest, longest)
             probabilities.append(probability)
             end = (weight, bias, eps, _Factors.of(ctx.mask, rows.start * x.shape[-1]))
-            added = (group.keys, group.queries)
             given = (x[rows], w, b, b_out, *added, _Factors.of(ctx.masks[index]), scale, *end)
             written = (output[rows], projected[rows], probability, normal[rows], rstd[rows])
             _call("attention", (*_sizes(group, x, w), *given), written)

@@ -30,7 +30,16 @@ class Group:
 
     @cached_property
     def mask(self) -> Tensor:
-        """What is added to the scores, (b, 1, T, T): the smaller of `keys` and `queries`."""
+        """What is added to the scores, (b, 1, T, T), rows are queries: the smaller of `keys` and `queries`.
+
+        For a query at a padding position all keys are equally forbidden, so its softmax runs over all T positions. The
+        published code does this, and it is kept.
+
+        >>> all_positions(torch.tensor([[0, 7, 4]])).groups[0].mask[0, 0].tolist()
+        [[-10000.0, -10000.0, -10000.0], [-10000.0, 0.0, -10000.0], [-10000.0, 0.0, 0.0]]
+        >>> all_positions(torch.tensor([[0, 7, 4]]), causal=False).groups[0].mask[0, 0, 1].tolist()
+        [-10000.0, 0.0, 0.0]
+        """
         return torch.minimum(self.keys[:, None, None], self.queries)
 
     def to_grid(self, rows: Tensor) -> Tensor:
@@ -76,20 +85,6 @@ class Packing:
             return rows
         # An embedding lookup whose last row is padding, because it has by far the cheapest gradient of all gathers.
         return functional.embedding(self.grid, functional.pad(rows, (0, 0, 0, 1)), padding_idx=len(rows))
-
-
-def attention_mask(input_ids: Tensor, causal: bool = True) -> Tensor:
-    """Return what is added to attention scores: 0 for allowed keys, -10000 for padding and (if causal) the future.
-
-    input_ids: (B, N), 0 is padding. Returns (B, 1, N, N), rows are queries. For a query at a padding position all keys
-    are equally forbidden, so its softmax runs over all N positions. The published code does this, and it is kept.
-
-    >>> attention_mask(torch.tensor([[0, 7, 4]]))[0, 0].tolist()
-    [[-10000.0, -10000.0, -10000.0], [-10000.0, 0.0, -10000.0], [-10000.0, 0.0, 0.0]]
-    >>> attention_mask(torch.tensor([[0, 7, 4]]), causal=False)[0, 0, 1].tolist()
-    [-10000.0, 0.0, 0.0]
-    """
-    return torch.minimum(key_mask(input_ids)[:, None, None], query_mask(input_ids, causal))
 
 
 def key_mask(input_ids: Tensor) -> Tensor:

@@ -39,8 +39,9 @@ KINDS: dict[str, dict[str, type]] = {  # by name, the options and their types
 def uniform_attention(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return uniform attention under a mask, (b, 1, T, T): its product with a signal is the DC part that a query sees.
 
-    >>> from models.layers.packing import attention_mask
-    >>> uniform_attention(attention_mask(torch.tensor([[0, 7, 4]])), torch.float32)[0, 0, 1:].tolist()
+    >>> from models.layers.packing import all_positions
+    >>> mask = all_positions(torch.tensor([[0, 7, 4]])).groups[0].mask
+    >>> uniform_attention(mask, torch.float32)[0, 0, 1:].tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]
     """
     return mask.to(dtype).softmax(dim=-1)
@@ -55,11 +56,11 @@ class AttnScale(nn.Module):
     Source: Wang et al., ICLR 2022, "Anti-oversmoothing in deep vision transformers via the Fourier domain analysis",
     section 3.2.
 
-    >>> from models.layers.packing import attention_mask
+    >>> from models.layers.packing import all_positions
     >>> layer = AttnScale(heads=1)
     >>> with torch.no_grad():
     ...     _ = layer.high_offset.fill_(1.0)  # w
-    >>> mask = attention_mask(torch.tensor([[5, 7]]))
+    >>> mask = all_positions(torch.tensor([[5, 7]])).groups[0].mask
     >>> layer(torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]]), mask)[0, 0].tolist()  # 1/2 + 2 (1/4 - 1/2), ...
     [[1.0, 0.0], [0.0, 1.0]]
     """

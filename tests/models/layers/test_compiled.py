@@ -134,6 +134,18 @@ def plain_attention(x, w, b, b_out, end, groups, masks, scale=0.3):
     return torch.nn.functional.layer_norm(total, [D], end.weight, end.bias, end.eps)
 
 
+def test_masks_may_have_been_made_in_another_type(kind):
+    x, end = torch.randn(*WINDOWS.shape, D), fused.End(torch.ones(D), torch.zeros(D), 1e-12, None)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        groups = all_positions(WINDOWS).groups
+        torch.set_default_dtype(torch.float32)
+        w, b = torch.ones(2 * D, D) / D, torch.zeros(2 * D)
+        found.append(fused.attention(x, w, b, torch.zeros(D), end, groups, None, 1.0)[0])
+    assert torch.equal(*found)
+
+
 def test_forbidden_keys_have_the_weight_0_exactly(kind):
     torch.manual_seed(0)
     made = all_positions(WINDOWS)

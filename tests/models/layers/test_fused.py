@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.layers import fused
 from models.layers.frequency import low_pass_basis
-from models.layers.packing import all_positions, attention_mask, real_positions
+from models.layers.packing import all_positions, real_positions
 
 
 def random(*shape):
@@ -97,7 +97,7 @@ def test_one_query_attends_as_it_does_among_all():
     torch.manual_seed(0)
     x = torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True)
     query = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    mask = attention_mask(torch.tensor([[0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]]))[:, :, -1]
+    mask = all_positions(torch.tensor([[0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]])).last_mask
     drop = torch.randint(0, 2, (3, 2, 5)) * 2.0
     expected = (torch.einsum("bhd,bnd->bhn", query, x) * 0.3 + mask).softmax(-1) * drop
     mixed, weight = fused.attend_one(x, query, mask, drop, 0.3)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers.packing import attention_mask, real_positions
+from models.layers.packing import all_positions, real_positions
 
 
 @given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30), cached=st.integers(1, 60))
@@ -28,4 +28,4 @@ def test_a_packing_of_real_positions_holds_each_of_them_once(lengths, cached):
         assert torch.equal(group.to_rows(grid), rows[group.rows])
         items = grid[..., 0].long()
         real = items > 0
-        assert torch.equal(attention_mask(items)[real.any(1)], group.mask[real.any(1)])
+        assert torch.equal(all_positions(items).whole.mask[real.any(1)], group.mask[real.any(1)])

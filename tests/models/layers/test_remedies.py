@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.errors import ConfigError
-from models.layers.packing import all_positions, attention_mask, real_positions
+from models.layers.packing import all_positions, real_positions
 from models.layers.remedies import GFSA, KINDS, AttnScale, ContraNorm, FeatScale, Remedy, ResidualScale
 
 IDS = torch.tensor([[0, 0, 3, 4, 9], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0], [0, 0, 0, 0, 7]])
@@ -34,7 +34,7 @@ def weighted(layer: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_attnscale_scales_what_is_not_uniform_over_the_visible_keys(causal):
-    mask = attention_mask(IDS, causal)
+    mask = all_positions(IDS, causal).whole.mask
     attention = (random(len(IDS), 2, LONG, LONG) + mask).softmax(-1)
     layer = weighted(AttnScale(heads=2))
     scaled = layer(attention, mask).detach()
@@ -66,7 +66,7 @@ def test_gfsa_is_the_published_polynomial_and_its_approximation_is_exact_for_a_s
 @pytest.mark.parametrize("causal", [True, False])
 def test_featscale_scales_the_mean_of_the_visible_positions_and_the_rest(causal):
     y, layer = random(len(IDS), LONG, 3), weighted(FeatScale(size=3))
-    scaled = layer(y, attention_mask(IDS, causal)).detach()
+    scaled = layer(y, all_positions(IDS, causal).whole.mask).detach()
     low_weight, high_weight = (1 + layer.low_offset).detach(), (1 + layer.high_offset).detach()
     for b, query in np.ndindex(len(IDS), LONG):
         low = y[b, keys_of(IDS[b], query, causal)].mean(0)
@@ -76,7 +76,7 @@ def test_featscale_scales_the_mean_of_the_visible_positions_and_the_rest(causal)
 @pytest.mark.parametrize("causal", [True, False])
 def test_contranorm_takes_similar_positions_away_and_normalises(causal):
     x, layer = random(len(IDS), LONG, 4), weighted(ContraNorm(size=4, scale=0.7, temperature=0.5))
-    repelled = layer(x, attention_mask(IDS, causal)).detach()
+    repelled = layer(x, all_positions(IDS, causal).whole.mask).detach()
     for b, query in np.ndindex(len(IDS), LONG):
         keys = keys_of(IDS[b], query, causal)
         cosine = torch.stack([torch.cosine_similarity(x[b, query], x[b, key], dim=0) for key in keys])
@@ -101,7 +101,7 @@ def test_layers_over_positions_work_group_by_group(monkeypatch, packing, kind):
     made, layer = packing(IDS), weighted(kind(3))
     assert len(made.groups) > 1
     grid = random(len(IDS), LONG, 3)
-    at_once = layer(grid, attention_mask(IDS))
+    at_once = layer(grid, all_positions(IDS).whole.mask)
     rows = (
         grid
         if made.grid is None
