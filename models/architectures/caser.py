@@ -11,6 +11,7 @@ from models.datasets.sampling import Batch
 from models.errors import ConfigError
 from models.layers.dropout import Dropout
 from models.layers.losses import Loss
+from models.layers.matmul import project
 from models.recommender import Recommender, RecommenderConfig, Trace
 
 HEIGHTS_AT_ONCE = 10  # filters of this many heights are one matrix product: products with few columns are slow
@@ -80,7 +81,7 @@ class Caser(Recommender):
             weight = torch.cat([functional.pad(layer.weight, (0, tallest - layer.kernel_size[0])) for layer in layers])
             bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
             windows = functional.pad(x, (0, 0, 0, spare)).unfold(1, tallest, 1)  # (B, places, D, tallest)
-            found = functional.linear(windows.mT.flatten(2), weight.mT.flatten(1), bias)
+            found = project(windows.mT.flatten(2), weight.mT.flatten(1), bias)
             place, height = torch.arange(length - first, device=x.device), torch.arange(len(layers), device=x.device)
             inside = place[:, None] < length - first - height  # the filter does not extend beyond the end
             # ReLU follows the maximum, so a 0 at a place that is not inside changes nothing.

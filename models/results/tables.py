@@ -1,7 +1,7 @@
 """Tables as text: Markdown to read, LaTeX for papers, CSV for programs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,12 +94,17 @@ def missing_runs(missing: Mapping[str, Sequence[int]]) -> str:
     >>> missing_runs({"fearec": [43], "caser": []})  # no seeds: all of them
     'Missing: fearec, seed 43; caser.'
     """
-    lacking = "; ".join(f"{system}{_seeds(seeds)}" for system, seeds in missing.items())
-    return f"Missing: {lacking}." if lacking else ""
+    return f"Missing: {runs_in_words(missing)}." if missing else ""
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f", seed {', '.join(map(str, seeds))}" if seeds else ""
+def runs_in_words(runs: Mapping[str, Iterable[int]]) -> str:
+    """Return the names of systems with their seeds; no seeds: none is named.
+
+    >>> runs_in_words({"sasrec": [43, 44], "caser": []})
+    'sasrec, seed 43, 44; caser'
+    """
+    listed = {system: ", ".join(map(str, sorted(seeds))) for system, seeds in runs.items()}
+    return "; ".join(f"{system}, seed {seeds}" if seeds else system for system, seeds in listed.items())
 
 
 def write_table(stem: str | Path, table: "DataFrame", markdown: str, latex: str) -> None:

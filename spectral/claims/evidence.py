@@ -174,24 +174,19 @@ def mean_ndcg(runs: Runs, systems: Sequence[str]) -> Measured:
 def goes_with_better_ranking(measure: str, systems: Sequence[str]) -> Callable[[Runs], Evidence]:
     """Return the evidence that runs of some systems rank better the less they smooth, by their rank correlation.
 
-    measure: one of spectral.remedies.MEASURES, after the last layer. What is drawn for the error are the systems, so
-    there are as many as systems, unless a system has one seed.
+    measure: one of spectral.remedies.MEASURES, after the last layer. The seeds are those that all systems have. What is
+    drawn for the error are the systems, so there are as many as systems, unless there is one seed.
     """
     import pandas as pd
 
     def evidence(runs: Runs) -> Evidence:
-        points = []
+        runs, points = runs.of_seeds_in_common(systems), []
         for system in systems:
             smooth, _ = over_layers(runs, system, measure, last)
-            of_seed = dict(zip([run.about["seed"] for run in runs.summaries(system)], smooth, strict=True))
-            points += [
-                {"system": system, METRIC: gained, measure: of_seed[run.seed]}
-                for run, gained in zip(runs.results(system), runs.gains(system).mean(axis=1), strict=True)
-                if run.seed in of_seed
-            ]
-        table = pd.DataFrame(points)
-        found = rank_correlation(table, measure)
-        several = table.system.nunique() == len(systems) and table.groupby("system").size().min() > 1
+            pairs = zip(runs.gains(system).mean(axis=1), smooth, strict=True)  # both sorted by seed
+            points += [{"system": system, METRIC: gained, measure: value} for gained, value in pairs]
+        found = rank_correlation(pd.DataFrame(points), measure)
+        several = len(points) > len(systems)
         drawn = Difference(found["rho"], found["error"], len(systems) if several else 1, seed_share=1.0)
         return Evidence(drawn, 0, _seeds_of_results(runs, *systems))
 
@@ -203,8 +198,9 @@ def less_smoothing_explains(
 ) -> Callable[[Runs], Evidence]:
     """Return the evidence that remedies that smooth as little as another system have half of its gain in NDCG@20.
 
-    measure: one of spectral.remedies.MEASURES, after the last layer, mean over seeds. reference: the system without a
-    remedy, over which the other one gains. Raises Missing if there is no gain, or no remedy smooths as little.
+    measure: one of spectral.remedies.MEASURES, after the last layer, mean over the seeds that all have. reference: the
+    system without a remedy, over which the other one gains. Raises Missing if there is no gain, or no remedy smooths as
+    little.
     """
 
     def smoothing(runs: Runs, system: str) -> float:
@@ -212,6 +208,7 @@ def less_smoothing_explains(
         return -MEASURES[measure] * float(values.mean())
 
     def evidence(runs: Runs) -> Evidence:
+        runs = runs.of_seeds_in_common([*remedies, reference, other])
         gain = runs.gains(other).mean() - runs.gains(reference).mean()
         if gain <= 0:
             raise Missing(f"{other} gains nothing over {reference}")
@@ -228,10 +225,12 @@ def less_smoothing_explains(
 def best_does_as_well(remedies: Sequence[str], other: str) -> Callable[[Runs], Evidence]:
     """Return the evidence that the best remedy has the NDCG@20 of another system, less 5%.
 
-    The best one has the highest validation NDCG@20, mean over seeds, so that the test split chooses nothing.
+    The best one has the highest validation NDCG@20, mean over the seeds that all have, so that the test split chooses
+    nothing.
     """
 
     def evidence(runs: Runs) -> Evidence:
+        runs = runs.of_seeds_in_common([*remedies, other])
         valid = {system: np.mean([run.valid[METRIC] for run in runs.results(system)]) for system in remedies}
         chosen = max(valid, key=lambda system: valid[system])
         found = difference(runs.ndcg(chosen), runs.ndcg(other), lambda own, others: own - (1 - MARGIN) * others)

@@ -1,7 +1,10 @@
 """The runs of a dataset that claims are judged on: results and spectral summaries, read once."""
 
+from collections.abc import Iterable
+from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -63,6 +66,27 @@ class Runs:
         if not self._summaries[system]:
             raise Missing(f"no spectral summaries of {system}")
         return self._summaries[system]
+
+    def of_seeds_in_common(self, systems: Iterable[str]) -> Self:
+        """Return the runs of the seeds that each of some systems has, so that none is compared by more than another.
+
+        A seed counts if its run has a result and a summary. Raises Missing if a system has no runs, or no seed is
+        one of all.
+        """
+        systems = list(systems)
+        seeds = [
+            {run.seed for run in self.results(system)} & {run.about["seed"] for run in self.summaries(system)}
+            for system in systems
+        ]
+        if not (common := set.intersection(*seeds)):
+            raise Missing(f"no seed is one of all of {', '.join(systems)}")
+        found = copy(self)
+        found._results = {name: [run for run in self.results(name) if run.seed in common] for name in systems}
+        found._summaries = {
+            name: [run for run in self.summaries(name) if run.about["seed"] in common] for name in systems
+        }
+        found._samples = {}
+        return found
 
     def gains(self, system: str) -> Array:
         """Return the NDCG@20 of each test user in each run of a system, (seeds, users)."""

@@ -13,6 +13,9 @@ The relation is Spearman's rank correlation over runs, with the sign turned so t
 goes with better ranking. Its 95% interval is a percentile bootstrap over systems with all their seeds, because the
 seeds of one system are no independent evidence about remedies. It is a relation, no cause.
 
+At each depth only the seeds that all of its systems have are compared, so that no system has more runs than another,
+also while runs are still being made.
+
 Contents: `Comparison`, which `compare` makes of results and summaries; `untrained`, the null; `MEASURES`.
 
 Sources: Spearman, American Journal of Psychology 1904; bootstrap of clusters: Davison and Hinkley, Bootstrap Methods
@@ -20,7 +23,7 @@ and their Application, 1997, section 3.8.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,7 @@ from models.errors import ConfigError, DataError
 from models.registry import build, configure
 from models.results import comparison
 from models.results.runs import Result, run_name
+from models.results.tables import runs_in_words
 from spectral import result
 from spectral.compare import MEASURES as OF_SUMMARIES
 from spectral.summary import SpectralSummary, summarise
@@ -59,11 +63,13 @@ class Comparison(result.Result):
             standard error, low, high (all NaN with fewer than four systems), runs, systems.
         tests: A row for each system: depth, seeds, mean NDCG@20, its difference to the reference of its depth with
             interval, and the p-value of a permutation test over users, as it is and after Holm's correction.
+        left_out: By system, the seeds that another system of its depth lacks; these runs are in none of the tables.
     """
 
     points: "DataFrame"
     correlations: "DataFrame"
     tests: "DataFrame"
+    left_out: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def table(self) -> "DataFrame":
         """Return the points."""
@@ -97,7 +103,7 @@ class Comparison(result.Result):
         return "better" if row.low > 0 else "worse" if row.high < 0 else "none"
 
     def sentence(self) -> str:
-        """Return what the correlations say, depth by depth."""
+        """Return what the correlations say, depth by depth, and which runs are left out."""
         said = {
             "better": "less smoothing goes with better ranking by",
             "worse": "less smoothing goes with worse ranking by",
@@ -114,6 +120,8 @@ class Comparison(result.Result):
             parts.append(
                 f"{depth} layers, {rows.runs.iloc[0]} runs of {rows.systems.iloc[0]} systems: {'; '.join(words)}"
             )
+        if self.left_out:
+            parts.append(f"Left out, because not all systems of their depth have them: {runs_in_words(self.left_out)}")
         return f"{'. '.join(parts)}."
 
     def tested(self) -> str:
@@ -130,18 +138,19 @@ class Comparison(result.Result):
 def compare(
     runs: Sequence[Result], summaries: Mapping[str, SpectralSummary], references: Iterable[str] | None = None
 ) -> Comparison:
-    """Compare runs of systems on one dataset.
+    """Compare runs of systems on one dataset, at each depth with the seeds that all of its systems have.
 
     runs: results, as `models.results.runs.read` returns them. summaries: by the path of a result. references: the names
     of systems, one for each depth, that the others of this depth are tested against; None for the first of each depth.
 
-    Raises DataError if there are no runs, a run has no summary, a summary is of other data, or a depth has not exactly
-    one reference.
+    Raises DataError if there are no runs, a run has no summary, a summary is of other data, a depth has not exactly
+    one reference, or its systems have no seed in common.
     """
     import pandas as pd
 
     if not runs:
         raise DataError("no runs to compare; train some with: make remedies")
+    runs, left_out = _balanced(runs)
     points = pd.DataFrame([_point(run, summaries) for run in runs])
     references = list(points.groupby("depth").system.first() if references is None else references)
     tests = []
@@ -156,7 +165,25 @@ def compare(
         for depth, rows in points.groupby("depth")
         for measure in MEASURES
     ]
-    return Comparison(points, pd.DataFrame(correlations), pd.concat(tests, ignore_index=True))
+    return Comparison(points, pd.DataFrame(correlations), pd.concat(tests, ignore_index=True), left_out)
+
+
+def _balanced(runs: Sequence[Result]) -> tuple[list[Result], dict[str, list[int]]]:
+    """Return the runs of seeds that all systems of their depth have, and by system the seeds of the others."""
+    seeds: dict[int, dict[str, set[int]]] = {}
+    for run in runs:
+        seeds.setdefault(_depth(run), {}).setdefault(run_name(run), set()).add(run.seed)
+    common = {depth: set.intersection(*of_systems.values()) for depth, of_systems in seeds.items()}
+    for depth, of_systems in seeds.items():
+        if not common[depth]:
+            raise DataError(f"{depth} layers: no seed is one of all systems: {runs_in_words(of_systems)}")
+    others = {
+        system: sorted(own - common[depth])
+        for depth, of_systems in seeds.items()
+        for system, own in of_systems.items()
+        if own - common[depth]
+    }
+    return [run for run in runs if run.seed in common[_depth(run)]], others
 
 
 def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed: int = SEED) -> dict[str, Any]:

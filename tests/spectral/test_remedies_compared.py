@@ -113,6 +113,27 @@ def test_depths_are_compared_by_themselves():
         plot.remedies(found, depth=5)
 
 
+def test_a_depth_is_compared_by_the_seeds_that_all_of_its_systems_have():
+    (results, summaries), deep = runs(1), runs(1, depth=8, seeds=(7,))
+    half_done = [run for run in results if run.seed < 3 or "gfsa" in run.source or "none" in run.source]
+    references = ["sasrec-none2", "sasrec-none8"]
+    found = compare([*half_done, *deep[0]], summaries | deep[1], references)
+    both = [run for run in results if run.seed < 3]
+    alone = compare([*both, *deep[0]], summaries | deep[1], references)
+    for part in ("points", "correlations", "tests"):
+        pd.testing.assert_frame_equal(getattr(found, part), getattr(alone, part))
+    assert found.left_out == {"sasrec-none2": [3], "sasrec-gfsa2": [3]} and not alone.left_out
+    said = "Left out, because not all systems of their depth have them: sasrec-none2, seed 3; sasrec-gfsa2, seed 3."
+    assert found.sentence() == f"{alone.sentence()} {said}"
+
+
+def test_systems_without_a_common_seed_are_not_compared():
+    results, summaries = runs(1, seeds=(1, 2))
+    apart = [run for run in results if (run.seed == 1) == ("gfsa" in run.source)]
+    with pytest.raises(DataError, match="2 layers: no seed is one of all systems: sasrec-none2, seed 2; "):
+        compare(apart, summaries)
+
+
 @pytest.mark.parametrize(("value", "inside"), [(0.4, True), (0.9, False), (-0.9, False)])
 def test_an_untrained_model_far_from_the_runs_is_named_at_the_edge_and_does_not_squeeze_them(value, inside):
     found = compared(1)

@@ -18,6 +18,7 @@ from models.datasets.attributes import Attributes
 from models.errors import ConfigError, DataError
 from models.evaluation import summarise
 from models.registry import build, configure
+from models.results.comparison import gains
 from models.results.runs import Origin, Result, runs_folder
 from models.results.significance import Difference, holm
 from spectral.claims import Claim, Evidence, ledger, paper, verdict
@@ -160,6 +161,30 @@ def test_one_seed_decides_nothing_and_says_what_its_users_would(claim: Claim):
         said = verdict(evidence.found, evidence.found.p_value, evidence.users)
         has_users = not claim.name.startswith(("cost", "beta", "oversmoothing"))
         assert said == ("undecided", f"one seed; by its users alone: {word}" if has_users else "one seed")
+
+
+@pytest.mark.parametrize("claim", [*paper.SMOOTHING, paper.REMEDY], ids=lambda claim: claim.name)
+def test_remedies_are_judged_by_the_seeds_that_all_of_them_have(claim: Claim):
+    both, half_done = for_claim(claim, (True, True)), for_claim(claim, (True, True, False))
+    for kept in (half_done._results, half_done._summaries):
+        kept[REMEDIES[0]] = kept[REMEDIES[0]][:2]
+    expected, found = claim.evidence(both), claim.evidence(half_done)
+    assert found.seeds == expected.seeds
+    assert found.found.estimate == pytest.approx(expected.found.estimate)
+
+
+def test_seeds_in_common_have_a_result_and_a_summary():
+    runs = Simulated((True,) * 4)
+    runs._summaries["sasrec"], runs._results["bsarec"] = runs._summaries["sasrec"][1:], runs._results["bsarec"][:3]
+    common = runs.of_seeds_in_common(["sasrec", "bsarec"])
+    for name in ("sasrec", "bsarec"):
+        assert [run.seed for run in common.results(name)] == [2, 3]
+        assert [run.about["seed"] for run in common.summaries(name)] == [2, 3]
+        np.testing.assert_array_equal(common.ndcg(name)[0], [gains(run).mean() for run in runs.results(name)[1:3]])
+    assert len(runs.results("sasrec")) == 4  # as before
+    runs._results["bsarec"] = runs._results["bsarec"][:1]
+    with pytest.raises(Missing, match="no seed is one of all of sasrec, bsarec"):
+        runs.of_seeds_in_common(["sasrec", "bsarec"])
 
 
 @pytest.mark.parametrize("measure", MEASURES)
