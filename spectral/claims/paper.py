@@ -7,7 +7,7 @@ two layers, as published, and on the 16 of Figure 3.
 
 Three claims stand behind the paper rather than in it: that oversmoothing costs accuracy, that BSARec gains by smoothing
 less, and (against it) that a remedy of other fields does as well. They are judged on SASRec with BSARec's loss, with
-and without a remedy (models.layers.remedies), two layers.
+and without a remedy (models.layers.remedies), two layers, on LastFM and MovieLens-100K.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ from spectral.claims import evidence as by
 from spectral.claims.evidence import CLOSE, HALF_POWER, MARGIN, MEDIAN_OF_SQUARED_NORMAL, Array, last
 
 DATASETS = ("lastfm", "beauty", "toys", "sports", "yelp", "ml-1m")
+REMEDIED = ("lastfm", "ml-100k")  # where remedies are compared
 REMEDIES = tuple(
     f"sasrec-ce-{name}" for name in ("attnscale", "featscale", "contranorm", "gfsa", "residual-scale", "pre-norm")
 )
@@ -296,6 +297,7 @@ SMOOTHING = [
             by.goes_with_better_ranking(
                 measure, ["sasrec-ce-watched", *REMEDIES, "bsarec-watched", "bsarec-wavelet", "bsarec-residual"]
             ),
+            REMEDIED,
         ),
         Claim(
             f"gain-is-less-smoothing-{measure}",
@@ -305,6 +307,7 @@ SMOOTHING = [
             "these remedies have more than half of BSARec's gain",
             "these remedies have less than half of it",
             by.less_smoothing_explains(measure, REMEDIES, "sasrec-ce-watched", "bsarec-watched"),
+            REMEDIED,
         ),
     )
 ]
@@ -315,6 +318,7 @@ REMEDY = Claim(
     f"above {1 - MARGIN:.0%} of it",
     f"below {1 - MARGIN:.0%} of it",
     by.best_does_as_well(REMEDIES, "bsarec-watched"),
+    REMEDIED,
 )
 
 CLAIMS = [
