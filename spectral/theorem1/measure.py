@@ -52,6 +52,7 @@ MIN_STEPS, MAX_STEPS = 400, 10_000
 RANDOM_LENGTHS = (10, 50, 200)  # N of the random bidirectional attention matrices
 RANDOM_SIZE = 64  # d of the random queries and keys
 TABLE_STEPS = 200  # rows per case in the CSV; the fit may have gone on for longer
+EQUAL = 1e-9  # weights whose ratio differs from 1 by less are equal; which one is larger depends on the processor
 EXCEPTIONAL = ", exceptional x"  # the end of the names of cases with exceptional x
 
 Array = NDArray[np.float64]
@@ -85,7 +86,7 @@ class Case:
         predicted_slope: The predicted change of log(HFC / LFC) per step: log|lambda_2|, or 0 for exceptional x.
         fitted_slope: The measured change per step, over the second half of the steps.
         limit: The limit of the ratio: 0, or for exceptional x the ratio of the second eigenvector.
-        collapses_onto: The position of the largest weight in pi, from 0.
+        collapses_onto: The position of the largest weight in pi, from 0; the first of those that are equal to rounding.
         collapse_weight: That weight: 1 if everything collapses onto one position, about 1 / N if all take part.
         log_ratio: (steps + 1,) natural log of the ratio at t = 0, 1, ...
     """
@@ -338,7 +339,7 @@ def _case(name: str, matrix: Array, causal: bool, spectrum: Spectrum, x: Array, 
         predicted_slope=slope,
         fitted_slope=fit_slope(log_ratio, spectrum.angle),
         limit=limit_of_exceptional(spectrum, c) if is_exceptional else 0.0,
-        collapses_onto=int(np.argmax(spectrum.pi)),
+        collapses_onto=int(np.argmax(spectrum.pi >= (1 - EQUAL) * spectrum.pi.max())),
         collapse_weight=float(spectrum.pi.max()),
         log_ratio=log_ratio,
     )

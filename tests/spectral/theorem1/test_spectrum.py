@@ -36,6 +36,15 @@ def test_perron_vector_is_the_limit_of_the_powers(length, seed, causal):
     assert abs(pi @ exceptional(start(length, seed), pi)) < 1e-12
 
 
+@given(st.integers(2, 12), SEEDS)
+def test_of_positions_of_equal_weight_it_is_the_first(length, seed):
+    rng = np.random.default_rng(seed)
+    mixed = sum(weight * np.eye(length)[rng.permutation(length)] for weight in rng.dirichlet(np.ones(4)))
+    matrix = row_stochastic(0.5 * mixed + 0.5 / length)  # columns add up to 1 as well: pi is uniform, to rounding
+    case = theorem1([Attention("doubly stochastic", matrix, causal=False)]).cases[0]
+    assert (case.collapses_onto, case.collapse_weight) == (0, pytest.approx(1 / length))
+
+
 def test_single_precision_rows_are_normalised_in_double():
     matrix = row_stochastic(torch.from_numpy(random_attention(50)).float())
     assert matrix.dtype == np.float64
