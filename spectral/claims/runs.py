@@ -68,7 +68,7 @@ class Runs:
         return self._summaries[system]
 
     def of_seeds_in_common(self, systems: Iterable[str]) -> Self:
-        """Return the runs of the seeds that each of some systems has, so that none is compared by more than another.
+        """Return these systems' runs of the seeds that each of them has, so that none is compared by more than another.
 
         A seed counts if its run has a result and a summary. Raises Missing if a system has no runs, or no seed is
         one of all.

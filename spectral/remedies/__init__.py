@@ -176,7 +176,10 @@ def _balanced(runs: Sequence[Result]) -> tuple[list[Result], dict[str, list[int]
     common = {depth: set.intersection(*of_systems.values()) for depth, of_systems in seeds.items()}
     for depth, of_systems in seeds.items():
         if not common[depth]:
-            raise DataError(f"{depth} layers: no seed is one of all systems: {runs_in_words(of_systems)}")
+            raise DataError(
+                f"{depth} layers: no seed is one of all systems, so train them with the same seed; there are: "
+                f"{runs_in_words(of_systems)}"
+            )
     others = {
         system: sorted(own - common[depth])
         for depth, of_systems in seeds.items()
