@@ -90,7 +90,7 @@ class AddNorm(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the layer ends without a remedy; only then `end` describes it."""
+        """Whether the layer ends without a remedy."""
         return not self.is_pre_norm and self.scale is None
 
     def before(self, x: Tensor) -> Tensor:
@@ -108,6 +108,10 @@ class AddNorm(nn.Module):
             total = self.scale(total, x)
         return total * share if self.is_pre_norm else self._norm(total, share)
 
+    def scaled(self, parameter: Tensor) -> Tensor:
+        """Return a weight or bias, of the last linear step of f, with which dropout(y) comes out scaled already."""
+        return parameter if self.scale is None else self.scale.factor * parameter
+
     def step(self, name: str, update: Tensor, x: Tensor, share: float = 1.0) -> ResidualStep:
         """Return the end of a layer taken apart, without dropout. name: what computes the update, in words."""
         if self.scale is not None:
@@ -122,7 +126,7 @@ class AddNorm(nn.Module):
         return *own, Part(name, "", count_parameters(self), adds_input=True)
 
     def end(self, dropout_mask: Mask, share: float = 1.0) -> fused.End:
-        """Return what `models.layers.fused` needs to end a layer without remedy.
+        """Return what `models.layers.fused` needs to end a layer, unless it is pre-norm; see also `scaled`.
 
         The share is multiplied into the weight and bias of the norm, which is cheaper than into the output.
         """

@@ -14,7 +14,7 @@ from models.errors import ConfigError
 from models.layers import fused
 from models.layers.add_norm import AddNorm, ResidualStep
 from models.layers.dropout import Dropout, MaskSource
-from models.layers.packing import Group, Packing
+from models.layers.packing import Group, Packing, split
 from models.layers.parts import Branch, Part, count_parameters, heads_text
 from models.layers.remedies import Remedy
 
@@ -123,8 +123,8 @@ class SelfAttention(Mixer):
 
         The attention of a group is (b, H, T, T), before dropout, as the values are multiplied with it: after a remedy.
         """
-        is_plain = self.add_norm.is_plain and not self.needs_all_positions
-        is_merged = is_plain and fused.takes_heads(x, self.heads, packing.groups)
+        changes_inside = self.add_norm.is_pre_norm or self.needs_all_positions
+        is_merged = not changes_inside and fused.takes_heads(x, self.heads, packing.groups)
         groups = packing.groups if packing.whole is None or not is_merged else [packing.whole]
         shapes = [self._shape(group) for group in groups]
         if not is_merged:
@@ -132,7 +132,7 @@ class SelfAttention(Mixer):
             return self.add_norm(update, x, share), attention
         dropout_masks = self.attention_dropout.coins_for(shapes, x.device)
         end = self.add_norm.end(self.add_norm.dropout.coins(x.shape, x.device), share)
-        weights = (*self._merged(), self.output.bias)
+        weights = (*self._merged(), self.add_norm.scaled(self.output.bias))
         return fused.attention(x, *weights, end, groups, dropout_masks, self.scale)
 
     def branches(self) -> tuple[Branch, ...]:
@@ -176,8 +176,8 @@ class SelfAttention(Mixer):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the heads' outputs side by side (rows, D), and the attention of each group."""
         contexts, attentions = [], []
-        for index, group in enumerate(groups):
-            grid = group.to_grid(qkv[group.rows]).unflatten(-1, (3, self.heads, -1))
+        for index, (group, rows) in enumerate(zip(groups, split(qkv, groups), strict=True)):
+            grid = group.to_grid(rows).unflatten(-1, (3, self.heads, -1))
             query, key, value = grid.permute(2, 0, 3, 1, 4)  # (b, H, T, D / H) each
             scores = query @ key.mT * self.scale + group.mask
             attention = scores.softmax(dim=-1)  # (b, H, T, T), rows are queries, each sums to 1
@@ -197,7 +197,7 @@ class SelfAttention(Mixer):
         size = self.output.in_features
         w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
         b_query, _, b_value = self.qkv.bias.view(3, self.heads, -1, 1)
-        w_output = self.output.weight.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (H, D, D / H)
+        w_output = self.add_norm.scaled(self.output.weight).unflatten(1, (self.heads, -1)).transpose(0, 1)
         weight = torch.cat([w_key.mT @ w_query, w_output @ w_value], dim=1)  # (H, 2 D, D)
         bias = torch.cat([w_key.mT @ b_query, w_output @ b_value], dim=1)
         return weight.flatten(0, 1), bias.flatten()

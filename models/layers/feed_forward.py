@@ -1,5 +1,7 @@
 """The position-wise feed-forward network of a block."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,17 +33,18 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
-        if not self.add_norm.is_plain:
-            return self.add_norm(self._update(x), x)
+        if self.add_norm.is_pre_norm:
+            return self.add_norm(self._update(x, fused.gelu), x)
         end = self.add_norm.end(self.add_norm.dropout.coins(x.shape, x.device))
-        return fused.feed_forward(x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias, end)
+        w2, b2 = self.add_norm.scaled(self.outer.weight), self.add_norm.scaled(self.outer.bias)
+        return fused.feed_forward(x, self.inner.weight, self.inner.bias, w2, b2, end)
 
     def step(self, x: Tensor) -> ResidualStep:
         """Return the layer at x (..., D), taken apart."""
         return self.add_norm.step("feed-forward", self._update(x), x)
 
-    def _update(self, x: Tensor) -> Tensor:
-        return self.outer(functional.gelu(self.inner(self.add_norm.before(x))))
+    def _update(self, x: Tensor, gelu: Callable[[Tensor], Tensor] = functional.gelu) -> Tensor:
+        return self.outer(gelu(self.inner(self.add_norm.before(x))))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""

@@ -50,6 +50,15 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     return _FeedForward.apply(*given, _by_rows(end.dropout_mask)).view(x.shape)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """Return the exact (erf) GELU of rows (..., D), as many as they are from batch to batch; see `_powers_of_two`.
+
+    >>> gelu(torch.tensor([[0.0, 1.0]]))
+    tensor([[0.0000, 0.8413]])
+    """
+    return _Gelu.apply(x.flatten(end_dim=-2)).view(x.shape)
+
+
 def attention(
     x: Tensor,
     weight: Tensor,
@@ -219,6 +228,18 @@ def _unfinish(
         grad[rows], finished[0], [grad.shape[-1]], *finished[1:], weight, bias, [True, True, True]
     )
     return grad_total, grad_total if mask is None else grad_total * mask[rows], grad_weight, grad_bias
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _gelu(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _gelu_backward(grad, *ctx.saved_tensors)
 
 
 class _FeedForward(torch.autograd.Function):

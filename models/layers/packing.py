@@ -75,8 +75,8 @@ class Packing:
 
     def by_group(self, x: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return rows (..., D) after a function of each group's grid (b, T, D) and mask (b, 1, T, T)."""
-        rows = x.flatten(end_dim=-2)
-        done = [group.to_rows(function(group.to_grid(rows[group.rows]), group.mask)) for group in self.groups]
+        parts = zip(self.groups, split(x.flatten(end_dim=-2), self.groups), strict=True)
+        done = [group.to_rows(function(group.to_grid(rows), group.mask)) for group, rows in parts]
         return torch.cat(done).view(x.shape)
 
     def to_grid(self, rows: Tensor) -> Tensor:
@@ -85,6 +85,14 @@ class Packing:
             return rows
         # An embedding lookup whose last row is padding, because it has by far the cheapest gradient of all gathers.
         return functional.embedding(self.grid, functional.pad(rows, (0, 0, 0, 1)), padding_idx=len(rows))
+
+
+def split(rows: Tensor, groups: list[Group]) -> tuple[Tensor, ...]:
+    """Return the rows of each group; all groups together have all rows (M, D), in order.
+
+    They are split, because the gradient of each slice would fill a tensor of all rows with zeros.
+    """
+    return rows.split([group.rows.stop - group.rows.start for group in groups])
 
 
 def key_mask(input_ids: Tensor) -> Tensor:

@@ -195,9 +195,14 @@ class ResidualScale(nn.Module):
         if fixed is None:
             self.scale_offset = nn.Parameter(torch.zeros(1))  # a - 1
 
+    @property
+    def factor(self) -> Tensor | float:
+        """The number a."""
+        return 1 + self.scale_offset if self.fixed is None else self.fixed
+
     def forward(self, total: Tensor, x: Tensor) -> Tensor:
         """Return x + a (total - x), (..., D); x: a layer's input, total: x + f(x)."""
-        return x + (1 + self.scale_offset if self.fixed is None else self.fixed) * (total - x)
+        return x + self.factor * (total - x)
 
 
 @dataclass(frozen=True)

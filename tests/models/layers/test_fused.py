@@ -37,18 +37,27 @@ def test_fused_feed_forward_is_the_plain_one_with_numerical_gradients(monkeypatc
     assert torch.autograd.gradcheck(run, (x, *weights, end.weight, end.bias))
 
 
+def test_gelu_of_rows_is_the_plain_one_with_numerical_gradients():
+    x = random(2, 7, 3)  # 14 rows, in parts of 8, 4 and 2
+    torch.testing.assert_close(fused.gelu(x), functional.gelu(x))
+    assert torch.autograd.gradcheck(fused.gelu, (x,))
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN here")
-def test_blocks_of_any_number_of_rows_need_few_compiled_kernels():
+@pytest.mark.parametrize("remedy", ["none", "pre_norm"])
+def test_blocks_of_any_number_of_rows_need_few_compiled_kernels(remedy):
     code = """
+import sys
 import torch
-from models.layers.fused import End, feed_forward
-w1, b1, w2, b2 = torch.randn(8, 2), torch.randn(8), torch.randn(2, 8), torch.randn(2)
+from models.layers.dropout import MaskSource
+from models.layers.feed_forward import FeedForward
+from models.layers.remedies import Remedy
+layer = FeedForward(2, 0.0, MaskSource(), remedy=Remedy.parse(sys.argv[1]))
 for rows in range(1, 1025, 16):
-    x = torch.randn(rows, 2, requires_grad=True)
-    feed_forward(x, w1, b1, w2, b2, End(b2, b2, 1e-12, None)).sum().backward()
+    layer(torch.randn(rows, 2, requires_grad=True)).sum().backward()
 """
     said = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, remedy],
         env={**os.environ, "ONEDNN_VERBOSE": "profile_create"},
         capture_output=True,
         text=True,

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from models.errors import ConfigError
+from models.layers.dropout import MaskSource
+from models.layers.feed_forward import FeedForward
 from models.layers.packing import all_positions, real_positions
 from models.layers.remedies import GFSA, KINDS, AttnScale, ContraNorm, FeatScale, Remedy, ResidualScale
 
@@ -92,6 +94,26 @@ def test_a_residual_scale_multiplies_what_is_added(fixed):
     factor = 1 + layer.scale_offset.item() if fixed is None else fixed
     torch.testing.assert_close(layer(x + y, x), x + factor * y)
     assert [name for name, _ in layer.named_parameters()] == ([] if fixed is not None else ["scale_offset"])
+
+
+@pytest.mark.parametrize("text", ["none", "residual_scale", "residual_scale:fixed=0.3", "pre_norm"])
+def test_a_remedied_feed_forward_network_trains_as_its_parts_do(text):
+    """The part of a layer that is computed at once has the scale in its weights; the parts have it in the sum."""
+    x, size = torch.randn(7, 64, generator=torch.Generator().manual_seed(2)), 64  # compiled, where that can be
+    layer = FeedForward(size, 0.5, MaskSource(3), remedy=Remedy.parse(text))
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(parameter)))
+    mask = MaskSource(3).mask(x.shape, 0.5, torch.device("cpu"))
+    sums = {}
+    for way, output in {
+        "at once": layer(x),
+        "parts": layer.add_norm.finish(x + mask * layer._update(x), x, 1.0),
+    }.items():
+        layer.zero_grad()
+        (output * torch.linspace(-1, 1, size)).sum().backward()
+        sums[way] = [output, *(parameter.grad for parameter in layer.parameters())]
+    for at_once, parts in zip(*sums.values(), strict=True):
+        torch.testing.assert_close(at_once, parts, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("packing", [all_positions, real_positions])
