@@ -5,8 +5,8 @@ masks of all layers, and `parts` describes a layer for diagrams. `remedies` has 
 `choice` reads settings that choose a layer. `losses` has the training losses.
 
 For speed: `fused` has hand-written derivatives of whole layers, and `compiled` the same in C++ (kernels.cpp); `packing`
-chooses the positions that are computed, `matmul` the matrix products, `circulant` sums over delays, and `allocator`
-keeps memory for reuse.
+chooses the positions that are computed, `matmul` the matrix products, `gelu` the parts of its rows, `circulant` sums
+over delays, and `allocator` keeps memory for reuse.
 """
 
 NORM_EPS = 1e-12  # of every LayerNorm

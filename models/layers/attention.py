@@ -197,7 +197,8 @@ class SelfAttention(Mixer):
         size = self.output.in_features
         w_query, w_key, w_value = self.qkv.weight.view(3, self.heads, -1, size)  # (H, D / H, D) each
         b_query, _, b_value = self.qkv.bias.view(3, self.heads, -1, 1)
-        w_output = self.add_norm.scaled(self.output.weight).unflatten(1, (self.heads, -1)).transpose(0, 1)
+        output = self.add_norm.scaled(self.output.weight)
+        w_output = output.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (H, D, D / H)
         weight = torch.cat([w_key.mT @ w_query, w_output @ w_value], dim=1)  # (H, 2 D, D)
         bias = torch.cat([w_key.mT @ b_query, w_output @ b_value], dim=1)
         return weight.flatten(0, 1), bias.flatten()

@@ -8,6 +8,7 @@ from torch.nn import functional
 from models.layers import fused
 from models.layers.add_norm import NORM_EPS, AddNorm, ResidualStep
 from models.layers.dropout import MaskSource
+from models.layers.gelu import gelu
 from models.layers.parts import Part, count_parameters
 from models.layers.remedies import Remedy
 
@@ -34,7 +35,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns (..., D)."""
         if self.add_norm.is_pre_norm:
-            return self.add_norm(self._update(x, fused.gelu), x)
+            return self.add_norm(self._update(x, gelu), x)
         end = self.add_norm.end(self.add_norm.dropout.coins(x.shape, x.device))
         w2, b2 = self.add_norm.scaled(self.outer.weight), self.add_norm.scaled(self.outer.bias)
         return fused.feed_forward(x, self.inner.weight, self.inner.bias, w2, b2, end)
@@ -43,8 +44,8 @@ class FeedForward(nn.Module):
         """Return the layer at x (..., D), taken apart."""
         return self.add_norm.step("feed-forward", self._update(x), x)
 
-    def _update(self, x: Tensor, gelu: Callable[[Tensor], Tensor] = functional.gelu) -> Tensor:
-        return self.outer(gelu(self.inner(self.add_norm.before(x))))
+    def _update(self, x: Tensor, activation: Callable[[Tensor], Tensor] = functional.gelu) -> Tensor:
+        return self.outer(activation(self.inner(self.add_norm.before(x))))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the steps of the layer."""

@@ -8,7 +8,6 @@ tests compare them with plain float64 code and with numerical derivatives.
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from models.layers import compiled
 from models.layers.dropout import Coins, Mask, dense
+from models.layers.gelu import gelu_backward, gelu_forward
 from models.layers.matmul import linear, outer
 from models.layers.packing import CACHED_ROWS, Group
 
@@ -48,15 +48,6 @@ def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, end:
     if compiled.takes(x, len(w1)):
         return compiled.FeedForward.apply(*given, end.dropout_mask).view(x.shape)
     return _FeedForward.apply(*given, _by_rows(end.dropout_mask)).view(x.shape)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """Return the exact (erf) GELU of rows (..., D), as many as they are from batch to batch; see `_powers_of_two`.
-
-    >>> gelu(torch.tensor([[0.0, 1.0]]))
-    tensor([[0.0000, 0.8413]])
-    """
-    return _Gelu.apply(x.flatten(end_dim=-2)).view(x.shape)
 
 
 def attention(
@@ -180,32 +171,6 @@ def _blocks(x: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
-def _powers_of_two(x: Tensor) -> list[slice]:
-    """Return rows of x in parts of few different sizes on a CPU; all of them elsewhere.
-
-    There GELU is oneDNN's, which compiles a kernel for every new number of rows and keeps a thousand of them. With the
-    uneven last blocks of packed batches as they come, a training run would grow by a gigabyte.
-    """
-    if x.device.type != "cpu":
-        return [slice(None)]
-    sizes = [1 << bit for bit in reversed(range(len(x).bit_length())) if len(x) >> bit & 1]
-    return [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
-
-
-def _gelu(x: Tensor) -> Tensor:
-    activated = torch.empty_like(x)
-    for rows in _powers_of_two(x):
-        torch.ops.aten.gelu.out(x[rows], out=activated[rows])
-    return activated
-
-
-def _gelu_backward(grad: Tensor, x: Tensor) -> Tensor:
-    grad_x = torch.empty_like(x)
-    for rows in _powers_of_two(x):
-        torch.ops.aten.gelu_backward.grad_input(grad[rows], x[rows], grad_input=grad_x[rows])
-    return grad_x
-
-
 def _finish(
     x: Tensor, y: Tensor, dropout_mask: Tensor | None, rows: slice, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -230,18 +195,6 @@ def _unfinish(
     return grad_total, grad_total if mask is None else grad_total * mask[rows], grad_weight, grad_bias
 
 
-class _Gelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _gelu(x)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _gelu_backward(grad, *ctx.saved_tensors)
-
-
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -260,7 +213,7 @@ class _FeedForward(torch.autograd.Function):
         ctx.kept = []  # for each block of rows, what the backward pass needs
         for rows in _blocks(x):
             inner = linear(x[rows], w1, b1)
-            activated = _gelu(inner)
+            activated = gelu_forward(inner)
             y = linear(activated, w2, b2)
             output[rows], *finished = _finish(x, y, dropout_mask, rows, weight, bias, eps)
             ctx.kept.append((inner, activated, finished))
@@ -277,7 +230,7 @@ class _FeedForward(torch.autograd.Function):
         )
         for rows, (inner, activated, finished) in zip(_blocks(x), ctx.kept, strict=True):
             grad_total, grad_y, *grads = _unfinish(grad, finished, weight, bias, dropout_mask, rows)
-            grad_inner = _gelu_backward(linear(grad_y, w2.T), inner)
+            grad_inner = gelu_backward(linear(grad_y, w2.T), inner)
             if any(ctx.needs_input_grad[1:]):  # not where a frozen layer is measured
                 grad_weight += grads[0]
                 grad_bias += grads[1]
