@@ -154,9 +154,9 @@ class SelfAttention(Mixer):
 
     def value_output(self) -> Tensor | None:
         """See Mixer."""
-        if self.rescale is not None or not self.add_norm.is_plain:
+        if self.rescale is not None or self.add_norm.is_pre_norm:
             return None
-        return value_output(self.qkv.weight.chunk(3)[2], self.output.weight, self.heads)
+        return value_output(self.qkv.weight.chunk(3)[2], self.add_norm.scaled(self.output.weight), self.heads)
 
     @torch.no_grad()
     def forget_scores(self) -> None:

@@ -70,8 +70,8 @@ class Runs:
     def of_seeds_in_common(self, systems: Iterable[str]) -> Self:
         """Return these systems' runs of the seeds that each of them has, so that none is compared by more than another.
 
-        A seed counts if its run has a result and a summary. Raises Missing if a system has no runs, or no seed is
-        one of all.
+        A seed counts if its run has a result and a summary. Of other systems there are the runs of all seeds.
+        Raises Missing if a system has no runs, or no seed is one of all.
         """
         systems = list(systems)
         seeds = [

@@ -102,6 +102,18 @@ def test_matrices_are_the_products_of_the_projections_of_each_head(name, heads):
             torch.testing.assert_close(matrices[head], w_value[:, rows] @ w_output[rows])
 
 
+@pytest.mark.parametrize("remedy", ["residual_scale", "residual_scale:fixed=0.5"])
+def test_a_residual_scale_is_in_the_matrices(remedy: str):
+    plain, scaled = (build(configure("bsarec", 9, hidden_size=8, remedy=chosen)) for chosen in ("none", remedy))
+    scaled.load_state_dict(plain.state_dict(), strict=False)
+    scales = [block.mixer.attention.add_norm.scale for block in scaled.blocks]
+    for scale in scales:
+        if scale.fixed is None:
+            torch.nn.init.constant_(scale.scale_offset, -0.5)
+    for expected, found in zip(plain.value_output(), scaled.value_output(), strict=True):
+        torch.testing.assert_close(found, 0.5 * expected)
+
+
 THIRD_PARTY = {"num_items": 9, "max_len": 6, "hidden_size": 8, "num_heads": 2}
 
 
@@ -128,6 +140,7 @@ def test_third_party_models_have_them_where_attention_is_added_to_what_it_reads(
     "model",
     [
         *(build(configure(name, 9)) for name in MODELS if name in ("fmlprec", "fearec", "gru4rec", "caser")),
+        *(build(configure("sasrec", 9, remedy=remedy)) for remedy in ("featscale", "pre_norm")),
         *(PmixerSASRec(PmixerSASRecConfig(**THIRD_PARTY, norm=norm)) for norm in ("pre", "query")),
         GSASRec(GSASRecConfig(**THIRD_PARTY)),
     ],
