@@ -204,17 +204,20 @@ def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed
         >>> round(found["rho"], 3), round(found["low"], 3), found["systems"]
         (1.0, 1.0, 5)
     """
-    ranks = points[["system", METRIC, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
-    groups = [rows[[METRIC, "less_smooth"]].to_numpy() for _, rows in ranks.groupby("system", sort=False)]
-    found = {"rho": _spearman(np.concatenate(groups)), "error": np.nan, "low": np.nan, "high": np.nan}
-    if len(groups) >= LEAST_SYSTEMS and np.isfinite(found["rho"]):
-        rng = np.random.default_rng(seed)
-        drawn = rng.integers(0, len(groups), (draws, len(groups)))
-        values = np.array([_spearman(np.concatenate([groups[place] for place in places])) for places in drawn])
+    import pandas as pd
+
+    columns = points[["system", METRIC, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
+    pairs, (of_system, systems) = columns[[METRIC, "less_smooth"]].to_numpy(), pd.factorize(columns["system"])
+    [rho] = _spearman(pairs, np.ones((1, len(pairs))))
+    found = {"rho": float(rho), "error": np.nan, "low": np.nan, "high": np.nan}
+    if len(systems) >= LEAST_SYSTEMS and np.isfinite(rho):
+        drawn = np.random.default_rng(seed).integers(0, len(systems), (draws, len(systems)))
+        times = (drawn[..., None] == np.arange(len(systems))).sum(axis=1)  # that each system is drawn
+        values = _spearman(pairs, times[:, of_system])
         ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
         found["low"], found["high"] = (float(end) for end in np.nanquantile(values, ends))
         found["error"] = float(np.nanstd(values, ddof=1))
-    return found | {"runs": len(points), "systems": len(groups)}
+    return found | {"runs": len(points), "systems": len(systems)}
 
 
 def _number(row: Any) -> str:
@@ -223,13 +226,21 @@ def _number(row: Any) -> str:
     return f"{row.measure} ({row.rho:+.2f}{interval})"
 
 
-def _spearman(pairs: NDArray[np.float64]) -> float:
-    """Return the rank correlation of two columns, with mean ranks for ties; NaN if a column is constant."""
-    from scipy.stats import rankdata
+def _spearman(pairs: NDArray[np.float64], times: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the rank correlation of two columns, with mean ranks for ties, in samples of their rows.
 
-    first, second = (rankdata(column) - (len(pairs) + 1) / 2 for column in pairs.T)
-    scale = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / scale) if scale else float("nan")
+    pairs: (rows, 2). times: (samples, rows), how often a sample has each row. Returns (samples,), NaN where all rows of
+    a sample are equal in a column.
+    """
+    first, second = (_ranks_about_their_mean(column, times) for column in pairs.T)
+    scale = np.sqrt((times * first**2).sum(axis=1) * (times * second**2).sum(axis=1))
+    return np.divide((times * first * second).sum(axis=1), scale, out=np.full(len(times), np.nan), where=scale > 0)
+
+
+def _ranks_about_their_mean(column: NDArray[np.float64], times: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the rank of each row in each sample, (samples, rows): rows below it count 1, and rows equal to it 1/2."""
+    below = (column[:, None] < column) + (column[:, None] == column) / 2
+    return times @ below - times.sum(axis=1, keepdims=True) / 2
 
 
 def _depth(run: Result) -> int:

@@ -72,6 +72,20 @@ def test_the_correlation_is_spearmans_with_the_sign_of_less_smoothing():
         assert (found["runs"], found["systems"]) == (24, 8)
 
 
+def test_the_interval_is_of_spearmans_correlations_of_drawn_systems_with_all_their_seeds():
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame({"system": list("aabbbcddeeeef"), "NDCG@20": rng.integers(0, 6, 13) / 7})
+    table["effective_rank"] = rng.integers(0, 5, 13) * 0.3  # both with ties
+    systems = [rows for _, rows in table.groupby("system")]
+    drawn = [
+        pd.concat([systems[place] for place in places]) for places in np.random.default_rng(3).integers(0, 6, (50, 6))
+    ]
+    expected = [spearmanr(rows["NDCG@20"], rows["effective_rank"]).statistic for rows in drawn]
+    found = rank_correlation(table, "effective_rank", draws=50, seed=3)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
+    assert found["error"] == pytest.approx(np.std(expected, ddof=1))
+
+
 def test_seeds_of_a_system_stay_together_so_copies_do_not_narrow_the_interval():
     rng = np.random.default_rng(1)
     table = pd.DataFrame({"system": list("abcdef"), "NDCG@20": rng.normal(size=6), "between_users": rng.normal(size=6)})
