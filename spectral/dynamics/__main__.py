@@ -39,7 +39,7 @@ def main(
     if files.json:
         print_json({"changes": rows})
     else:
-        print_table(rows, {"best_epoch": 0, "half_epoch": 0})
+        print_table(rows, dict.fromkeys(("best_epoch", "half_epoch", "turn_epoch"), 0))
     from spectral import plot
 
     output.write(plot.dynamics_panels(dynamics, measures, layer), dynamics.table())

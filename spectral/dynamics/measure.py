@@ -23,7 +23,7 @@ from spectral.watch import ENDING, HEADER
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 OVERVIEW = ("gain_nyquist", "hfc_share", "effective_rank", "between_users", "within_sequence", MONITOR)
 RUN = ["system", "seed"]
@@ -147,8 +147,10 @@ class Dynamics(Result):
     def changes(self, measure: str, layer: int | None = None) -> "DataFrame":
         """Return how a measure changes to the best epoch: a row for each run.
 
-        Columns: system, seed, first (after the first epoch), best (at the best epoch), best_epoch, and half_epoch, the
-        first epoch at which half of the change was made; missing if there is no change.
+        Columns: system, seed, first (after the first epoch), best (at the best epoch), best_epoch; half_epoch, the
+        first epoch at which half of the change was made, missing if there is no change; turn and turn_epoch, where the
+        measure turned back on its way: its smallest or largest value, if that is further from both ends than a tenth of
+        the whole range; missing if it did not.
         """
         import pandas as pd
 
@@ -160,24 +162,19 @@ class Dynamics(Result):
             first, last = float(values.iloc[0]), float(values.iloc[-1])
             made = (values - first) * np.sign(last - first) >= abs(last - first) / 2
             half = float(made.idxmax()) if last != first else float("nan")
-            rows.append((*run, first, last, best[run], half))
-        return pd.DataFrame(rows, columns=[*RUN, "first", "best", "best_epoch", "half_epoch"])
+            turn = _turn(values)
+            turned = (np.nan, np.nan) if turn is None else (float(values[turn]), float(turn))
+            rows.append((*run, first, last, best[run], half, *turned))
+        return pd.DataFrame(rows, columns=[*RUN, "first", "best", "best_epoch", "half_epoch", "turn", "turn_epoch"])
 
     def sentence(self, measure: str, what: str) -> str:
         """Return in words how a measure of the last layer changes to the best epoch, system by system.
 
-        measure: one of `measures`; what: it in words. A change counts as one if all seeds agree in its sign.
+        measure: one of `measures`; what: it in words. A change counts as one if all seeds agree in its sign, and a turn
+        on its way if all seeds turn in the same direction.
         """
-        parts = []
-        for system, runs in self.changes(measure).groupby("system", sort=False):
-            difference = runs.best - runs.first
-            change = "rises" if (difference > 0).all() else "falls" if (difference < 0).all() else ""
-            ends = f"{runs['first'].mean():.3g} to {runs.best.mean():.3g}"
-            if not change:
-                parts.append(f"{system}: no common direction ({ends})")
-                continue
-            half, best = runs.half_epoch.mean(), runs.best_epoch.mean()
-            parts.append(f"{system}: {change} from {ends}, half of it by epoch {half:.0f} of {best:.0f}")
+        changes = self.changes(measure).groupby("system", sort=False)
+        parts = [f"{system}: {_change_in_words(runs)}" for system, runs in changes]
         return f"{what}, from the first to the best epoch: {'; '.join(parts)}."
 
     def table(self) -> "DataFrame":
@@ -197,6 +194,30 @@ class Dynamics(Result):
         if ax is None and measure is None:
             return plot.dynamics_panels(self, measures, layer)
         return plot.dynamics(self, measure or measures[0], layer, ax=ax)
+
+
+def _turn(values: "Series") -> int | None:
+    """Return the epoch of the smallest or largest value, whichever is further from both ends; see `changes`."""
+    ends = values.iloc[0], values.iloc[-1]
+    beyond = {int(values.idxmin()): min(ends) - values.min(), int(values.idxmax()): values.max() - max(ends)}
+    turn = max(beyond, key=lambda epoch: beyond[epoch])
+    return turn if beyond[turn] > (values.max() - values.min()) / 10 else None
+
+
+def _change_in_words(runs: "DataFrame") -> str:
+    """Return how a measure changes in the runs of one system; runs: their rows of `Dynamics.changes`."""
+    verbs = {1.0: "rises", -1.0: "falls"}
+    mean = runs.mean(numeric_only=True)
+    to_turn = np.sign(runs.turn - runs["first"])  # missing where a run does not turn
+    if (to_turn == to_turn.iloc[0]).all():
+        there, back = verbs[to_turn.iloc[0]], verbs[-to_turn.iloc[0]]
+        way = f"{there} from {mean['first']:.3g} to {mean.turn:.3g} by epoch {mean.turn_epoch:.0f}"
+        return f"{way}, then {back} to {mean.best:.3g} by epoch {mean.best_epoch:.0f}"
+    signs, ends = np.sign(runs.best - runs["first"]), f"{mean['first']:.3g} to {mean.best:.3g}"
+    if signs.iloc[0] == 0 or (signs != signs.iloc[0]).any():
+        return f"no common direction ({ends})"
+    half = "" if to_turn.notna().any() else f", half of it by epoch {mean.half_epoch:.0f} of {mean.best_epoch:.0f}"
+    return f"{verbs[signs.iloc[0]]} from {ends}{half}"
 
 
 def _run_of(path: Path) -> tuple[str, str]:

@@ -54,7 +54,8 @@ def test_best_epochs_are_of_each_run_and_paths_are_of_the_same_epoch(files):
     path = dynamics.paths("between_users").query("seed == '42'")
     assert path[["between_users", "NDCG@20"]].to_numpy().tolist() == [[0.8, 0.1], [0.6, 0.2], [0.4, 0.3], [0.2, 0.2]]
     changes = dynamics.changes("between_users").set_index(["system", "seed"])
-    assert changes.loc[("sasrec-ce", "42")].tolist() == [0.8, 0.4, 2, 1]
+    assert changes.loc[("sasrec-ce", "42"), :"half_epoch"].tolist() == [0.8, 0.4, 2, 1]
+    assert changes.turn.isna().all()
     assert np.isnan(changes.loc[("bsarec", ""), "half_epoch"])  # the first epoch is the best one
 
 
@@ -70,6 +71,24 @@ def test_the_sentence_follows_the_signs_of_all_seeds(tmp_path):
         said = Dynamics.read(paths).sentence("between_users", "similarity")
         assert [other for other in ("falls from", "rises from", "no common direction") if other in said] == [word]
         assert ("half of it by epoch" in said) == (name != "c")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [  # of layer 1; layer 2 has twice the numbers, and the best epoch is the last but one
+        ([0.4, 0.1, 0.2, 0.0], "falls from 0.8 to 0.2 by epoch 1, then rises to 0.4 by epoch 2"),
+        ([0.1, 0.4, 0.2, 0.0], "rises from 0.2 to 0.8 by epoch 1, then falls to 0.4 by epoch 2"),
+        ([0.3, 0.1, 0.3, 0.0], "falls from 0.6 to 0.2 by epoch 1, then rises to 0.6 by epoch 2"),
+        ([0.40, 0.19, 0.20, 0.0], "falls from 0.8 to 0.4, half of it by epoch 1 of 2"),  # turns by less than a tenth
+        ([0.4, 0.3, 0.1, 0.0], "falls from 0.8 to 0.2, half of it by epoch 2 of 2"),  # turns after the best epoch
+    ],
+)
+def test_the_sentence_says_where_all_seeds_turn_back(tmp_path, values, said):
+    paths = [write(tmp_path, f"a-seed{seed}", values, [0.1, 0.2, 0.3, 0.2]) for seed in (1, 2)]
+    assert Dynamics.read(paths).sentence("between_users", "It") == f"It, from the first to the best epoch: a: {said}."
+    paths[1] = write(tmp_path, "a-seed2", [0.4, 0.35, 0.3, 0.0], [0.1, 0.2, 0.3, 0.2])  # does not turn
+    of_both = Dynamics.read(paths).sentence("between_users", "It")
+    assert "then" not in of_both and ("half" in of_both) == ("half" in said)
 
 
 @pytest.mark.parametrize(
