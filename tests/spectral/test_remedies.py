@@ -74,8 +74,13 @@ def test_measures_of_distributions_refuse_attention_that_is_none(call, checkpoin
     assert "error: attention must be row-stochastic" in err and "remedies attnscale and gfsa" in err
 
 
-@pytest.mark.parametrize("remedy", ["featscale", "pre_norm", "residual_scale"])
+@pytest.mark.parametrize("remedy", ["featscale", "pre_norm"])
 def test_layers_of_another_form_have_no_bounds_and_say_so(call, checkpoints, tmp_path, remedy):
     code, out, err = call("attention_statistics", checkpoints[remedy], "--out", tmp_path)
     assert code == 0 and "entropy" in out
     assert "no bounds with projections and residual" in err
+
+
+def test_layers_with_a_residual_scale_have_bounds(call, checkpoints, tmp_path):
+    code, out, err = call("attention_statistics", checkpoints["residual_scale"], "--out", tmp_path)
+    assert code == 0 and "lower" in out and "no bounds" not in err
