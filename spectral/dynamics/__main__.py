@@ -42,11 +42,11 @@ def main(
         print_table(rows, dict.fromkeys(("best_epoch", "half_epoch", "turn_epoch"), 0))
     from spectral import plot
 
-    output.write(plot.dynamics_panels(dynamics, measures, layer), dynamics.table())
+    output.write(plot.dynamics_panels(dynamics, measures, layer), dynamics.drawn(measures, layer))
     paths = [name for name in measures if name != against]
     if paths:
         figure = plot.dynamics_paths_panels(dynamics, paths, against, layer)
-        output_of_paths.write(figure, dynamics.table()[dynamics.table().measure.isin([*paths, against])])
+        output_of_paths.write(figure, dynamics.drawn([*paths, against], layer))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,12 @@ class Dynamics(Result):
             raise ConfigError(f"no run has {measure} in layer {layer}; the last layer is {int(last.max())}")
         return found
 
+    def drawn(self, measures: Iterable[str], layer: int | None = None) -> "DataFrame":
+        """Return the rows behind a picture of some measures, one after the other; the arguments are those of `of`."""
+        import pandas as pd
+
+        return pd.concat([self.of(measure, layer) for measure in measures], ignore_index=True)
+
     def curves(self, measure: str, layer: int | None = None) -> "DataFrame":
         """Return system, epoch, mean, low and high (smallest and largest seed) and seeds, up to their common epoch."""
         rows = self.of(measure, layer)
@@ -174,7 +180,9 @@ class Dynamics(Result):
         on its way if all seeds turn in the same direction.
         """
         changes = self.changes(measure).groupby("system", sort=False)
-        parts = [f"{system}: {_change_in_words(runs)}" for system, runs in changes]
+        parts = [
+            f"{system}{' (one seed)' if len(runs) == 1 else ''}: {_change_in_words(runs)}" for system, runs in changes
+        ]
         return f"{what}, from the first to the best epoch: {'; '.join(parts)}."
 
     def table(self) -> "DataFrame":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from json_output import json_of
 
@@ -91,6 +92,11 @@ def test_the_sentence_says_where_all_seeds_turn_back(tmp_path, values, said):
     assert "then" not in of_both and ("half" in of_both) == ("half" in said)
 
 
+def test_the_sentence_names_systems_with_one_seed(files):
+    said = Dynamics.read(files).sentence("between_users", "It")
+    assert "sasrec-ce: falls" in said and "bsarec (one seed): no common direction" in said
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -141,6 +147,10 @@ def test_the_command_draws_both_pictures(call, files, tmp_path):
         for kind in ("png", "pdf", "csv"):
             assert (tmp_path / "drawn" / f"{name}.{kind}").stat().st_size > 0
     code, out, _ = call("dynamics", *files, "--measure", "between_users", "--layer", 1, "--out", tmp_path / "drawn")
-    assert code == 0 and "half_epoch" in out
+    assert code == 0 and "half_epoch" in out and "turn_epoch" in out
+    beside = {name: pd.read_csv(tmp_path / f"drawn/{name}.csv") for name in ("dynamics", "dynamics_paths")}
+    assert set(beside["dynamics"].measure) == {"between_users"} and set(beside["dynamics"].layer) == {1}
+    assert set(beside["dynamics_paths"].measure) == {"between_users", "NDCG@20"}
+    assert all(len(table) == epochs for table, epochs in zip(beside.values(), (9, 18), strict=True))
     code, _, err = call("dynamics", *files, "--measure", "ranks", "--out", tmp_path / "drawn")
     assert code == 2 and "error: no run has the measure 'ranks'" in err
