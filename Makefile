@@ -49,10 +49,11 @@ $(VENV)/.installed-%: $(STAMP)
 	@$(call install,.[$*]) || { mv $(VENV)/.unfinished $(STAMP); exit 1; }
 	@mv $(VENV)/.unfinished $(STAMP); touch $@
 
-# Compiling to bytecode takes a third of the time of an installation, and pip does it on one core only. Some packages
-# hold examples that are no Python of this version, so its exit status says nothing.
+# Compiling to bytecode takes a third of the time of an installation, and pip does it on one core only. This project is
+# compiled too: where PYTHONDONTWRITEBYTECODE is set, every command would do it again. Some packages hold examples that
+# are no Python of this version, so the exit status says nothing.
 install = $(PY) -m pip install -qq --no-compile -c constraints.txt -e '$(1)' \
-  && { $(PY) -m compileall -qq -j 0 $(VENV)/lib || true; }
+  && { $(PY) -m compileall -qq -j 0 $(VENV)/lib models spectral || true; }
 
 .NOTPARALLEL:
 

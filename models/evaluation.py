@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from models.datasets import Sequences
 from models.datasets.sampling import UnseenItems
@@ -77,73 +76,31 @@ def ndcg(rank: Tensor, k: int) -> Tensor:
     return torch.where(rank <= k, 1 / (rank.double() + 1).log2(), 0.0)
 
 
-class RankingMetrics(Metric):
-    """HR@k, NDCG@k and MRR over users, accumulated from ranks (1 is the first place).
-
-    With one relevant item per user HR@k is 1 for rank <= k, else 0; for NDCG@k see `ndcg`. The reciprocal rank of a
-    user is 1 / rank, and MRR is its mean.
-
-    >>> metrics = RankingMetrics()
-    >>> metrics.update(torch.tensor([1, 4]))  # one batch of users
-    >>> metrics.update(torch.tensor([8, 100]))  # the next
-    >>> found = metrics.compute()
-    >>> found["HR@5"], found["HR@10"]  # 2 and 3 of 4 users
-    (0.5, 0.75)
-    >>> round(found["MRR"], 4)  # (1 + 1/4 + 1/8 + 1/100) / 4
-    0.3463
-    """
-
-    full_state_update = False
-    hits: Tensor
-    gains: Tensor
-    reciprocal: Tensor
-    users: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        zeros = torch.zeros(len(CUTOFFS), dtype=torch.float64)
-        self.add_state("hits", zeros, dist_reduce_fx="sum")
-        self.add_state("gains", zeros.clone(), dist_reduce_fx="sum")
-        self.add_state("reciprocal", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("users", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, rank: Tensor) -> None:
-        """Add the ranks of some users, (B,)."""
-        rank = rank.cpu()
-        for index, k in enumerate(CUTOFFS):
-            hit = rank <= k
-            self.hits[index] += hit.sum()
-            self.gains[index] += ndcg(rank[hit], k).sum()
-        self.reciprocal += (1 / rank.double()).sum()
-        self.users += len(rank)
-
-    def compute(self) -> dict[str, float]:
-        """Return the means over users: {"HR@5": ..., "NDCG@5": ..., "HR@10": ..., ..., "MRR": ...}."""
-        result = {}
-        for index, k in enumerate(CUTOFFS):
-            result[f"HR@{k}"] = float(self.hits[index] / self.users)
-            result[f"NDCG@{k}"] = float(self.gains[index] / self.users)
-        return result | {"MRR": float(self.reciprocal / self.users)}
-
-
 def evaluate(model: Recommender, sequences: Sequences, split: str, protocol: Protocol = PUBLISHED) -> dict[str, float]:
     """Return HR@k and NDCG@k for k = 5, 10, 20, and MRR, of the targets of a split.
 
-    The arguments and errors are those of `rank_targets`, the names and units those of `RankingMetrics`.
+    The arguments and errors are those of `rank_targets`, the names and units those of `summarise`.
     """
     return summarise(rank_targets(model, sequences, split, protocol))
 
 
 def summarise(ranks: Tensor) -> dict[str, float]:
-    """Return the metrics of ranks (num_users,), each a mean over users in [0, 1].
+    """Return HR@k and NDCG@k for k = 5, 10, 20, and MRR, of ranks (num_users,); 1 is the best rank.
+
+    Each is a mean over users, in [0, 1]. With one relevant item per user, HR@k is 1 for rank <= k, else 0; for NDCG@k
+    see `ndcg`. The reciprocal rank of a user is 1 / rank, and MRR is its mean.
 
     >>> metrics = summarise(torch.tensor([1, 3, 30]))
     >>> round(metrics["HR@5"], 4), round(metrics["NDCG@5"], 4)  # 2 / 3 and (1 + 0.5) / 3
     (0.6667, 0.5)
     """
-    metrics = RankingMetrics()
-    metrics.update(ranks)
-    return metrics.compute()
+    ranks = ranks.cpu()  # some devices have no float64
+    metrics = {}
+    for k in CUTOFFS:
+        hit = ranks <= k
+        metrics[f"HR@{k}"] = float(hit.double().mean())
+        metrics[f"NDCG@{k}"] = float(ndcg(ranks[hit], k).sum() / len(ranks))
+    return metrics | {"MRR": float((1 / ranks.double()).mean())}
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from models.results.significance import CONFIDENCE, difference
 from spectral.response import Array
@@ -90,8 +90,8 @@ def estimate(values: Array, samples: Array, users: int) -> Estimate:
     low, high = np.full((2, len(mean)), np.nan)
     for place in np.flatnonzero(usable):
         low[place], high[place] = difference((flat[:, place], drawn[:, :, place])).interval()
-    of_users = stats.norm.ppf((1 + CONFIDENCE) / 2) * error
-    of_seeds = stats.t.ppf((1 + CONFIDENCE) / 2, max(seeds - 1, 1)) * spread
+    of_users = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) * error
+    of_seeds = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, max(seeds - 1, 1)) * spread
     ends = (mean, low, high, mean - of_users, mean + of_users, mean - of_seeds, mean + of_seeds)
     arrays = {name: end.reshape(shape) for name, end in zip(("value", *Estimate.ENDS), ends, strict=True)}
     return Estimate(**arrays, seeds=seeds, users=users)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from models.errors import ConfigError
 from spectral.cosine_similarity import Convention, CosineSimilarity, check_convention
@@ -217,7 +217,7 @@ class Betas(Result):
     @property
     def initial(self) -> Array:
         """(D,) beta at these places before training: quantiles of the square of a standard normal variable."""
-        return np.asarray(stats.chi2.ppf(self.share, 1))
+        return np.asarray(scipy.stats.chi2.ppf(self.share, 1))
 
     @property
     def beta(self) -> Estimate:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from models.choices import METRICS, PRINTED
 from models.errors import ConfigError, DataError, did_you_mean
@@ -312,7 +312,7 @@ def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
     if len(values) < 2:
         return np.nan, np.nan
     std = float(values.std(ddof=1))
-    return std, float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * std / np.sqrt(len(values)))
+    return std, float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * std / np.sqrt(len(values)))
 
 
 def _mean_among_drawn(runs: list[Result]) -> float:

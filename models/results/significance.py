@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def wilcoxon_test(differences: Array) -> float:
     >>> round(wilcoxon_test(np.array([1.0, 2.0, 3.0, 4.0])), 3)
     0.125
     """
-    return 1.0 if not differences.any() else float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+    return 1.0 if not differences.any() else float(scipy.stats.wilcoxon(differences, zero_method="pratt").pvalue)
 
 
 TESTS: dict[str, Callable[[Array], float]] = {"permutation": permutation_test, "wilcoxon": wilcoxon_test}
@@ -130,7 +130,7 @@ class Difference:
         >>> round(low, 4), round(high, 4)
         (-0.0015, 0.0215)
         """
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom)) * self.error
+        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom)) * self.error
         return self.estimate - half, self.estimate + half
 
     @property
@@ -146,7 +146,7 @@ class Difference:
             return float("nan")
         if self.error == 0:
             return float(self.estimate == 0)
-        return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.freedom))
+        return float(2 * scipy.stats.t.sf(abs(self.estimate) / self.error, self.freedom))
 
     @property
     def detectable(self) -> float:
@@ -155,7 +155,8 @@ class Difference:
         >>> round(Difference(0.01, error=0.005, seeds=1, seed_share=0.0).detectable, 4)  # (1.96 + 0.84) * 0.005
         0.014
         """
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom) + stats.t.ppf(POWER, self.freedom)) * self.error
+        quantiles = scipy.stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], self.freedom)
+        return float(quantiles.sum()) * self.error
 
 
 def means_of_samples(values: Array, samples: int = SAMPLES, seed: int = SEED) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.choices import MONITOR
 from models.registry import MODELS
 from models.results.published import METRICS, Published, published, read_published
 from models.results.runs import Result
@@ -16,7 +17,7 @@ from spectral.claims import Evidence
 from spectral.claims.runs import Missing, Runs
 from spectral.compare import measured, users_behind
 from spectral.filter_response import power_of_each
-from spectral.remedies import MEASURES, METRIC, rank_correlation
+from spectral.remedies import MEASURES, rank_correlation
 from spectral.theorem1 import Case, random_attentions, theorem1
 from spectral.user_frequency import user_frequency
 
@@ -184,7 +185,7 @@ def goes_with_better_ranking(measure: str, systems: Sequence[str]) -> Callable[[
         for system in systems:
             smooth, _ = over_layers(runs, system, measure, last)
             pairs = zip(runs.gains(system).mean(axis=1), smooth, strict=True)  # both sorted by seed
-            points += [{"system": system, METRIC: gained, measure: value} for gained, value in pairs]
+            points += [{"system": system, MONITOR: gained, measure: value} for gained, value in pairs]
         found = rank_correlation(pd.DataFrame(points), measure)
         several = len(points) > len(systems)
         drawn = Difference(found["rho"], found["error"], len(systems) if several else 1, seed_share=1.0)
@@ -231,7 +232,7 @@ def best_does_as_well(remedies: Sequence[str], other: str) -> Callable[[Runs], E
 
     def evidence(runs: Runs) -> Evidence:
         runs = runs.of_seeds_in_common([*remedies, other])
-        valid = {system: np.mean([run.valid[METRIC] for run in runs.results(system)]) for system in remedies}
+        valid = {system: np.mean([run.valid[MONITOR] for run in runs.results(system)]) for system in remedies}
         chosen = max(valid, key=lambda system: valid[system])
         found = difference(runs.ndcg(chosen), runs.ndcg(other), lambda own, others: own - (1 - MARGIN) * others)
         seeds = _seeds_of_results(runs, chosen, other)

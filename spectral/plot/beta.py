@@ -1,15 +1,19 @@
 """The gain that BSARec's frequency branch learned for high frequencies, over dimensions and runs."""
 
+from typing import TYPE_CHECKING
+
 from matplotlib.axes import Axes
 
-from spectral.over_seeds import Betas
 from spectral.palette import NULL_LINE, NULL_STYLES, layer_styles
 from spectral.plot.bands import BOTH, shade
 from spectral.plot.figure import from_zero, legend, styled
 
+if TYPE_CHECKING:
+    from spectral.over_seeds import Betas
+
 
 @styled()
-def beta(found: Betas, *, label: str | None = None, ax: Axes | None = None) -> Axes:
+def beta(found: "Betas", *, label: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw beta over the dimensions in ascending order: the mean over runs, and the 95% interval of that mean.
 
     The grey line is what training begins with, the square of a standard normal variable. The dotted line at 1 is a
@@ -17,6 +21,7 @@ def beta(found: Betas, *, label: str | None = None, ax: Axes | None = None) -> A
 
     Example:
         >>> import numpy as np
+        >>> from spectral.over_seeds import Betas
         >>> ax = beta(Betas(np.array([[[0.1, 0.3]], [[0.3, 0.5]]])))
         >>> ax.lines[0].get_ydata(), ax.get_legend_handles_labels()[1]
         (array([0.2, 0.4]), ['2 seeds (95%)', 'layer 1', 'untrained'])

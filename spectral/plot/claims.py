@@ -1,20 +1,25 @@
 """The verdicts on claims, by dataset."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.axes import Axes
 
-from spectral.claims.verdicts import VERDICTS, Ledger
 from spectral.plot.figure import styled
 
-COLORS = dict(zip(VERDICTS, ("#B8DDC9", "#E8A07A", "#E3E3E3"), strict=True))
+if TYPE_CHECKING:
+    from spectral.claims import Ledger
+
+COLORS = {"reproduced": "#B8DDC9", "contradicted": "#E8A07A", "undecided": "#E3E3E3"}
 
 
 @styled(height=5.0)
-def claims(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
+def claims(ledger: "Ledger", *, ax: Axes | None = None) -> Axes:
     """Draw the verdict of each claim (row) on each dataset (column), with the estimate; a dash where runs are missing.
 
     Example:
         >>> import pandas as pd
+        >>> from spectral.claims import Ledger
         >>> rows = {"claim": ["a", "b"], "dataset": ["lastfm", ""], "estimate": [0.25, np.nan]}
         >>> ledger = Ledger(pd.DataFrame(rows | {"verdict": ["reproduced", "undecided"]}), "paper")
         >>> [text.get_text() for text in claims(ledger).texts]

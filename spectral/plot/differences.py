@@ -1,19 +1,24 @@
 """Differences of a measure between systems, layer by layer."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.axes import Axes
 
-from spectral.compare import Differences
 from spectral.palette import styles_of, title_of
 from spectral.plot.figure import layer_axis, legend, styled
 
+if TYPE_CHECKING:
+    from spectral.compare import Differences
+
 
 @styled()
-def differences(result: Differences, *, ax: Axes | None = None) -> Axes:
+def differences(result: "Differences", *, ax: Axes | None = None) -> Axes:
     """Draw the difference of each system to the reference over layers, with its 95% interval; 0 is dotted.
 
     Example:
         >>> import pandas as pd
+        >>> from spectral.compare import Differences
         >>> row = {"system": "bsarec", "reference": "sasrec", "layer": 1, "difference": 2.0, "low": 1.0, "high": 3.0}
         >>> ax = differences(Differences("effective_rank", pd.DataFrame([row])))
         >>> ax.get_ylabel(), ax.get_xlabel()

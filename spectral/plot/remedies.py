@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.choices import MONITOR
 from spectral.palette import NULL_LINE, NULL_STYLES, styles_of
 from spectral.plot.figure import grid, legend, shared_legend, style, styled
-from spectral.remedies import MEASURES, METRIC, Comparison
+
+if TYPE_CHECKING:
+    from spectral.remedies import Comparison
 
 LABELS = {
     "between_users": "cosine between users",
@@ -20,7 +24,7 @@ LABELS = {
 
 @styled()
 def remedies(
-    comparison: Comparison,
+    comparison: "Comparison",
     measure: str = "between_users",
     depth: int | None = None,
     *,
@@ -38,6 +42,7 @@ def remedies(
         One run:
 
         >>> import pandas as pd
+        >>> from spectral.remedies import MEASURES, Comparison
         >>> point = {"system": "sasrec", "depth": 2, "seed": 42}
         >>> point |= {"NDCG@20": 0.05, "metric_low": 0.04, "metric_high": 0.06}
         >>> for name in MEASURES:
@@ -58,15 +63,15 @@ def remedies(
         look = {"color": line["color"], "marker": line["marker"], "linestyle": "", "label": line["label"]}
         ends = [
             [rows[middle] - rows[f"{stem}_low"], rows[f"{stem}_high"] - rows[middle]]
-            for middle, stem in ((measure, measure), (METRIC, "metric"))
+            for middle, stem in ((measure, measure), (MONITOR, "metric"))
         ]
         x_error, y_error = ([side.clip(lower=0) for side in sides] for sides in ends)
-        ax.errorbar(rows[measure], rows[METRIC], y_error, x_error, elinewidth=0.5, markersize=4, **look)
+        ax.errorbar(rows[measure], rows[MONITOR], y_error, x_error, elinewidth=0.5, markersize=4, **look)
     null = (nulls or {}).get(depth, {}).get(measure)
     if null is not None:
         _mark_untrained(ax, null)
     ax.set_xlabel(LABELS[measure])
-    ax.set_ylabel(METRIC)
+    ax.set_ylabel(MONITOR)
     legend(ax)
     return ax
 
@@ -93,17 +98,17 @@ def _mark_untrained(ax: Axes, value: float) -> None:
     )
 
 
-def remedies_panels(comparison: Comparison, nulls: Mapping[int, Mapping[str, float]] | None = None) -> Figure:
+def remedies_panels(comparison: "Comparison", nulls: Mapping[int, Mapping[str, float]] | None = None) -> Figure:
     """Return a figure with two panels in a row, one for each measure at each depth, and one legend below.
 
     nulls: as in `remedies`, which has an example.
     """
     depths = sorted(comparison.points.depth.unique())
-    shown = [(int(depth), measure) for depth in depths for measure in MEASURES]
+    shown = [(int(depth), measure) for depth in depths for measure in LABELS]
     figure, rows = grid([1.9] * (len(shown) // 2), 2)
     with style():
         for (depth, measure), ax in zip(shown, chain(*rows), strict=True):
             remedies(comparison, measure, depth, nulls=nulls, ax=ax)
-            ax.set_ylabel(f"{METRIC}\n{depth} layers" if ax in [row[0] for row in rows] else "")
+            ax.set_ylabel(f"{MONITOR}\n{depth} layers" if ax in [row[0] for row in rows] else "")
         shared_legend(figure)
     return figure

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.choices import MONITOR
 from models.datasets import Sequences
 from models.errors import ConfigError, DataError
 from models.registry import build, configure
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MEASURES = {"between_users": -1, "within_sequence": -1, "effective_rank": 1, "high_share": 1}  # sign of less smoothing
-METRIC = "NDCG@20"
 DRAWS, SEED, CONFIDENCE = 5000, 0, 0.95
 LEAST_SYSTEMS = 4  # with fewer, a bootstrap of systems says nothing
 
@@ -206,8 +206,8 @@ def rank_correlation(points: "DataFrame", measure: str, draws: int = DRAWS, seed
     """
     import pandas as pd
 
-    columns = points[["system", METRIC, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
-    pairs, (of_system, systems) = columns[[METRIC, "less_smooth"]].to_numpy(), pd.factorize(columns["system"])
+    columns = points[["system", MONITOR, measure]].assign(less_smooth=MEASURES[measure] * points[measure])
+    pairs, (of_system, systems) = columns[[MONITOR, "less_smooth"]].to_numpy(), pd.factorize(columns["system"])
     [rho] = _spearman(pairs, np.ones((1, len(pairs))))
     found = {"rho": float(rho), "error": np.nan, "low": np.nan, "high": np.nan}
     if len(systems) >= LEAST_SYSTEMS and np.isfinite(rho):
@@ -256,7 +256,7 @@ def _point(run: Result, summaries: Mapping[str, SpectralSummary]) -> dict[str, A
     gains = comparison.gains(run)
     error = 1.96 * gains.std(ddof=1) / len(gains) ** 0.5
     mean = float(gains.mean())
-    point = {"system": run_name(run), "depth": _depth(run), "seed": run.seed, METRIC: mean}
+    point = {"system": run_name(run), "depth": _depth(run), "seed": run.seed, MONITOR: mean}
     point |= {"metric_low": mean - error, "metric_high": mean + error}
     for measure in MEASURES:
         values, samples = OF_SUMMARIES[measure].take(summary)
@@ -270,7 +270,7 @@ def _tests(runs: list[Result], reference: str) -> "DataFrame":
     titles = {title: run_name(group[0]) for title, group in comparison.systems_of(runs).items()}
     title = next(title for title, name in titles.items() if name == reference)
     table = comparison.compare(runs, title).table()
-    table = table[table.metric == METRIC].assign(system=table.system.map(titles))
+    table = table[table.metric == MONITOR].assign(system=table.system.map(titles))
     table["is_reference"] = table.system == reference
     columns = ["system", "is_reference", "mean", "std", "n", "difference", "difference_low", "difference_high"]
     return table[[*columns, "knows_seeds", "p_value", "p_holm"]]

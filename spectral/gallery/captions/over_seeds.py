@@ -7,7 +7,7 @@ Two systems are told apart where their intervals do not overlap, which is strict
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from spectral.estimate import Estimate
 from spectral.findings import in_layers, in_words
@@ -119,7 +119,7 @@ def of_betas(found: Betas) -> str:
         >>> of_betas(Betas(np.array([[[0.1, 0.3, 0.9]], [[0.0, 0.1, 1.9]]])))[:87]
         'Layer 1: median beta 0.30, 0.10 by seed, below the 0.45 of initial weights in every run'
     """
-    initial, sentences = stats.chi2.median(1), []  # of the square of a standard normal variable
+    initial, sentences = scipy.stats.chi2.median(1), []  # of the square of a standard normal variable
     for row, layer in enumerate(found.layers):
         values = found.values[:, row]
         medians = np.median(values, axis=1)
