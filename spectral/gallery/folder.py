@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,14 @@ from models.errors import DataError
 from models.files import Kind, write_atomically, write_together
 from models.recommender import Recommender
 from models.results.runs import Result, read, run_name
-from spectral.gallery.sentences import listing
+from spectral.gallery.sentences import listing, runs_by_seeds
 from spectral.tables import stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from pandas import DataFrame
 
-__all__ = ["Gallery", "Note", "collect", "configuration_of", "listing", "results_behind", "seed_of", "write_pages"]
+__all__ = ["Gallery", "Note", "collect", "configuration_of", "listing", "results_behind", "seeds_of", "write_pages"]
 
 FORMAT = "spectral-gallery-note"
 FILE = Kind("a note", FORMAT.encode())
@@ -59,8 +60,7 @@ class Note:
         caption: What is drawn, of which models and data, in what units.
         see: What the reader should notice: sentences made from the numbers, and where they differ from the paper.
         dataset: Name of the dataset and of its folder, "" for several datasets.
-        systems: The models, or variants of models, that are shown.
-        seeds: The seeds of their runs.
+        runs: The seeds of the runs behind it, by system (a model, or a variant of one); none for third-party models.
         configuration: The first digits of a SHA-256 over all settings of these runs, "" if there are none.
         date: The day on which it was made, ISO 8601.
         seconds: The time that it took to make, without training.
@@ -70,8 +70,7 @@ class Note:
     caption: str
     see: str
     dataset: str
-    systems: list[str]
-    seeds: list[int]
+    runs: dict[str, list[int]]
     configuration: str
     date: str
     seconds: float
@@ -131,17 +130,14 @@ class Gallery:
         """Write the note of a figure or table whose files are in the folder already. The arguments are as in `save`."""
         now = time.perf_counter()
         shown = self._runs if runs is None else runs
-        single = [
-            run for of_system in shown.values() for run in (of_system if isinstance(of_system, list) else [of_system])
-        ]
+        by_system = {system: of if isinstance(of, list) else [of] for system, of in shown.items()}
         note = Note(
             name=name,
             caption=_one_line(caption),
             see=_sentence(see),
             dataset=self.dataset,
-            systems=list(shown),
-            seeds=sorted({seed for run in single if (seed := seed_of(run)) is not None}),
-            configuration=configuration_of(single),
+            runs={system: seeds_of(runs) for system, runs in by_system.items()},
+            configuration=configuration_of(chain.from_iterable(by_system.values())),
             date=datetime.now(UTC).date().isoformat(),
             seconds=round(now - self._since, 1),
         )
@@ -176,10 +172,15 @@ def settings_of(run: Recommender | Result) -> dict[str, Any]:
     return {key: checkpoint[key] for key in ("model", "config", "training")}
 
 
-def seed_of(run: Recommender | Result) -> int | None:
-    """Return the seed of a run, None for a third-party model. Raises ValueError as `settings_of` does."""
-    seed = settings_of(run)["training"].get("seed")
-    return None if seed is None else int(seed)
+def seeds_of(runs: Iterable[Recommender | Result]) -> list[int]:
+    """Return the seeds of runs in ascending order; third-party models have none. Raises ValueError as `settings_of`.
+
+    Example:
+        >>> seeds_of([])
+        []
+    """
+    seeds = {settings_of(run)["training"].get("seed") for run in runs}
+    return sorted(int(seed) for seed in seeds if seed is not None)
 
 
 def configuration_of(runs: Iterable[Recommender | Result]) -> str:
@@ -223,7 +224,7 @@ def write_pages(folder: str | Path) -> list[Path]:
     notes = collect(folder)
     if not notes:
         raise DataError(f"{folder}: holds no figures with notes; make some with: make figures")
-    shown = [{**asdict(note), "files": _files(folder, note)} for note in notes]
+    shown = [{**asdict(note), "files": _files(folder, note), "runs": runs_by_seeds(note.runs)} for note in notes]
     datasets = {name: [note for note in shown if note["dataset"] == name] for name in {n["dataset"]: 0 for n in shown}}
     environment = Environment(
         loader=PackageLoader("spectral", "."),

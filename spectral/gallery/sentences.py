@@ -30,3 +30,22 @@ def listing(
         f"{title_of(name)} {between.join(format(value, form) for value in values)}{unit}"
         for name, values in several.items()
     )
+
+
+def runs_by_seeds(runs: Mapping[str, Iterable[int]]) -> str:
+    """Return which systems have which seeds, those with the same seeds together.
+
+    Example:
+        >>> runs_by_seeds({"sasrec": [42, 43], "bsarec": [42, 43]})
+        'sasrec, bsarec · seeds 42, 43'
+        >>> runs_by_seeds({"sasrec": [42, 43], "bsarec": [42, 43], "sasrec-8": [42], "third-party": []})
+        'sasrec, bsarec · seeds 42, 43; sasrec-8 · seed 42; third-party · seed unknown'
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for system, seeds in runs.items():
+        groups.setdefault(tuple(seeds), []).append(system)
+    said = []
+    for seeds, systems in groups.items():
+        of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds)) or 'unknown'}"
+        said.append(f"{', '.join(systems)} · {of}")
+    return "; ".join(said)

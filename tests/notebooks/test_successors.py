@@ -57,7 +57,7 @@ def test_all_models_are_in_all_three_figures_each_with_the_nulls_that_it_has(fol
         low, high = (table[f"{value}_untrained_{end}"] for end in ("low", "high"))
         assert (low <= high).all() and (low < high).any()
         note = notes[f"successors_{name}"]
-        assert note.systems == ["tvrec", "bsarec"] and note.seeds == [7]
+        assert note.runs == {"tvrec": [7], "bsarec": []}  # of a file
         assert "2 models (1 trained, 1 loaded from files)" in note.caption and "TV-Rec" in note.see
         assert (
             "one model, users only" in note.caption and "uniform attention under the same mask (BSARec)" in note.caption

@@ -327,7 +327,7 @@ def test_the_table_of_datasets_is_made(tmp_path: Path):
     assert len(lines) == 4 and "| 30 |" in lines[2]
     assert len((tmp_path / "table_datasets.csv").read_text().splitlines()) == 3
     (note,) = collect(tmp_path)
-    assert (note.name, note.dataset, note.systems) == ("table_datasets", "", [])
+    assert (note.name, note.dataset, note.runs) == ("table_datasets", "", {})
     assert "positions of test inputs" in note.see and "synthetic:users=30,items=20 (" in note.see
 
 

@@ -42,7 +42,7 @@ def test_a_note_says_what_its_runs_were(folder, run):
     note = collect(folder)[1]
     settings = {"model": "bsarec", "config": run.checkpoint["config"], "training": run.checkpoint["training"]}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    assert (note.name, note.systems, note.seeds) == ("fig2a", ["bsarec"], [run.checkpoint["training"]["seed"]])
+    assert (note.name, note.runs) == ("fig2a", {"bsarec": [run.checkpoint["training"]["seed"]]})
     assert note.configuration == digest[:12]
     assert note.caption == "A ring of <8> nodes."
     assert note.seconds >= 0 and re.fullmatch(r"\d{4}-\d\d-\d\d", note.date)
@@ -55,7 +55,7 @@ def test_a_note_of_a_third_party_model_has_no_seed_and_its_settings(tmp_path):
     settings = {"model": "bsarec", "config": asdict(network.config), "training": network.checkpoint["training"]}
     (tmp_path / "mine/successors.csv").touch()
     (note,) = collect(tmp_path)
-    assert note.seeds == [] and note.systems == ["bsarec"]
+    assert note.runs == {"bsarec": []}
     assert note.configuration == hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -103,6 +103,7 @@ def test_pages_show_every_figure_and_table_and_all_links_lead_somewhere(folder):
     assert set(links) <= set(parser.links)
     for link in [*links, *parser.links]:
         assert link.startswith("#") or (folder / link).is_file()
+    assert "bsarec · seed 1 · configuration `" in readme and "bsarec · seed 1 · configuration <code>" in page
     assert "Waves & dots." in readme and "Waves &amp; dots." in page and "of &lt;8&gt; nodes" in page
     assert readme.index("## lastfm") < readme.index("### fig4") < readme.index("## ml-100k") < readme.index("### fig2a")
 
