@@ -125,13 +125,17 @@ class Comparison(result.Result):
         return f"{'. '.join(parts)}."
 
     def tested(self) -> str:
-        """Return which systems the permutation tests tell from the reference of their depth."""
+        """Return which systems the permutation tests tell from the reference of their depth.
+
+        The tests are over users: runs of one seed may differ by what another seed would change, and this is said.
+        """
         parts = []
         for depth, rows in self.tests.groupby("depth"):
             found = rows[rows.p_holm < 1 - CONFIDENCE]
             names = [f"{row.system} ({row.difference:+.4f}, p {row.p_holm:.2g})" for row in found.itertuples()]
             reference = rows[rows.is_reference].system.item()
-            parts.append(f"{depth} layers: {', '.join(names) or 'none'} can be told from {reference}")
+            alone = ", one run each, so that another seed may say otherwise" if rows.n.max() == 1 else ""
+            parts.append(f"{depth} layers{alone}: {', '.join(names) or 'none'} can be told from {reference}")
         return f"{'; '.join(parts)}."
 
 

@@ -120,6 +120,9 @@ def test_depths_are_compared_by_themselves():
     found = compare([*shallow[0], *deep[0]], shallow[1] | deep[1], ["sasrec-none2", "sasrec-none8"])
     assert found.verdict(2, "between_users") == "better" and found.verdict(8, "between_users") == "worse"
     assert len(found.tests) == 12
+    shallow_said, deep_said = found.tested().split("; ")
+    assert "another seed" not in shallow_said
+    assert deep_said.startswith("8 layers, one run each, so that another seed may say otherwise: ")
     figure = plot.remedies_panels(found, {2: {"between_users": 0.9}})
     assert len(figure.axes) == 8
     assert len(figure.axes[0].containers) == 6
