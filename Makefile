@@ -42,7 +42,8 @@ $(STAMP): pyproject.toml constraints.txt models/layers/kernels.cpp
 	@echo "Installed in $$(($$(date +%s) - $$(cat $(VENV)/.unfinished))) s."
 	@echo '$(CURDIR)' > $(VENV)/.unfinished; mv $(VENV)/.unfinished $(STAMP)
 
-# An extra of pyproject.toml on top, such as what only tests need. Killed here, the whole set-up is made anew as well.
+# An extra of pyproject.toml on top, such as what only tests need, or several, in one installation of half a minute. Killed
+# here, the whole set-up is made anew as well.
 $(VENV)/.installed-%: $(STAMP)
 	@echo "Installing what $* needs besides into $(VENV)."
 	@rm -f $@; mv $(STAMP) $(VENV)/.unfinished
@@ -108,7 +109,7 @@ remedies: $(STAMP) ## remedies against oversmoothing compared, and how models sm
 claims: $(STAMP) ## which claims of the paper hold on the runs in figures/*/runs/paper: figures/claims.md
 	@$(SNAKEMAKE) --config profile=paper --forcerun claims -- claims
 
-test: $(VENV)/.installed-test $(VENV)/.installed-docs ## linters, types and the whole test suite, notebooks included
+test: $(VENV)/.installed-test,docs ## linters, types and the whole test suite, notebooks included
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
